@@ -1,0 +1,43 @@
+"""Full-duplex Django: HTTP/1.1, HTTP/2 and WebSocket through one URLconf.
+
+The public names are handed out lazily (PEP 562), so that ``import fullduplex.server`` does not
+import Django and ``import fullduplex.handler`` does not import the server.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fullduplex._version import __version__
+
+if TYPE_CHECKING:
+    from fullduplex.handler.application import get_asgi_application
+    from fullduplex.realtime.groups import Group
+    from fullduplex.sockets.response import WebSocketResponse
+    from fullduplex.sockets.views import websocket
+    from fullduplex.sockets.websocket import WebSocket
+
+__all__ = ["Group", "WebSocket", "WebSocketResponse", "__version__", "get_asgi_application", "websocket"]
+
+_HOMES = {
+    "Group": "fullduplex.realtime.groups",
+    "WebSocket": "fullduplex.sockets.websocket",
+    "WebSocketResponse": "fullduplex.sockets.response",
+    "get_asgi_application": "fullduplex.handler.application",
+    "websocket": "fullduplex.sockets.views",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,78 @@
+"""Every error that fullduplex raises.
+
+::
+
+    FullduplexError
+    ├── ConfigurationError          a setting or an option is wrong; the message says what to set
+    │   └── LayerNotConfigured      no layer that reaches the members from this process
+    ├── ProtocolError
+    │   ├── LocalProtocolError      our side (usually the application) broke the protocol
+    │   └── RemoteProtocolError     the peer broke it: ``status_hint`` or ``close_code`` says how to tell it
+    ├── Disconnected                the peer is gone: ``code`` and ``reason``
+    └── LayerError                  a layer failed
+        ├── LayerUnavailable        the broker cannot be reached
+        └── ChannelFull             a bounded channel is over its capacity
+"""
+
+from __future__ import annotations
+
+
+class FullduplexError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(FullduplexError):
+    """A setting or an option is wrong; the message names it and says what to set."""
+
+
+class LayerNotConfigured(ConfigurationError):
+    """No layer is configured that would reach the members from this process."""
+
+
+class ProtocolError(FullduplexError):
+    """Somebody broke a protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our side broke the protocol: a wrong event, or an event at the wrong time."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol.
+
+    Args:
+        message: what was wrong, with the rule it breaks, e.g. ``"RFC 9112 section 5.1: ..."``.
+        status_hint: the HTTP status that tells the peer, where a response is still possible.
+        close_code: the WebSocket close code that tells the peer.
+    """
+
+    def __init__(self, message: str, *, status_hint: int = 400, close_code: int = 1002) -> None:
+        super().__init__(message)
+        self.status_hint = status_hint
+        self.close_code = close_code
+
+
+class Disconnected(FullduplexError):
+    """The peer is gone.
+
+    Args:
+        code: WebSocket close code: as received, 1005 without one, 1006 when the connection was lost.
+        reason: as received, else empty.
+    """
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        super().__init__(f"the peer is gone ({code}{', ' + reason if reason else ''})")
+        self.code = code
+        self.reason = reason
+
+
+class LayerError(FullduplexError):
+    """A layer failed."""
+
+
+class LayerUnavailable(LayerError):
+    """The broker behind a layer cannot be reached."""
+
+
+class ChannelFull(LayerError):
+    """A bounded channel is over its capacity."""

@@ -1,0 +1,46 @@
+"""Limits and deadlines of the server tower: every number with its unit, default and source.
+
+Command line flags, environment variables and the reference page are generated from this metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+def opt(default: Any, help: str, **metadata: Any) -> Any:
+    """Declare a documented field of a configuration dataclass.
+
+    Args:
+        default: the value without configuration.
+        help: what it means, what happens above it, and where the number comes from.
+        metadata: more for the generators, e.g. ``flags=("--host", "-b")``.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTP1Limits:
+    """Limits of one HTTP/1.1 connection."""
+
+    max_head_bytes: int = opt(65_536, "Request line and fields; above it: 431. RFC 6585 section 5.")
+    max_target_bytes: int = opt(16_384, "Request target; above it: 414. RFC 9112 section 3 asks for 8000 at least.")
+    max_fields_count: int = opt(100, "Fields of a head or of trailers; above it: 431. Apache httpd: 100.")
+    keepalive_timeout_s: float = opt(5.0, "Idle time between requests. Uvicorn and Hypercorn: 5.")
+    head_timeout_s: float = opt(15.0, "From the first byte of a head to its end; then 408. nginx: 60, Go docs: 5-10.")
+    first_byte_timeout_s: float = opt(
+        15.0, "From connecting to the first byte of a request; then the connection closes."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketLimits:
+    """Limits of one WebSocket connection."""
+
+    max_message_bytes: int = opt(16_777_216, "One message, after inflating; above it: close 1009. Uvicorn: 16 MiB.")
+    ping_interval_s: float = opt(20.0, "Idle time before a ping is sent; 0 sends none. Uvicorn: 20.")
+    ping_timeout_s: float = opt(20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.")
+    close_timeout_s: float = opt(5.0, "Wait for the peer's half of the closing handshake, then drop the connection.")
+    deflate: bool = opt(True, "Accept permessage-deflate when offered. RFC 7692.")

@@ -1,0 +1,199 @@
+"""What codecs say: about ten small events, the same for every framing.
+
+Events are plain ``slots`` classes: a frozen dataclass costs three times as much to build, and a
+busy connection builds several of them per request. ``stream_id`` is 0 where a connection carries
+one exchange at a time (HTTP/1.1); HTTP/2 uses its own identifiers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class Event:
+    """Base: equality and repr by the slots, for tests and logs."""
+
+    __slots__ = ()
+
+    def _state(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._state() == other._state()  # type: ignore[attr-defined]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        names = [name for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ())]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+
+
+class RequestHead(Event):
+    """A request begins.
+
+    Attributes:
+        method: as sent, ``"GET"``.
+        target: path and query as sent, percent-encoded: the origin-form, or ``b"*"``. An
+            absolute-form target arrives here as origin-form, its authority as the Host field
+            (RFC 9112 section 3.2.2).
+        headers: names in lower case, in order of arrival; values without surrounding whitespace.
+        http_version: ``"1.0"``, ``"1.1"`` or ``"2"``.
+        end_stream: no content follows, and no :class:`EndOfMessage` either.
+        expect_continue: the client waits for 100 before it sends the content.
+        upgrade: the lower-case value of Upgrade when the client asks to leave HTTP/1.1
+            (``b"websocket"``), or the ``:protocol`` of an extended CONNECT (RFC 8441); else None.
+    """
+
+    __slots__ = (
+        "end_stream",
+        "expect_continue",
+        "headers",
+        "http_version",
+        "method",
+        "stream_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        headers: Fields,
+        http_version: str = "1.1",
+        end_stream: bool = True,
+        expect_continue: bool = False,
+        upgrade: bytes | None = None,
+        stream_id: int = 0,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.http_version = http_version
+        self.end_stream = end_stream
+        self.expect_continue = expect_continue
+        self.upgrade = upgrade
+        self.stream_id = stream_id
+
+
+class ResponseHead(Event):
+    """A response begins; ``end_stream`` means that it has no content and is complete."""
+
+    __slots__ = ("end_stream", "headers", "status", "stream_id")
+
+    def __init__(self, status: int, headers: Fields, end_stream: bool = False, stream_id: int = 0) -> None:
+        self.status = status
+        self.headers = headers
+        self.end_stream = end_stream
+        self.stream_id = stream_id
+
+
+class Informational(Event):
+    """A 1xx response before the final one: 100 (continue), 103 (early hints)."""
+
+    __slots__ = ("headers", "status", "stream_id")
+
+    def __init__(self, status: int, headers: Fields, stream_id: int = 0) -> None:
+        self.status = status
+        self.headers = headers
+        self.stream_id = stream_id
+
+
+class Data(Event):
+    """A piece of content, without framing. When sent, ``end_stream`` ends the message in the same write."""
+
+    __slots__ = ("data", "end_stream", "stream_id")
+
+    def __init__(self, data: bytes, end_stream: bool = False, stream_id: int = 0) -> None:
+        self.data = data
+        self.end_stream = end_stream
+        self.stream_id = stream_id
+
+
+class EndOfMessage(Event):
+    """The content is complete; ``trailers`` came (or go) after it."""
+
+    __slots__ = ("stream_id", "trailers")
+
+    def __init__(self, trailers: Fields | None = None, stream_id: int = 0) -> None:
+        self.trailers = trailers or []
+        self.stream_id = stream_id
+
+
+class StreamReset(Event):
+    """The peer gave up one stream (HTTP/2) ; ``error_code`` is RFC 9113 section 7's."""
+
+    __slots__ = ("error_code", "stream_id")
+
+    def __init__(self, error_code: int, stream_id: int) -> None:
+        self.error_code = error_code
+        self.stream_id = stream_id
+
+
+class ProtocolFailed(Event):
+    """The peer broke the protocol; the codec takes no further input.
+
+    An event, not an exception, because valid messages of the same read come before it.
+    ``error.status_hint`` (HTTP) or ``error.close_code`` (WebSocket) says how to tell the peer.
+    """
+
+    __slots__ = ("error", "stream_id")
+
+    def __init__(self, error: Exception, stream_id: int = 0) -> None:
+        self.error = error
+        self.stream_id = stream_id
+
+    def _state(self) -> tuple[Any, ...]:
+        error = self.error
+        return (
+            self.stream_id,
+            type(error),
+            str(error),
+            getattr(error, "status_hint", None),
+            getattr(error, "close_code", None),
+        )
+
+
+class ConnectionEnded(Event):
+    """Nothing more will come: end of input, or a deadline passed between messages. Close the connection."""
+
+    __slots__ = ()
+
+
+class Message(Event):
+    """A whole WebSocket message: ``str`` for text, ``bytes`` for binary."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: str | bytes) -> None:
+        self.data = data
+
+
+class Ping(Event):
+    """A WebSocket ping. When received, the pong is already queued."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes = b"") -> None:
+        self.payload = payload
+
+
+class Pong(Event):
+    """A WebSocket pong."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes = b"") -> None:
+        self.payload = payload
+
+
+class Close(Event):
+    """A WebSocket close frame. Received without a code: 1005. Sent with 1005: no code on the wire."""
+
+    __slots__ = ("code", "reason")
+
+    def __init__(self, code: int = 1000, reason: str = "") -> None:
+        self.code = code
+        self.reason = reason
