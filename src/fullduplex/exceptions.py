@@ -8,7 +8,7 @@
     ├── ProtocolError
     │   ├── LocalProtocolError      our side (usually the application) broke the protocol
     │   └── RemoteProtocolError     the peer broke it: ``status_hint`` or ``close_code`` says how to tell it
-    ├── Disconnected                the peer is gone: ``code`` and ``reason``
+    ├── Disconnected                the peer is gone: ``code`` and ``reason`` (an OSError, as ASGI asks)
     └── LayerError                  a layer failed
         ├── LayerUnavailable        the broker cannot be reached
         └── ChannelFull             a bounded channel is over its capacity
@@ -52,8 +52,10 @@ class RemoteProtocolError(ProtocolError):
         self.close_code = close_code
 
 
-class Disconnected(FullduplexError):
+class Disconnected(FullduplexError, ConnectionError):
     """The peer is gone.
+
+    An ``OSError``, because ASGI asks servers to raise one from ``send`` on a closed connection (spec 2.4).
 
     Args:
         code: WebSocket close code: as received, 1005 without one, 1006 when the connection was lost.

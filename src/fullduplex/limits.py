@@ -33,6 +33,10 @@ class HTTP1Limits:
     first_byte_timeout_s: float = opt(
         15.0, "From connecting to the first byte of a request; then the connection closes."
     )
+    max_drain_bytes: int = opt(
+        65_536, "Content discarded after an early response; with more to come the connection closes. Go: 256K."
+    )
+    max_chunk_line_bytes: int = opt(256, "Size line of one chunk, extensions included; above it: 400. Go: 4096.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +48,15 @@ class WebSocketLimits:
     ping_timeout_s: float = opt(20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.")
     close_timeout_s: float = opt(5.0, "Wait for the peer's half of the closing handshake, then drop the connection.")
     deflate: bool = opt(True, "Accept permessage-deflate when offered. RFC 7692.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Byte bounds and deadlines of one connection, whatever it speaks."""
+
+    read_buffer_bytes: int = opt(65_536, "Received and not yet taken by the application; above it reading pauses.")
+    write_buffer_bytes: int = opt(65_536, "Written and not yet taken by the client; above it `send` waits. asyncio: 64K.")
+    stalled_write_timeout_s: float = opt(30.0, "The client reads nothing at all for so long: dropped. nginx: 60.")
+    half_close_grace_s: float = opt(1.0, "After the client closed its half: time to answer, then it counts as gone.")
+    linger_timeout_s: float = opt(2.0, "Input discarded after an early response, so that it arrives. nginx: 5.")
+    close_timeout_s: float = opt(5.0, "From closing to the last byte taken by the client; then dropped.")

@@ -1,0 +1,86 @@
+"""Access lines: one for each HTTP request, and one for each step of a WebSocket's life."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+Scope = Mapping[str, Any]
+
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
+
+
+class AccessLog(Protocol):
+    """Where the gateway tells what happened. ``duration_s`` counts from the request's head.
+
+    ``ended_by`` is ``"client"``, ``"server"`` or ``"lost"`` (no closing handshake).
+    """
+
+    def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None: ...
+
+    def websocket_handshake(self, scope: Scope) -> None: ...
+
+    def websocket_accept(self, scope: Scope) -> None: ...
+
+    def websocket_refuse(self, scope: Scope, status: int) -> None: ...
+
+    def websocket_close(self, scope: Scope, code: int, reason: str, ended_by: str, duration_s: float) -> None: ...
+
+
+class LoggerAccessLog:
+    """Writes to the logger ``fullduplex.access``. Control characters and quotes are escaped."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("fullduplex.access").info
+
+    def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None:
+        self._log(
+            '%s "%s %s HTTP/%s" %d %d %.1fms',
+            client(scope),
+            scope["method"],
+            target(scope),
+            scope["http_version"],
+            status,
+            body_bytes,
+            duration_s * 1000,
+        )
+
+    def websocket_handshake(self, scope: Scope) -> None:
+        pass  # the accept or the refusal says it all
+
+    def websocket_accept(self, scope: Scope) -> None:
+        self._log('%s "WebSocket %s" accepted', client(scope), target(scope))
+
+    def websocket_refuse(self, scope: Scope, status: int) -> None:
+        self._log('%s "WebSocket %s" refused %d', client(scope), target(scope), status)
+
+    def websocket_close(self, scope: Scope, code: int, reason: str, ended_by: str, duration_s: float) -> None:
+        self._log(
+            '%s "WebSocket %s" closed %d%s by %s after %.1fs',
+            client(scope),
+            target(scope),
+            code,
+            f' "{reason.translate(_ESCAPES)}"' if reason else "",
+            ended_by,
+            duration_s,
+        )
+
+
+def client(scope: Scope) -> str:
+    """``host:port`` of the peer, ``[host]:port`` for IPv6, ``-`` where there is none (UNIX sockets)."""
+    address = scope.get("client")
+    if not address:
+        return "-"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def target(scope: Scope) -> str:
+    """Path and query as the client sent them, escaped for a log line."""
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    text = raw_path.decode("latin-1")
+    if query:
+        text += "?" + query.decode("latin-1")
+    return text.translate(_ESCAPES)

@@ -1,0 +1,60 @@
+"""The ASGI 3 types, and the scopes that this server makes.
+
+Source: https://asgi.readthedocs.io/en/latest/specs/www.html (HTTP 2.5, WebSocket 2.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from fullduplex.net.connection import Connection
+    from fullduplex.wire.events import RequestHead
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SPEC_VERSION = "2.5"
+_VERSIONS = {"version": "3.0", "spec_version": SPEC_VERSION}
+
+
+def http_scope(connection: Connection, head: RequestHead, state: dict[str, Any] | None) -> Scope:
+    """The scope of one HTTP request."""
+    raw_path, _, query_string = head.target.partition(b"?")
+    path = raw_path.decode("ascii")
+    scope: Scope = {
+        "type": "http",
+        "asgi": _VERSIONS.copy(),
+        "http_version": head.http_version,
+        "method": head.method,
+        "scheme": connection.scheme,
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": query_string,
+        "root_path": "",
+        "headers": head.headers,
+        "client": connection.client,
+        "server": connection.server,
+        "extensions": {"http.response.trailers": {}},
+    }
+    if state is not None:
+        scope["state"] = state.copy()
+    return scope
+
+
+def websocket_scope(
+    connection: Connection, head: RequestHead, state: dict[str, Any] | None, subprotocols: list[str]
+) -> Scope:
+    """The scope of one WebSocket; the prepared-frames extension is added by the session."""
+    scope = http_scope(connection, head, state)
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if connection.scheme == "https" else "ws"
+    scope["subprotocols"] = subprotocols
+    scope["extensions"] = {"websocket.http.response": {}}
+    return scope

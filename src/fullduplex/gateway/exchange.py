@@ -1,0 +1,252 @@
+"""One HTTP request: one call of the ASGI application, whatever the framing below."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fullduplex.exceptions import LocalProtocolError
+from fullduplex.gateway.asgi import Message, http_scope
+from fullduplex.wire.events import Data, EndOfMessage, Event, Informational, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from fullduplex.gateway.gateway import Gateway
+    from fullduplex.net.connection import Connection
+
+logger = logging.getLogger("fullduplex.server")
+
+
+class Exchange:
+    """The state of one request and its response, and the ``receive`` and ``send`` of its application."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_body_complete",
+        "_body_paused",
+        "_body_taken",
+        "_complete",
+        "_connection",
+        "_disconnected",
+        "_expect_continue",
+        "_gateway",
+        "_head",
+        "_scope",
+        "_sent_bytes",
+        "_start",
+        "_started_s",
+        "_status",
+        "_trailers",
+        "_waiter",
+        "response_started",
+    )
+
+    def __init__(self, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
+        self._gateway = gateway
+        self._connection = connection
+        self._head = head
+        self._body: deque[bytes] | None = None
+        self._body_bytes = 0
+        self._body_complete = head.end_stream
+        self._body_paused = False
+        self._body_taken = False
+        self._expect_continue = head.expect_continue
+        self._waiter: asyncio.Future[None] | None = None
+        self._disconnected = False
+        self._start: ResponseHead | None = None
+        self._status = 0
+        self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._sent_bytes = 0
+        self.response_started = False
+        self._complete = False
+
+    @classmethod
+    def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
+        """Make the exchange the connection's handler and start the application."""
+        exchange = cls(gateway, connection, head)
+        connection.handler = exchange
+        exchange._scope = http_scope(connection, head, gateway.state)
+        exchange._started_s = connection.loop.time() if gateway.access_log is not None else 0.0
+        gateway.start(exchange._run(), connection.loop)
+
+    # From the connection ---------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._complete:
+            return
+        if self._body is None:
+            self._body = deque()
+        self._body.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes > self._gateway.connection.read_buffer_bytes and not self._body_paused:
+            self._body_paused = True
+            self._connection.pause_reading()
+        self._wake()
+
+    def end_received(self) -> None:
+        self._body_complete = True
+        self._wake()
+
+    def disconnected(self) -> None:
+        self._disconnected = True
+        self._wake()
+
+    def drain(self) -> None:
+        """Nothing to tell the application: the response goes on, and the connection closes after it."""
+
+    # The application's side ------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """``http.request`` until the content is complete, then ``http.disconnect`` when that happens."""
+        while True:
+            if self._body:
+                return self._take_body()
+            if self._disconnected or self._complete:
+                return {"type": "http.disconnect"}
+            if self._body_complete and not self._body_taken:
+                self._body_taken = True
+                return {"type": "http.request", "body": b"", "more_body": False}
+            if self._expect_continue and not self.response_started:
+                self._expect_continue = False
+                self._connection.send(Informational(100, []))
+            await self._wait()
+
+    async def send(self, message: Message) -> None:
+        """Take one ASGI event of the response.
+
+        After the client is gone this does nothing, as ASGI asks: the application learns it from ``receive``.
+
+        Raises:
+            LocalProtocolError: the event is malformed or comes at the wrong time.
+        """
+        if self._disconnected:
+            return
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._send_body(message)
+        elif kind == "http.response.start":
+            self._send_start(message)
+        elif kind == "http.response.trailers":
+            self._send_trailers(message)
+        else:
+            raise LocalProtocolError(f"unknown ASGI event {kind!r} in an HTTP response")
+        if self._connection.flow.paused:
+            await self._connection.flow.drain()
+
+    # Inside ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._gateway.app(self._scope, self.receive, self.send)
+        except Exception as error:
+            self._failed(error)
+        else:
+            if not self._complete and not self._disconnected:
+                self._failed(LocalProtocolError("the application returned without completing its response"))
+        finally:
+            if not self._complete:
+                self._give_up()
+
+    def _failed(self, error: Exception) -> None:
+        logger.error(
+            "Exception in the ASGI application: %s %s", self._scope["method"], self._scope["path"], exc_info=error
+        )
+        if self.response_started or self._complete or self._disconnected:
+            return
+        self._status = 500
+        self._write(*self._gateway.error_response(500, "Internal Server Error", close=True))
+        self._end()
+
+    def _give_up(self) -> None:
+        """The response cannot be completed: the client must see that it is cut short."""
+        self._complete = True
+        self._log()
+        if not self._disconnected:
+            self._connection.handler = None
+            self._connection.abort()
+
+    def _send_start(self, message: Message) -> None:
+        if self._start is not None:
+            raise LocalProtocolError("http.response.start was already sent")
+        status = message["status"]
+        if not isinstance(status, int) or not 200 <= status <= 599:
+            raise LocalProtocolError(f"a response has a status from 200 to 599, not {status!r}")
+        headers = [*message.get("headers", ()), *self._default_fields(message)]
+        self._start = ResponseHead(status, headers)
+        self._status = status
+        self._trailers = [] if message.get("trailers") else None
+
+    def _default_fields(self, message: Message) -> list[tuple[bytes, bytes]]:
+        fields = self._gateway.default_fields
+        names = {name for name, _ in message.get("headers", ())}
+        return [field for field in fields if field[0] not in names]
+
+    def _send_body(self, message: Message) -> None:
+        start = self._start
+        if start is None:
+            raise LocalProtocolError("http.response.body came before http.response.start")
+        if self._complete:
+            raise LocalProtocolError("the response is already complete")
+        body: Any = message.get("body", b"")
+        end = not message.get("more_body", False) and self._trailers is None
+        self._sent_bytes += len(body)
+        if self.response_started:
+            self._write(Data(body, end))
+        else:
+            self._write(start, Data(body, end))
+        if end:
+            self._end()
+
+    def _send_trailers(self, message: Message) -> None:
+        if self._trailers is None or not self.response_started or self._complete:
+            raise LocalProtocolError("http.response.trailers was not announced, or comes at the wrong time")
+        self._trailers.extend(message.get("headers", ()))
+        if not message.get("more_trailers", False):
+            self._write(EndOfMessage(self._trailers))
+            self._end()
+
+    def _write(self, *events: Event) -> None:
+        self._connection.send(*events)
+        self.response_started = True
+
+    def _end(self) -> None:
+        self._complete = True
+        self._log()
+        self._resume_reading()
+        self._body = None
+        self._wake()
+        self._connection.finish()
+
+    def _log(self) -> None:
+        log = self._gateway.access_log
+        if log is not None:
+            duration_s = self._connection.loop.time() - self._started_s
+            log.http(self._scope, self._status, self._sent_bytes, duration_s)
+
+    def _take_body(self) -> Message:
+        assert self._body is not None
+        body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        self._body_bytes = 0
+        self._resume_reading()
+        self._body_taken = self._body_complete
+        return {"type": "http.request", "body": body, "more_body": not self._body_complete}
+
+    def _resume_reading(self) -> None:
+        if self._body_paused:
+            self._body_paused = False
+            self._connection.resume_reading()
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._connection.loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

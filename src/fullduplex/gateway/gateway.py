@@ -1,0 +1,116 @@
+"""What the exchanges and sessions of one worker share: the application, its tasks, the date."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from fullduplex.exceptions import RemoteProtocolError
+from fullduplex.gateway.access_log import AccessLog
+from fullduplex.gateway.asgi import Application
+from fullduplex.gateway.exchange import Exchange
+from fullduplex.gateway.session import Session
+from fullduplex.limits import ConnectionLimits, WebSocketLimits
+from fullduplex.net.connection import Connection
+from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
+
+logger = logging.getLogger("fullduplex.server")
+
+
+class Gateway:
+    """Turns requests into calls of one ASGI application.
+
+    Args:
+        app: ASGI 3 application.
+        access_log: told about every request and socket, or None.
+        websocket: limits of each WebSocket.
+        connection: limits of each connection.
+        server_header: whether responses carry ``server: fullduplex``.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        access_log: AccessLog | None,
+        websocket: WebSocketLimits,
+        connection: ConnectionLimits,
+        server_header: bool = True,
+    ) -> None:
+        self.app = app
+        self.access_log = access_log
+        self.websocket = websocket
+        self.connection = connection
+        self.state: dict[str, Any] | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
+        self.default_fields: Fields = []
+        self.request_count = 0
+
+    def set_clock(self, wall_s: float) -> None:
+        """Renew the Date field (RFC 9110 section 6.6.1: one-second resolution)."""
+        date = email.utils.formatdate(wall_s, usegmt=True).encode()
+        self.default_fields = [(b"date", date), *self._server_fields]
+
+    def open(self, connection: Connection, head: RequestHead) -> None:
+        """Start the application for a request, or for a WebSocket handshake."""
+        self.request_count += 1
+        if head.upgrade == b"websocket":
+            Session.open(self, connection, head)
+        else:
+            Exchange.open(self, connection, head)
+
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Tell the client what it did wrong, if that is still possible; then close."""
+        handler, connection.handler = connection.handler, None
+        started = handler is not None and getattr(handler, "response_started", True)
+        if handler is not None:
+            handler.disconnected()
+        if started:
+            connection.close()
+        else:
+            status = getattr(error, "status_hint", 400)
+            logger.info("Refused a request from %s: %d %s", connection.client, status, error)
+            headers = getattr(error, "headers", None)
+            connection.send(*self.error_response(status, str(error), close=True, headers=headers))
+            connection.finish()
+
+    def error_response(
+        self, status: int, text: str, *, close: bool = False, headers: Fields | None = None
+    ) -> tuple[ResponseHead, Data]:
+        """A short plain-text response of the server's own."""
+        body = text.encode() + b"\n"
+        fields: Fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            *(headers or ()),
+            *self.default_fields,
+        ]
+        if close:
+            fields.append((b"connection", b"close"))
+        return ResponseHead(status, fields), Data(body, end_stream=True)
+
+    if sys.version_info >= (3, 12):
+
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+            """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+            if not task.done():
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
+
+    else:
+
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+            """Run an application call as a task."""
+            task = loop.create_task(coroutine)
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+
+def describe(error: BaseException) -> str:
+    """One line about an error for a log."""
+    return str(error) if isinstance(error, RemoteProtocolError) else f"{type(error).__name__}: {error}"

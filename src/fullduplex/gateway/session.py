@@ -1,0 +1,400 @@
+"""One WebSocket: one call of the ASGI application, whatever the framing below.
+
+::
+
+    HANDSHAKE ──accept──> OPEN ──our close──> CLOSING ──the client's──> CLOSED
+        │                  └──────── the client's close, or it is gone ───┤
+        └──refusal──> REFUSING ───────────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.gateway.asgi import Message, websocket_scope
+from fullduplex.wire.deflate import negotiate_deflate
+from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, ProtocolFailed, RequestHead, ResponseHead
+from fullduplex.wire.events import Message as MessageEvent
+from fullduplex.wire.handshake import Handshake, accept_headers, read_handshake
+from fullduplex.wire.websocket import WebSocketCodec
+
+if TYPE_CHECKING:
+    from fullduplex.gateway.gateway import Gateway
+    from fullduplex.net.connection import Connection
+
+logger = logging.getLogger("fullduplex.server")
+
+
+class State(enum.Enum):
+    HANDSHAKE = enum.auto()
+    REFUSING = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Prepared(Protocol):
+    """A message that goes to many sockets; its frames are made once for each way of encoding them."""
+
+    data: str | bytes
+    frames: dict[Any, bytes]
+
+
+class Session:
+    """The state of one WebSocket, and the ``receive`` and ``send`` of its application."""
+
+    __slots__ = (
+        "_close",
+        "_codec",
+        "_connect_taken",
+        "_connection",
+        "_gateway",
+        "_handshake",
+        "_pending",
+        "_pending_bytes",
+        "_reading_paused",
+        "_refusal",
+        "_scope",
+        "_started_s",
+        "_state",
+        "_waiter",
+    )
+
+    def __init__(self, gateway: Gateway, connection: Connection, handshake: Handshake) -> None:
+        self._gateway = gateway
+        self._connection = connection
+        self._handshake = handshake
+        self._state = State.HANDSHAKE
+        self._codec: WebSocketCodec
+        self._connect_taken = False
+        self._pending: deque[str | bytes] = deque()
+        self._pending_bytes = 0
+        self._reading_paused = False
+        self._refusal: ResponseHead | None = None
+        self._close: Close | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @classmethod
+    def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
+        """Check the handshake, make the session the connection's handler and start the application."""
+        try:
+            handshake = read_handshake(head)
+        except RemoteProtocolError as error:
+            gateway.refuse(connection, error)
+            return
+        session = cls(gateway, connection, handshake)
+        connection.handler = session
+        scope = websocket_scope(connection, head, gateway.state, handshake.subprotocols)
+        scope["extensions"]["fullduplex.prepared"] = {
+            "version": 1,
+            "write": session.write_prepared,
+            "on_drain": connection.flow.on_resume,
+        }
+        session._scope = scope
+        session._started_s = connection.loop.time()
+        if gateway.access_log is not None:
+            gateway.access_log.websocket_handshake(scope)
+        gateway.start(session._run(), connection.loop)
+
+    # From the connection ---------------------------------------------------------------------
+
+    @property
+    def response_started(self) -> bool:
+        return self._state is not State.HANDSHAKE
+
+    def data_received(self, data: bytes) -> None:
+        if self._state is State.OPEN or self._state is State.CLOSING:
+            self._handle(self._codec.receive_data(data, self._connection.loop.time()))
+
+    def end_received(self) -> None:
+        """A handshake has no content."""
+
+    def eof_received(self) -> None:
+        if self._state is State.OPEN or self._state is State.CLOSING:
+            self._handle(self._codec.receive_eof())
+
+    def disconnected(self) -> None:
+        self._end(Close(1006), "lost")
+
+    def next_deadline_s(self) -> float | None:
+        return self._codec.next_deadline_s()
+
+    def tick(self, now_s: float) -> None:
+        self._handle(self._codec.receive_data(b"", now_s))
+
+    def drain(self) -> None:
+        """Tell the client to come back (1012, service restart), and the application that it is over."""
+        if self._state is State.OPEN:
+            self._send_close(1012, "service restart")
+
+    # The application's side ------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """``websocket.connect``, then ``websocket.receive`` for each message, then ``websocket.disconnect``.
+
+        Raises:
+            LocalProtocolError: another task is waiting in ``receive`` already.
+        """
+        if not self._connect_taken:
+            self._connect_taken = True
+            return {"type": "websocket.connect"}
+        while not self._pending:
+            if self._close is not None:
+                return {"type": "websocket.disconnect", "code": self._close.code, "reason": self._close.reason}
+            await self._wait()
+        data = self._pending.popleft()
+        self._pending_bytes -= len(data)
+        if self._reading_paused and self._pending_bytes <= self._gateway.connection.read_buffer_bytes // 4:
+            self._reading_paused = False
+            self._connection.resume_reading()
+        if type(data) is str:
+            return {"type": "websocket.receive", "text": data}
+        return {"type": "websocket.receive", "bytes": data}
+
+    async def send(self, message: Message) -> None:
+        """Take one ASGI event; waits while the client reads more slowly than the application writes.
+
+        Raises:
+            Disconnected: the socket is closed.
+            LocalProtocolError: the event is malformed or comes at the wrong time.
+        """
+        kind = message["type"]
+        if kind == "websocket.send":
+            self._send_message(message)
+        elif kind == "websocket.accept":
+            self._accept(message)
+        elif kind == "websocket.close":
+            self._app_close(message)
+        elif kind == "websocket.http.response.start":
+            self._refuse_start(message)
+        elif kind == "websocket.http.response.body":
+            self._refuse_body(message)
+        else:
+            raise LocalProtocolError(f"unknown ASGI event {kind!r} on a WebSocket")
+        if self._connection.flow.paused:
+            await self._connection.flow.drain()
+
+    def write_prepared(self, prepared: Prepared) -> int:
+        """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
+
+        Returns:
+            Bytes that now wait for this client.
+
+        Raises:
+            Disconnected: the socket is not open.
+        """
+        if self._state is not State.OPEN:
+            raise self._gone()
+        transport = self._connection.transport
+        transport.write(self._codec.encode_prepared(prepared))
+        return transport.get_write_buffer_size()
+
+    # Handshake -------------------------------------------------------------------------------
+
+    def _accept(self, message: Message) -> None:
+        self._expect(State.HANDSHAKE, "websocket.accept")
+        limits = self._gateway.websocket
+        parameters = negotiate_deflate(self._handshake.extensions) if limits.deflate else None
+        subprotocol = message.get("subprotocol")
+        extra = [*message.get("headers", ()), *self._gateway.default_fields]
+        fields = accept_headers(self._handshake, subprotocol, extra, parameters)
+        connection = self._connection
+        connection.send(ResponseHead(101, fields, end_stream=True))
+        self._codec = WebSocketCodec(limits, deflate=parameters, now_s=connection.loop.time())
+        self._state = State.OPEN
+        if self._gateway.access_log is not None:
+            self._gateway.access_log.websocket_accept(self._scope)
+        early = connection.upgrade(self)
+        if early:
+            self.data_received(early)
+
+    def _refuse_start(self, message: Message) -> None:
+        self._expect(State.HANDSHAKE, "websocket.http.response.start")
+        status = message["status"]
+        if not isinstance(status, int) or not 300 <= status <= 599:
+            raise LocalProtocolError(f"a handshake is refused with a status from 300 to 599, not {status!r}")
+        self._state = State.REFUSING
+        fields = [*message.get("headers", ()), *self._gateway.default_fields]
+        self._refusal = ResponseHead(status, fields)
+
+    def _refuse_body(self, message: Message) -> None:
+        self._expect(State.REFUSING, "websocket.http.response.body")
+        end = not message.get("more_body", False)
+        data = Data(message.get("body", b""), end)
+        if self._refusal is not None:
+            head, self._refusal = self._refusal, None
+            self._connection.send(head, data)
+            self._log_refusal(head.status)
+        else:
+            self._connection.send(data)
+        if end:
+            self._refused()
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._connection.send(*self._gateway.error_response(status, text))
+        self._log_refusal(status)
+        self._refused()
+
+    def _refused(self) -> None:
+        self._state = State.CLOSED
+        self._close = Close(1006)
+        self._wake()
+        self._connection.finish()
+
+    def _log_refusal(self, status: int) -> None:
+        if self._gateway.access_log is not None:
+            self._gateway.access_log.websocket_refuse(self._scope, status)
+
+    # Messages and closing --------------------------------------------------------------------
+
+    def _send_message(self, message: Message) -> None:
+        if self._state is not State.OPEN:
+            self._expect(State.OPEN, "websocket.send")
+        data = message.get("text")
+        if data is None:
+            data = message.get("bytes")
+            if data is None:
+                raise LocalProtocolError("websocket.send carries neither text nor bytes")
+        self._codec.send(MessageEvent(data))
+        self._connection.transport.write(self._codec.data_to_send())
+
+    def _app_close(self, message: Message) -> None:
+        if self._state is State.HANDSHAKE:
+            self._refuse(403, "Forbidden")
+        elif self._state is State.OPEN:
+            self._send_close(message.get("code") or 1000, message.get("reason") or "")
+        elif self._state is State.REFUSING:
+            raise LocalProtocolError("websocket.close came in the middle of a refusal")
+        # Closing what is closed asks for nothing new: the client may have been faster.
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self._codec.send(Close(code, reason))
+        self._connection.transport.write(self._codec.data_to_send())
+        self._end(Close(code, reason), "server")
+        self._state = State.CLOSING
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is MessageEvent:
+                self._message(cast(MessageEvent, event).data)
+            elif kind is Close:
+                self._end(cast(Close, event), "client")
+                self._hang_up()
+            elif kind is ProtocolFailed:
+                error = cast(ProtocolFailed, event).error
+                self._end(Close(getattr(error, "close_code", 1002), str(error)), "server")
+                self._hang_up()
+            elif kind is ConnectionEnded:
+                self._end(Close(1006), "lost")
+                self._hang_up()
+        data = self._codec.data_to_send()
+        if data:
+            self._connection.transport.write(data)
+
+    def _message(self, data: str | bytes) -> None:
+        if self._close is not None:
+            return  # our close frame is on its way: nobody will read this
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._waiter is not None:
+            self._wake()
+        elif self._pending_bytes > self._gateway.connection.read_buffer_bytes and not self._reading_paused:
+            self._reading_paused = True
+            self._connection.pause_reading()
+
+    def _hang_up(self) -> None:
+        """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
+        self._connection.transport.write(self._codec.data_to_send())
+        self._state = State.CLOSED
+        self._connection.close_lingering()
+
+    def _end(self, close: Close, ended_by: str) -> None:
+        """Note how the socket ended, the first time that it does."""
+        if self._close is not None:
+            return
+        self._close = close
+        log = self._gateway.access_log
+        if self._state is State.OPEN and log is not None:
+            duration_s = self._connection.loop.time() - self._started_s
+            log.websocket_close(self._scope, close.code, close.reason, ended_by, duration_s)
+        if ended_by == "lost":
+            self._state = State.CLOSED
+        if self._reading_paused:
+            self._reading_paused = False
+            self._connection.resume_reading()
+        self._wake()
+
+    async def _run(self) -> None:
+        try:
+            await self._gateway.app(self._scope, self.receive, self.send)
+        except Disconnected:
+            self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
+        except Exception as error:
+            logger.error("Exception in the ASGI application: WebSocket %s", self._scope["path"], exc_info=error)
+            self._finish(1011, 500)
+        except BaseException:
+            self._finish(1012, 503)
+            raise
+        else:
+            if self._state is State.HANDSHAKE:
+                logger.error("The ASGI application returned without an answer: WebSocket %s", self._scope["path"])
+            self._finish(1000, 500)
+
+    def _finish(self, close_code: int, status: int) -> None:
+        """The application is done: close or refuse what it left open."""
+        if self._close is not None:
+            return
+        if self._state is State.OPEN:
+            self._send_close(close_code, "")
+        elif self._state is State.HANDSHAKE:
+            self._refuse(status, "Internal Server Error" if status == 500 else "Service Unavailable")
+        else:
+            self._connection.abort()  # a refusal cut short must look like one
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _expect(self, state: State, kind: str) -> None:
+        if self._state is state and self._close is None:
+            return
+        if self._close is not None:
+            raise self._gone()
+        raise LocalProtocolError(f"{kind} is not allowed {_WHEN[self._state]}")
+
+    def _gone(self) -> Exception:
+        close = self._close
+        if close is None:
+            return (
+                Disconnected()
+                if self._state is State.CLOSED
+                else LocalProtocolError("a message is not allowed before websocket.accept")
+            )
+        return Disconnected(close.code, close.reason)
+
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise LocalProtocolError("another task is waiting in receive() already")
+        waiter = self._waiter = self._connection.loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+_WHEN = {
+    State.HANDSHAKE: "before the handshake is accepted",
+    State.REFUSING: "in a refusal",
+    State.OPEN: "after the handshake is accepted",
+    State.CLOSING: "after websocket.close",
+    State.CLOSED: "after the end",
+}

@@ -1,0 +1,332 @@
+"""One client connection: bytes to and from the transport, events to and from the gateway.
+
+The connection knows no ASGI. It feeds its codec, hands each event to the handler of the exchange in
+progress, writes what the codec queued, and closes when the codec says so. After an upgrade a
+:class:`Tunnel` takes the raw bytes instead of the codec.
+
+::
+
+    transport ── data_received ──> codec ── events ──> StreamHandler (gateway)
+    transport <──── write ──────── codec <── send ───┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import Protocol, cast
+
+from fullduplex.limits import ConnectionLimits
+from fullduplex.net.flow import WriteFlow
+from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, ProtocolFailed, RequestHead
+from fullduplex.wire.http1 import HTTP1Codec
+
+
+class StreamHandler(Protocol):
+    """What the connection tells the gateway about one request."""
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of the request's content."""
+
+    def end_received(self) -> None:
+        """The request's content is complete."""
+
+    def disconnected(self) -> None:
+        """The client is gone, or broke the protocol; nothing can be sent any more. Called once."""
+
+    def drain(self) -> None:
+        """The server is going down: finish soon."""
+
+
+class Tunnel(StreamHandler, Protocol):
+    """A handler that took the connection over after an upgrade."""
+
+    def eof_received(self) -> None:
+        """The client sends no more."""
+
+    def next_deadline_s(self) -> float | None:
+        """When :meth:`tick` must be called, on the loop's clock."""
+
+    def tick(self, now_s: float) -> None:
+        """A deadline passed."""
+
+
+class Gateway(Protocol):
+    """What the connection needs from the room above."""
+
+    def open(self, connection: Connection, head: RequestHead) -> None:
+        """Answer a request: set ``connection.handler`` and start the application."""
+
+    def refuse(self, connection: Connection, error: Exception) -> None:
+        """Tell the client what it did wrong, if a response is still possible, and close."""
+
+
+class Pause(enum.IntFlag):
+    """Why reading is paused. Reading goes on when no reason is left."""
+
+    PIPELINE = 1  # requests wait for the one that is being answered
+    HANDLER = 2  # the application is slower than the client
+
+
+class Connection(asyncio.Protocol):
+    """An accepted connection that speaks HTTP/1, and WebSocket after an upgrade.
+
+    Args:
+        gateway: answers the requests.
+        limits: byte bounds and deadlines.
+        codec: protocol state, made for this connection.
+        connections: the worker's set of open connections; this one adds and removes itself.
+        loop: the loop that runs it.
+    """
+
+    __slots__ = (
+        "_close_deadline_s",
+        "_codec",
+        "_connections",
+        "_discarding",
+        "_dispatching",
+        "_draining",
+        "_eof",
+        "_gateway",
+        "_half_close",
+        "_limits",
+        "_paused",
+        "client",
+        "flow",
+        "handler",
+        "loop",
+        "scheme",
+        "server",
+        "transport",
+        "tunnel",
+    )
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        limits: ConnectionLimits,
+        codec: HTTP1Codec,
+        connections: set[Connection],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._gateway = gateway
+        self._limits = limits
+        self._codec = codec
+        self._connections = connections
+        self.loop = loop
+        self.handler: StreamHandler | None = None
+        self.tunnel: Tunnel | None = None
+        self._paused = 0
+        self._dispatching = False
+        self._discarding = False
+        self._draining = False
+        self._eof = False
+        self._half_close: asyncio.TimerHandle | None = None
+        self._close_deadline_s: float | None = None
+
+    # asyncio.Protocol ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.flow = WriteFlow(self.transport, self._limits)
+        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        self.client = _address(transport.get_extra_info("peername"))
+        self.server = _address(transport.get_extra_info("sockname"))
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.tunnel is not None:
+            self.tunnel.data_received(data)
+        elif not self._discarding and not self.transport.is_closing():
+            self._dispatch(self._codec.receive_data(data, self.loop.time()))
+
+    def eof_received(self) -> bool:
+        """Answer a request that is complete although the client has closed its half (RFC 9112 section 9.6).
+
+        A client that merely stopped sending and one that is gone look the same until we write, so the
+        handler is told after a moment: long enough for a response, short for a stream nobody reads.
+        """
+        self._eof = True
+        if self.tunnel is not None:
+            self.tunnel.eof_received()
+        elif not self._discarding:
+            self._dispatch(self._codec.receive_eof())
+        if self.handler is None or self.scheme == "https" or self.transport.is_closing():
+            return False
+        self._half_close = self.loop.call_later(self._limits.half_close_grace_s, self._lost)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._lost()
+        self.flow.connection_lost()
+
+    def pause_writing(self) -> None:
+        self.flow.pause(self.loop.time())
+
+    def resume_writing(self) -> None:
+        self.flow.resume()
+
+    # For the gateway -------------------------------------------------------------------------
+
+    def send(self, *events: Event) -> None:
+        """Encode events and write them with one call.
+
+        Raises:
+            LocalProtocolError: an event is malformed, or not allowed now.
+        """
+        for event in events:
+            self._codec.send(event)
+        data = self._codec.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        """The response is complete: take the next request, or close."""
+        self.handler = None
+        if self._half_close is not None or self._draining or not self._codec.keep_alive:
+            if self._codec.request_complete:
+                self.close()
+            else:
+                self.close_lingering()
+        elif not self._dispatching:
+            self._dispatch(self._codec.receive_data(b"", self.loop.time()))
+
+    def upgrade(self, tunnel: Tunnel) -> bytes:
+        """Give the connection to a tunnel; return the bytes that came after the upgrade request."""
+        self.tunnel = tunnel
+        self._resume(Pause.PIPELINE)
+        return self._codec.trailing_data()
+
+    def pause_reading(self) -> None:
+        """The application is slower than the client: stop reading until :meth:`resume_reading`."""
+        self._pause(Pause.HANDLER)
+
+    def resume_reading(self) -> None:
+        self._resume(Pause.HANDLER)
+
+    def close_lingering(self) -> None:
+        """Close so that the client gets what was written although it may still be sending.
+
+        Closing with unread input makes the kernel send RST, which can destroy what is on its way; so
+        the write side closes first, and input is discarded for a moment (RFC 9112 section 9.6).
+        """
+        if self._eof or self.transport.is_closing() or not self.transport.can_write_eof():
+            self.close()
+            return
+        self._discarding = True
+        self.handler = self.tunnel = None
+        if self._paused:
+            self._resume(Pause.PIPELINE | Pause.HANDLER)
+        self.transport.write_eof()
+        self._close_in(self._limits.linger_timeout_s)
+
+    def close(self) -> None:
+        """Close after what is written has left, within a deadline."""
+        if not self.transport.is_closing():
+            self.transport.close()
+        self._close_in(self._limits.close_timeout_s)
+
+    def abort(self) -> None:
+        """Drop the connection; what is not yet written is lost."""
+        self.transport.abort()
+
+    # For the worker --------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """The server is going down: close when idle, else when the exchange in progress ends."""
+        self._draining = True
+        if self.handler is None:
+            self.close()
+        else:
+            self.handler.drain()
+
+    def tick(self, now_s: float) -> None:
+        """Enforce the deadlines that have passed. Called by the worker's sweep, a few times a second."""
+        if self._close_deadline_s is not None:
+            if now_s >= self._close_deadline_s:
+                self.abort()
+            return
+        if self.flow.stalled(now_s):
+            self.abort()
+        elif self.tunnel is not None:
+            deadline_s = self.tunnel.next_deadline_s()
+            if deadline_s is not None and now_s >= deadline_s:
+                self.tunnel.tick(now_s)
+        else:
+            deadline_s = self._codec.next_deadline_s()
+            if deadline_s is not None and now_s >= deadline_s:
+                self._dispatch(self._codec.receive_data(b"", now_s))
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _dispatch(self, events: list[Event]) -> None:
+        """Hand out events, and those that were held back behind a response that ended meanwhile.
+
+        A loop and not a recursion: an application may answer while its request is being handed out.
+        """
+        self._dispatching = True
+        try:
+            while events:
+                for event in events:
+                    self._handle(event)
+                if self.handler is not None or self.tunnel is not None or self.transport.is_closing():
+                    break
+                events = self._codec.receive_data(b"", self.loop.time())
+        finally:
+            self._dispatching = False
+        if self._codec.wants_data or self.tunnel is not None:
+            if self._paused:
+                self._resume(Pause.PIPELINE)
+        else:
+            self._pause(Pause.PIPELINE)
+
+    def _handle(self, event: Event) -> None:
+        kind = type(event)
+        handler = self.handler
+        if kind is RequestHead:
+            self._gateway.open(self, cast(RequestHead, event))
+        elif kind is Data:
+            if handler is not None:
+                handler.data_received(cast(Data, event).data)
+        elif kind is EndOfMessage:
+            if handler is not None:
+                handler.end_received()
+        elif kind is ProtocolFailed:
+            self._gateway.refuse(self, cast(ProtocolFailed, event).error)
+        elif kind is ConnectionEnded and handler is None:
+            self.close()
+
+    def _close_in(self, delay_s: float) -> None:
+        if self._close_deadline_s is None:
+            self._close_deadline_s = self.loop.time() + delay_s
+
+    def _lost(self) -> None:
+        if self._half_close is not None:
+            self._half_close.cancel()
+            self._half_close = None
+        handler, self.handler, self.tunnel = self.handler, None, None
+        if handler is not None:
+            handler.disconnected()
+            self.close()
+
+    def _pause(self, reason: Pause) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._paused |= reason
+
+    def _resume(self, reason: Pause) -> None:
+        if not self._paused:
+            return
+        self._paused &= ~reason
+        if not self._paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+
+def _address(value: object) -> tuple[str, int | None] | None:
+    """An ASGI address from a socket's name: ``(host, port)``, ``(path, None)`` for UNIX sockets, or None."""
+    if isinstance(value, tuple):
+        return str(value[0]), int(value[1])
+    if isinstance(value, str) and value:
+        return value, None
+    return None

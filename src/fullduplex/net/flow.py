@@ -1,0 +1,71 @@
+"""Byte-bounded flow control of the write side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fullduplex.limits import ConnectionLimits
+
+
+class WriteFlow:
+    """Lets writers wait while the client reads more slowly than the application writes."""
+
+    __slots__ = ("_callbacks", "_left_bytes", "_limits", "_progress_s", "_transport", "_waiters", "paused")
+
+    def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._waiters: list[asyncio.Future[None]] | None = None
+        self._callbacks: list[Callable[[], None]] | None = None
+        self._left_bytes = 0
+        self._progress_s = 0.0
+        self.paused = False
+        transport.set_write_buffer_limits(high=limits.write_buffer_bytes, low=limits.write_buffer_bytes // 4)
+
+    async def drain(self) -> None:
+        """Wait until the buffer has room. Returns at once, too, when the connection is lost."""
+        if not self.paused:
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        await waiter
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` once when the buffer has room again: now, if it has."""
+        if not self.paused:
+            callback()
+            return
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append(callback)
+
+    def pause(self, now_s: float) -> None:
+        self.paused = True
+        self._progress_s = now_s
+        self._left_bytes = self._transport.get_write_buffer_size()
+
+    def resume(self) -> None:
+        self.paused = False
+        waiters, self._waiters = self._waiters, None
+        callbacks, self._callbacks = self._callbacks, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
+        for callback in callbacks or ():
+            callback()
+
+    def connection_lost(self) -> None:
+        self.resume()
+
+    def stalled(self, now_s: float) -> bool:
+        """Whether the client has read nothing for ``stalled_write_timeout_s`` although bytes wait for it."""
+        if not self.paused:
+            return False
+        left_bytes = self._transport.get_write_buffer_size()
+        if left_bytes < self._left_bytes:
+            self._progress_s = now_s
+        self._left_bytes = left_bytes
+        return now_s - self._progress_s >= self._limits.stalled_write_timeout_s

@@ -1,0 +1,219 @@
+"""One worker: a loop, an application, the listening sockets, and the connections it accepts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from fullduplex._version import __version__
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.gateway.access_log import AccessLog, LoggerAccessLog
+from fullduplex.gateway.asgi import Application
+from fullduplex.gateway.gateway import Gateway
+from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
+from fullduplex.net import listeners
+from fullduplex.net.connection import Connection
+from fullduplex.server.config import ServerConfig
+from fullduplex.server.drain import drain
+from fullduplex.server.loading import load_application
+from fullduplex.wire.http1 import HTTP1Codec
+
+logger = logging.getLogger("fullduplex.server")
+
+SWEEP_INTERVAL_S = 0.5  # deadlines are whole seconds; half of one is close enough, and costs next to nothing
+
+
+class Worker:
+    """Serves one application in one process.
+
+    Args:
+        config: what to listen on, and the limits.
+        app: the application itself, instead of ``config.app``.
+        access_log: told about every request, instead of the logger ``fullduplex.access``.
+
+    Attributes:
+        on_started: called with the URLs, on the loop, when the worker listens.
+    """
+
+    def __init__(
+        self, config: ServerConfig, app: Application | None = None, access_log: AccessLog | None = None
+    ) -> None:
+        if config.workers != 1:
+            raise ConfigurationError("--workers: this version runs one worker; start several behind a proxy.")
+        self.config = config
+        self.on_started: Callable[[list[str]], None] | None = None
+        self._app = app
+        self._access_log = access_log or (LoggerAccessLog() if config.access_log else None)
+        self._connections: set[Connection] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._hurry = False
+
+    def run(self) -> int:
+        """Serve until :meth:`stop`, or SIGINT or SIGTERM when this is the main thread.
+
+        Returns:
+            0 after a clean stop, 1 when the application failed to start.
+
+        Raises:
+            ConfigurationError: the application cannot be loaded or the address cannot be listened on.
+        """
+        with asyncio.Runner(loop_factory=loop_factory(self.config.loop)) as runner:
+            return runner.run(self.serve())
+
+    async def serve(self) -> int:
+        """The same inside a running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        app = self._app or load_application(self.config.app, self.config.app_dir)
+        sockets = self._listen()
+        try:
+            lifespan = await self._start_application(app)
+            if lifespan is None:
+                return 1
+            with self._signals():
+                await self._serve(app, lifespan, sockets)
+        finally:
+            for sock in sockets:
+                sock.close()
+            self._remove_unix_socket()
+        return 0
+
+    def stop(self) -> None:
+        """Stop gracefully; a second call drops what is still open. May be called from any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
+                self._loop.call_soon_threadsafe(self._ask_to_stop)
+
+    # Inside ----------------------------------------------------------------------------------
+
+    async def _serve(self, app: Application, lifespan: Lifespan, sockets: list[socket.socket]) -> None:
+        assert self._loop is not None
+        assert self._stop is not None
+        gateway = Gateway(
+            app, self._access_log, self.config.websocket, self.config.connection, self.config.server_header
+        )
+        gateway.state = lifespan.state
+        gateway.set_clock(time.time())
+        sweep = self._loop.create_task(self._sweep(gateway))
+        servers = [
+            await self._loop.create_server(lambda: self._connect(gateway), sock=sock, backlog=self.config.backlog_count)
+            for sock in sockets
+        ]
+        self._announce(lifespan, sockets)
+        try:
+            await self._stop.wait()
+            logger.info("Stopping: %d connections open", len(self._connections))
+            for server in servers:
+                server.close()
+            await drain(self._connections, gateway.tasks, self.config.graceful_timeout_s, lambda: self._hurry)
+        finally:
+            sweep.cancel()
+            await lifespan.shutdown(self.config.graceful_timeout_s)
+            logger.info("Stopped")
+
+    def _connect(self, gateway: Gateway) -> Connection:
+        assert self._loop is not None
+        codec = HTTP1Codec(self.config.http1, now_s=self._loop.time())
+        return Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+
+    async def _sweep(self, gateway: Gateway) -> None:
+        """Renew the date and enforce the deadlines of every connection, twice a second."""
+        assert self._loop is not None
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            gateway.set_clock(time.time())
+            now_s = self._loop.time()
+            for connection in [*self._connections]:
+                try:
+                    connection.tick(now_s)
+                except Exception:
+                    logger.exception("A connection failed in its deadline; it is dropped")
+                    connection.abort()
+
+    async def _start_application(self, app: Application) -> Lifespan | None:
+        lifespan = Lifespan(app, {"fullduplex.worker_count": self.config.workers})
+        if self.config.lifespan == "off":
+            lifespan.support = Support.OFF
+            return lifespan
+        try:
+            await lifespan.startup(self.config.startup_timeout_s)
+        except LifespanFailed as error:
+            logger.error("The application did not start: %s", error)
+            return None
+        if self.config.lifespan == "on" and lifespan.support is not Support.ON:
+            logger.error("The application does not support lifespan, which --lifespan on asks for.")
+            return None
+        return lifespan
+
+    def _listen(self) -> list[socket.socket]:
+        config = self.config
+        if config.fd is not None:
+            return [listeners.inherit(config.fd)]
+        if config.uds is not None:
+            return [listeners.open_unix(config.uds, config.uds_mode, config.backlog_count)]
+        return listeners.open_tcp(config.host, config.port, config.backlog_count)
+
+    def _remove_unix_socket(self) -> None:
+        if self.config.uds is not None and self.config.fd is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.config.uds)
+
+    def _announce(self, lifespan: Lifespan, sockets: list[socket.socket]) -> None:
+        urls = [listeners.address_url(sock) for sock in sockets]
+        lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
+        logger.info("fullduplex %s, process %d, %s", __version__, os.getpid(), type(self._loop).__module__)
+        logger.info(
+            "Protocols: HTTP/1.1, WebSocket (permessage-deflate %s); lifespan: %s",
+            "on" if self.config.websocket.deflate else "off",
+            "off" if self.config.lifespan == "off" else lifespan_text,
+        )
+        for url in urls:
+            logger.info("Listening on %s (CTRL+C stops)", url)
+        if self.on_started is not None:
+            self.on_started(urls)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop on SIGINT and SIGTERM; other threads than the main one cannot listen to signals."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handled = [signal.SIGINT, signal.SIGTERM, *((signal.SIGBREAK,) if sys.platform == "win32" else ())]
+        before = {number: signal.signal(number, lambda *_: self.stop()) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask_to_stop(self) -> None:
+        assert self._stop is not None
+        if self._stop.is_set():
+            self._hurry = True
+        self._stop.set()
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The maker of event loops called ``name``: ``auto``, ``asyncio`` or ``uvloop``.
+
+    Raises:
+        ConfigurationError: uvloop is asked for and not installed.
+    """
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigurationError("--loop uvloop: uvloop is not installed here.") from None
+        else:
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop

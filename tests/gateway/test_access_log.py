@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from fullduplex.gateway.access_log import LoggerAccessLog, client
+
+SCOPE = {
+    "method": "GET",
+    "raw_path": b"/a%20b",
+    "path": "/a b",
+    "query_string": b"q=1",
+    "http_version": "1.1",
+    "client": ("192.0.2.1", 1234),
+}
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, "fullduplex.access")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_request_line_has_target_status_bytes_and_duration(lines):
+    LoggerAccessLog().http(SCOPE, 200, 12, 0.0123)
+    assert lines() == ['192.0.2.1:1234 "GET /a%20b?q=1 HTTP/1.1" 200 12 12.3ms']
+
+
+def test_the_lines_of_a_socket(lines):
+    log = LoggerAccessLog()
+    log.websocket_handshake(SCOPE)
+    log.websocket_accept(SCOPE)
+    log.websocket_refuse(SCOPE, 403)
+    log.websocket_close(SCOPE, 1001, "going away", "client", 1.55)
+    assert lines() == [
+        '192.0.2.1:1234 "WebSocket /a%20b?q=1" accepted',
+        '192.0.2.1:1234 "WebSocket /a%20b?q=1" refused 403',
+        '192.0.2.1:1234 "WebSocket /a%20b?q=1" closed 1001 "going away" by client after 1.6s',
+    ]
+
+
+def test_a_client_cannot_forge_a_line(lines):
+    forged = {**SCOPE, "raw_path": b'/\r\n"GET / HTTP/1.1" 200\x1b[2J\x9b'}
+    LoggerAccessLog().http(forged, 404, 0, 0)
+    LoggerAccessLog().websocket_close(SCOPE, 1000, 'bye"\r\nforged', "client", 1)
+    for line in lines():
+        assert line.isprintable()
+        assert "forged" not in line or '"bye\\x22\\x0d\\x0aforged"' in line
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [(("::1", 80), "[::1]:80"), (("127.0.0.1", 80), "127.0.0.1:80"), (None, "-")],
+)
+def test_addresses(address, text):
+    assert client({"client": address}) == text
