@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class FullduplexError(Exception):
     """Base of all errors of this package."""
@@ -44,12 +46,21 @@ class RemoteProtocolError(ProtocolError):
         message: what was wrong, with the rule it breaks, e.g. ``"RFC 9112 section 5.1: ..."``.
         status_hint: the HTTP status that tells the peer, where a response is still possible.
         close_code: the WebSocket close code that tells the peer.
+        headers: fields that must go with the status (426 names the versions).
     """
 
-    def __init__(self, message: str, *, status_hint: int = 400, close_code: int = 1002) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_hint: int = 400,
+        close_code: int = 1002,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
         super().__init__(message)
         self.status_hint = status_hint
         self.close_code = close_code
+        self.headers = list(headers)
 
 
 class Disconnected(FullduplexError, ConnectionError):

@@ -1,0 +1,607 @@
+"""WebSocket frames and messages: RFC 6455, with permessage-deflate (RFC 7692).
+
+One codec is one open socket, after the handshake, over HTTP/1.1 or one stream of HTTP/2.
+
+What the codec does by itself, because the RFC leaves no choice: it answers pings, echoes a Close frame,
+sends pings to a silent peer, and tells the peer which rule it broke. Each of these is queued before
+the event is returned: write ``data_to_send()`` after every call of ``receive_data``.
+
+How a socket ends, and what the events are:
+
+- the peer closes: ``Close`` (its echo queued), and on a server ``ConnectionEnded`` after it: a server
+  closes TCP first (RFC 6455 section 7.1.1);
+- we close with ``send(Close(...))``: messages may still come; then as above. Without an answer,
+  ``ConnectionEnded`` alone, ``close_timeout_s`` later;
+- the peer breaks a rule, or a ping stays unanswered: ``ProtocolFailed`` (a Close frame with
+  ``error.close_code`` queued). Write what is queued and close; input is ignored from then on;
+- TCP ends without a Close frame: ``ConnectionEnded`` alone, which ASGI calls 1006.
+"""
+
+from __future__ import annotations
+
+import os
+from codecs import utf_8_decode
+
+from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
+from fullduplex.limits import WebSocketLimits
+from fullduplex.wire.deflate import (
+    MIN_DEFLATE_BYTES,
+    DeflateParameters,
+    Deflater,
+    Inflater,
+    deflate_alone,
+    max_deflated_bytes,
+)
+from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed
+
+try:
+    # This imports the C routine and the lazy front page of the package, but none of its machinery.
+    from websockets.speedups import apply_mask
+except ImportError:
+
+    def apply_mask(data: bytes, mask: bytes) -> bytes:  # type: ignore[misc]
+        """Mask or unmask: XOR with the mask, repeated. RFC 6455 section 5.3."""
+        size = len(data)
+        key = (mask * (size // 4 + 1))[:size]
+        return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+PING_PAYLOAD = b"fullduplex"
+"""The payload of the codec's own pings. Any data counts as an answer, so it need not be a secret."""
+
+_FIN, _RSV1, _RSV, _MASKED = 0x80, 0x40, 0x70, 0x80
+_WHOLE_TEXT, _WHOLE_BINARY = _FIN | TEXT, _FIN | BINARY
+_MAX_CONTROL_BYTES = 125  # RFC 6455 section 5.5
+_INCOMPLETE = -1
+
+# RFC 6455 section 7.4 and its IANA registry: 1004 is reserved, 1005, 1006 and 1015 never stand on the wire.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
+
+# A peer that sends thousands of pings at once gets so many pongs, and one for its last ping
+# (RFC 6455 section 5.5.3 permits to answer the last alone; Autobahn expects an answer to each of ten).
+_MAX_PONGS_COUNT = 32
+
+# Unmasked headers of whole short messages: the most frequent frames by far.
+_TEXT_HEADERS = tuple(bytes((_WHOLE_TEXT, length)) for length in range(126))
+_BINARY_HEADERS = tuple(bytes((_WHOLE_BINARY, length)) for length in range(126))
+
+
+def encode_frame(
+    opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, mask: bytes | None = None
+) -> bytes:
+    """One frame. RFC 6455 section 5.2.
+
+    Args:
+        opcode: one of this module's constants; others for tests.
+        payload: as it stands on the wire, but unmasked.
+        fin: the last frame of its message.
+        rsv1: the message is compressed; set on its first frame.
+        mask: 4 bytes in frames of a client, None in frames of a server.
+    """
+    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
+    masked = 0 if mask is None else _MASKED
+    length = len(payload)
+    if length < 126:
+        header = bytes((first, masked | length))
+    elif length < 65_536:
+        header = bytes((first, masked | 126)) + length.to_bytes(2, "big")
+    else:
+        header = bytes((first, masked | 127)) + length.to_bytes(8, "big")
+    if mask is None:
+        return header + payload
+    return header + mask + apply_mask(payload, mask)
+
+
+class WebSocketCodec:
+    """Sans-I/O state of one open WebSocket.
+
+    Args:
+        limits: sizes and deadlines.
+        deflate: as agreed in the handshake; None without permessage-deflate.
+        client: this is the client's side: it masks, the peer does not, and the peer closes TCP.
+        now_s: the time at which the socket opens, on the clock of ``receive_data``.
+
+    Attributes:
+        close_sent: a Close frame is queued or sent; nothing more can be sent.
+        close_received: the peer's Close frame has come.
+        shared_key: frames of :meth:`encode_shared` may be sent to every socket whose key is equal.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_client",
+        "_close_deadline_s",
+        "_compressed",
+        "_deflate",
+        "_deflater",
+        "_ended",
+        "_fin",
+        "_inflater",
+        "_last_received_s",
+        "_limits",
+        "_mask",
+        "_max_short",
+        "_message",
+        "_message_wire_bytes",
+        "_opcode",
+        "_out",
+        "_ping_sent_s",
+        "_pongs_count",
+        "_reading",
+        "_remaining_bytes",
+        "_unanswered_ping",
+        "_undecoded",
+        "close_received",
+        "close_sent",
+        "shared_key",
+    )
+
+    def __init__(
+        self,
+        limits: WebSocketLimits,
+        *,
+        deflate: DeflateParameters | None = None,
+        client: bool = False,
+        now_s: float = 0.0,
+    ) -> None:
+        self._limits = limits
+        self._deflate = deflate
+        self._client = client
+        # The second byte of the longest frame that the fast path takes; 0 lets none pass.
+        self._max_short = 0 if client else _MASKED + min(125, limits.max_message_bytes)
+        self._deflater: Deflater | None = None
+        self._inflater: Inflater | None = None
+        self._out: list[bytes] = []
+        self._buffer = b""  # the beginning of a frame header or of a control frame
+        # The frame whose payload is arriving:
+        self._remaining_bytes = 0
+        self._mask = b""  # rotated to the next byte
+        self._fin = False
+        # The message whose frames are arriving; opcode 0 when there is none:
+        self._opcode = 0
+        self._compressed = False
+        self._message: bytearray | None = None
+        self._undecoded = b""  # the beginning of a character at the end of _message
+        self._message_wire_bytes = 0
+        self._pongs_count = 0
+        self._unanswered_ping: bytes | None = None
+        self._last_received_s = now_s
+        self._ping_sent_s = now_s  # later than _last_received_s: a ping waits for its answer
+        self._close_deadline_s: float | None = None
+        self.close_sent = False
+        self.close_received = False
+        self._reading = True
+        self._ended = False
+        # Deflate window of shared frames; 0 when they are not compressed.
+        self.shared_key = 0 if deflate is None else deflate.server_max_window_bits or 15
+
+    # Receiving -------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes, now_s: float) -> list[Event]:
+        """Take bytes from the peer and return what they mean.
+
+        Returns:
+            ``Message``, ``Ping`` (its pong is queued), ``Pong``, ``Close``, ``ProtocolFailed`` or ``ConnectionEnded``.
+        """
+        events: list[Event] = []
+        if not data:
+            self._let_time_pass(now_s, events)
+        elif self._reading:
+            self._last_received_s = now_s
+            try:
+                self._receive(data, events)
+            except RemoteProtocolError as error:
+                self._fail(error, events)
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """Take note that the peer sends no more."""
+        if self._ended:
+            return []
+        self._end()
+        return [ConnectionEnded()]
+
+    def _receive(self, data: bytes, events: list[Event]) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        size = len(data)
+        position = self._receive_payload(data, 0, events) if self._remaining_bytes else 0
+        max_short = self._max_short
+        while position < size:
+            # Fused for speed: a whole short message that nothing came before. The rest is in _receive_frame.
+            first = data[position]
+            if _WHOLE_TEXT <= first <= _WHOLE_BINARY and size - position > 5 and not self._opcode:
+                second = data[position + 1]
+                start = position + 6
+                end = start + second - _MASKED
+                if _MASKED <= second <= max_short and end <= size:
+                    payload = apply_mask(data[start:end], data[position + 2 : start])
+                    events.append(Message(_decode(payload) if first == _WHOLE_TEXT else payload))
+                    position = end
+                    continue
+            end = self._receive_frame(data, position, events)
+            if end == _INCOMPLETE:
+                self._buffer = data[position:]
+                break
+            position = end
+            if not self._reading:
+                return
+        if self._pongs_count:
+            self._answer_last_ping()
+
+    def _receive_frame(self, data: bytes, position: int, events: list[Event]) -> int:
+        """Read one header, and as much of its payload as there is; return the position after it."""
+        first = data[position]
+        opcode = first & 0x0F
+        self._check_first_byte(first, opcode)
+        header = self._read_length(data, position, opcode)
+        if header is None:
+            return _INCOMPLETE
+        length, start = header
+        if opcode < CLOSE:
+            self._check_size(first, length)
+        mask = b""
+        if not self._client:
+            mask = data[start : start + 4]
+            start += 4
+        end = start + length
+        if start > len(data) or (opcode >= CLOSE and end > len(data)):
+            return _INCOMPLETE
+        if opcode >= CLOSE:
+            payload = data[start:end]
+            self._receive_control(opcode, apply_mask(payload, mask) if mask else payload, events)
+            return end
+        fin = first >= _FIN
+        if fin and opcode and end <= len(data) and not first & _RSV1:
+            payload = data[start:end]
+            if mask:
+                payload = apply_mask(payload, mask)
+            events.append(Message(_decode(payload) if opcode == TEXT else payload))
+            return end
+        if opcode:
+            self._opcode = opcode
+            self._compressed = bool(first & _RSV1)
+            self._message = bytearray()
+        self._fin = fin
+        self._mask = mask
+        self._remaining_bytes = length
+        self._message_wire_bytes += length
+        return self._receive_payload(data, start, events)
+
+    def _check_first_byte(self, first: int, opcode: int) -> None:
+        reserved = first & _RSV
+        if reserved and (reserved != _RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
+            raise RemoteProtocolError("RFC 6455 section 5.2: a reserved bit is set")
+        if 2 < opcode < 8 or opcode > PONG:
+            raise RemoteProtocolError("RFC 6455 section 5.2: the opcode is reserved")
+        if opcode >= CLOSE:
+            if first < _FIN:
+                raise RemoteProtocolError("RFC 6455 section 5.5: a control frame is fragmented")
+        elif opcode == CONTINUATION and not self._opcode:
+            raise RemoteProtocolError("RFC 6455 section 5.4: nothing to continue")
+        elif opcode and self._opcode:
+            raise RemoteProtocolError("RFC 6455 section 5.4: a new message inside a fragmented one")
+
+    def _read_length(self, data: bytes, position: int, opcode: int) -> tuple[int, int] | None:
+        """The payload length of the frame at ``position`` and the position after it; None when they have not come."""
+        if position + 1 >= len(data):
+            return None
+        second = data[position + 1]
+        if self._client == (second >= _MASKED):
+            rule = "a frame of the server is masked" if self._client else "a frame of the client is not masked"
+            raise RemoteProtocolError(f"RFC 6455 section 5.1: {rule}")
+        length = second & 0x7F
+        if length > _MAX_CONTROL_BYTES and opcode >= CLOSE:
+            raise RemoteProtocolError("RFC 6455 section 5.5: a control frame has more than 125 bytes")
+        start = position + 2
+        if length <= 125:
+            return length, start
+        end, minimum = (start + 2, 126) if length == 126 else (start + 8, 65_536)
+        if end > len(data):
+            return None
+        length = int.from_bytes(data[start:end], "big")
+        if length < minimum:
+            raise RemoteProtocolError("RFC 6455 section 5.2: the length is not encoded in the fewest bytes")
+        if length >= 1 << 63:
+            raise RemoteProtocolError("RFC 6455 section 5.2: the highest bit of the length is set")
+        return length, end
+
+    def _check_size(self, first: int, length: int) -> None:
+        """Refuse a data frame that makes its message too big, before its payload arrives."""
+        most = self._limits.max_message_bytes
+        if first & _RSV1 or self._compressed:
+            # What it inflates to is checked as it arrives.
+            most = max_deflated_bytes(most)
+        if self._message_wire_bytes + length > most:
+            raise self._too_big()
+
+    def _receive_payload(self, data: bytes, position: int, events: list[Event]) -> int:
+        """Take what has come of a data frame's payload; return the position after it."""
+        end = min(position + self._remaining_bytes, len(data))
+        piece = data[position:end]
+        if self._mask:
+            piece = apply_mask(piece, self._mask)
+            turn = len(piece) & 3
+            self._mask = self._mask[turn:] + self._mask[:turn]
+        self._remaining_bytes -= len(piece)
+        is_last = self._fin and not self._remaining_bytes
+        if piece or is_last:
+            self._extend_message(piece, is_last)
+        if is_last:
+            events.append(self._finish_message())
+        return end
+
+    def _extend_message(self, piece: bytes, is_last: bool) -> None:
+        message = self._message
+        assert message is not None
+        if self._compressed:
+            piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message))
+        message += piece
+        if self._opcode == TEXT:
+            # Checked piece by piece, so that bad text fails before its end arrives; decoded as a whole later,
+            # because thousands of small strings would take many times the memory of their bytes.
+            pending = self._undecoded + piece
+            too_big = len(message) > self._limits.max_message_bytes
+            self._undecoded = pending[_count_valid(pending, is_last and not too_big) :]
+        if len(message) > self._limits.max_message_bytes:
+            raise self._too_big()
+
+    def _inflate(self, piece: bytes, is_last: bool, most: int) -> bytes:
+        inflater = self._get_inflater()
+        inflated = inflater.inflate(piece, most)
+        if is_last and len(inflated) < most:
+            inflated += inflater.finish(most - len(inflated))
+        return inflated
+
+    def _finish_message(self) -> Message:
+        message = self._message
+        assert message is not None
+        is_text = self._opcode == TEXT
+        self._message = None
+        self._opcode = 0
+        self._compressed = False
+        self._message_wire_bytes = 0
+        return Message(str(message, "utf-8") if is_text else bytes(message))
+
+    def _receive_control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
+        if opcode == PING:
+            if not self.close_sent:
+                self._pongs_count += 1
+                if self._pongs_count <= _MAX_PONGS_COUNT:
+                    self._queue(PONG, payload)
+                else:
+                    self._unanswered_ping = payload
+            events.append(Ping(payload))
+        elif opcode == PONG:
+            events.append(Pong(payload))
+        else:
+            self._receive_close(payload, events)
+
+    def _answer_last_ping(self) -> None:
+        self._pongs_count = 0
+        if self._unanswered_ping is not None:
+            self._queue(PONG, self._unanswered_ping)
+            self._unanswered_ping = None
+
+    def _receive_close(self, payload: bytes, events: list[Event]) -> None:
+        close = _read_close(payload)
+        self.close_received = True
+        self._stop_reading()
+        if not self.close_sent:
+            self._queue(CLOSE, payload[:2])
+            self.close_sent = True
+        events.append(close)
+        if not self._client:
+            self._ended = True
+            events.append(ConnectionEnded())
+
+    # Time ------------------------------------------------------------------------------------
+
+    def next_deadline_s(self) -> float | None:
+        """The time at which ``receive_data(b"", now_s)`` must be called, if any.
+
+        ``send`` is not told the time; so after ``send(Close(...))`` a deadline is due at once, and that call
+        starts the wait for the peer's Close frame.
+        """
+        if self._ended:
+            return None
+        if self.close_sent:
+            return self._last_received_s if self._close_deadline_s is None else self._close_deadline_s
+        if self._ping_sent_s > self._last_received_s:
+            return self._ping_sent_s + self._limits.ping_timeout_s
+        interval_s = self._limits.ping_interval_s
+        return self._last_received_s + interval_s if interval_s else None
+
+    def _let_time_pass(self, now_s: float, events: list[Event]) -> None:
+        deadline_s = self.next_deadline_s()
+        if deadline_s is None or now_s < deadline_s:
+            return
+        if self.close_sent:
+            if self._close_deadline_s is None:
+                self._close_deadline_s = now_s + self._limits.close_timeout_s
+            else:
+                self._end()
+                events.append(ConnectionEnded())
+        elif self._ping_sent_s > self._last_received_s:
+            self._fail(RemoteProtocolError("no answer to a ping", close_code=1011), events)
+        else:
+            self._queue(PING, PING_PAYLOAD)
+            self._ping_sent_s = now_s
+
+    # Sending ---------------------------------------------------------------------------------
+
+    def send(self, event: Event) -> None:
+        """Queue a ``Message``, ``Ping``, ``Pong`` or ``Close`` for the peer.
+
+        A Close has a code of 1000-1003, 1007-1014 or 3000-4999, or 1005 for none, and a reason of at most
+        123 bytes in UTF-8. A ping or pong has at most 125 bytes.
+
+        Raises:
+            LocalProtocolError: the event is malformed, or a Close frame has been sent.
+
+        Source: RFC 6455 sections 5.5, 5.6 and 7.4.
+        """
+        self._check_open()
+        if isinstance(event, Message):
+            self._out.append(self._encode_message(event.data))
+        elif isinstance(event, Close):
+            self._queue(CLOSE, _encode_close(event.code, event.reason))
+            self.close_sent = True
+        elif isinstance(event, Ping | Pong):
+            if len(event.payload) > _MAX_CONTROL_BYTES:
+                raise LocalProtocolError("a ping or pong carries at most 125 bytes")
+            self._queue(PING if isinstance(event, Ping) else PONG, event.payload)
+        else:
+            raise LocalProtocolError(f"{type(event).__name__} is no event of a WebSocket")
+
+    def data_to_send(self) -> bytes:
+        """Return and forget the bytes queued for the peer."""
+        out = self._out
+        if len(out) == 1:
+            return out.pop()
+        data = b"".join(out)
+        out.clear()
+        return data
+
+    def encode_shared(self, data: str | bytes) -> bytes:
+        """Frame a message for every server-side socket with the same :attr:`shared_key`.
+
+        Raises:
+            LocalProtocolError: text that cannot be encoded in UTF-8.
+        """
+        opcode, payload = _encode_data(data)
+        if self.shared_key and len(payload) >= MIN_DEFLATE_BYTES:
+            return encode_frame(opcode, deflate_alone(payload, self.shared_key), rsv1=True)
+        return encode_frame(opcode, payload)
+
+    def send_shared(self, frame: bytes) -> None:
+        """Queue a frame of :meth:`encode_shared`, from this codec or another with the same key.
+
+        Raises:
+            LocalProtocolError: a Close frame has been sent.
+        """
+        self._check_open()
+        if self._deflater is not None:
+            # The peer's context now holds this message, and ours does not.
+            self._deflater.reset()
+        self._out.append(frame)
+
+    def _encode_message(self, data: str | bytes) -> bytes:
+        opcode, payload = _encode_data(data)
+        length = len(payload)
+        if length < 126 and not self._client:
+            return (_TEXT_HEADERS if opcode == TEXT else _BINARY_HEADERS)[length] + payload
+        rsv1 = self._deflate is not None and length >= MIN_DEFLATE_BYTES
+        if rsv1:
+            payload = self._get_deflater().deflate(payload)
+        return encode_frame(opcode, payload, rsv1=rsv1, mask=os.urandom(4) if self._client else None)
+
+    def _queue(self, opcode: int, payload: bytes) -> None:
+        self._out.append(encode_frame(opcode, payload, mask=os.urandom(4) if self._client else None))
+
+    def _check_open(self) -> None:
+        if self.close_sent:
+            raise LocalProtocolError("the socket is closed for sending: a Close frame has been sent")
+        if self._ended:
+            raise LocalProtocolError("the connection has ended")
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _get_deflater(self) -> Deflater:
+        if self._deflater is None:
+            self._deflater = Deflater(*_window(self._deflate, of_server=not self._client))
+        return self._deflater
+
+    def _get_inflater(self) -> Inflater:
+        if self._inflater is None:
+            self._inflater = Inflater(*_window(self._deflate, of_server=self._client))
+        return self._inflater
+
+    def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
+        """Fail the connection: tell the peer, take no further input. RFC 6455 section 7.1.7."""
+        if not self.close_sent:
+            self._queue(CLOSE, _encode_close(error.close_code, str(error)))
+            self.close_sent = True
+        self._end()
+        events.append(ProtocolFailed(error))
+
+    def _end(self) -> None:
+        self._ended = True
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        """Take no further input, and give back what an unfinished message holds."""
+        self._reading = False
+        self._buffer = self._undecoded = b""
+        self._message = self._inflater = None
+
+    def _too_big(self) -> RemoteProtocolError:
+        most = self._limits.max_message_bytes
+        return RemoteProtocolError(f"the message has more than {most} bytes", close_code=1009)
+
+
+def _window(deflate: DeflateParameters | None, *, of_server: bool) -> tuple[int, bool]:
+    """Window bits and context takeover of what the server, or the client, compresses."""
+    assert deflate is not None
+    if of_server:
+        return deflate.server_max_window_bits or 15, not deflate.server_no_context_takeover
+    return deflate.client_max_window_bits or 15, not deflate.client_no_context_takeover
+
+
+def _decode(payload: bytes) -> str:
+    try:
+        return str(payload, "utf-8")
+    except UnicodeDecodeError:
+        raise _not_utf8() from None
+
+
+def _count_valid(text: bytes, is_last: bool) -> int:
+    """The number of bytes in whole characters; what is left over may be the beginning of one unless ``is_last``."""
+    try:
+        return utf_8_decode(text, "strict", is_last)[1]
+    except UnicodeDecodeError:
+        raise _not_utf8() from None
+
+
+def _not_utf8() -> RemoteProtocolError:
+    return RemoteProtocolError("RFC 6455 section 8.1: the text is not valid UTF-8", close_code=1007)
+
+
+def _read_close(payload: bytes) -> Close:
+    if not payload:
+        return Close(1005)
+    if len(payload) == 1:
+        raise RemoteProtocolError("RFC 6455 section 5.5.1: a close code has two bytes")
+    code = int.from_bytes(payload[:2], "big")
+    if code not in _CLOSE_CODES:
+        raise RemoteProtocolError(f"RFC 6455 section 7.4: close code {code} may not be sent")
+    return Close(code, _decode(payload[2:]))
+
+
+def _encode_close(code: int, reason: str) -> bytes:
+    if code == 1005 and not reason:
+        return b""
+    if code not in _CLOSE_CODES:
+        raise LocalProtocolError(f"close code {code} may not be sent (RFC 6455 section 7.4)")
+    payload = code.to_bytes(2, "big") + _encode_text(reason)
+    if len(payload) > _MAX_CONTROL_BYTES:
+        raise LocalProtocolError("the reason for closing has more than 123 bytes in UTF-8 (RFC 6455 section 5.5)")
+    return payload
+
+
+def _encode_data(data: str | bytes) -> tuple[int, bytes]:
+    if isinstance(data, str):
+        return TEXT, _encode_text(data)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return BINARY, bytes(data)
+    raise LocalProtocolError(f"a message is str or bytes, not {type(data).__name__}")
+
+
+def _encode_text(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError("the text has lone surrogates, which UTF-8 cannot express") from None
