@@ -1,0 +1,544 @@
+"""HTTP/1.0 and 1.1, the server side of one connection (RFC 9112).
+
+The head of a request is found and bounded here, its request line read here, and its fields taken
+apart by llhttp (httptools); what llhttp would let pass is refused here or in
+:mod:`~fullduplex.wire.grammar`. llhttp never sees the request line (it knows a fixed list of methods,
+and other protocols' too) nor the content (it does not let its callers bound chunk lines).
+Responses are written by :class:`~fullduplex.wire.http1_writer.HTTP1Writer`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from fullduplex.exceptions import RemoteProtocolError
+from fullduplex.limits import HTTP1Limits
+from fullduplex.wire.chunked import ChunkedReader
+from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed, RequestHead
+from fullduplex.wire.grammar import (
+    TARGET_BYTES,
+    find_bad_byte,
+    is_authority,
+    is_token,
+    is_version,
+    parse_content_length,
+    split_absolute_form,
+    split_list,
+)
+from fullduplex.wire.http1_writer import HTTP1Writer, Response
+
+
+class Request(enum.Enum):
+    """How far the request has come."""
+
+    HEAD = enum.auto()  # a head is awaited or arriving
+    LENGTH = enum.auto()  # content with a Content-Length is arriving
+    CHUNKED = enum.auto()
+    COMPLETE = enum.auto()  # further input is held back until the response is complete
+    ENDED = enum.auto()  # no further input is taken
+
+
+_HEAD, _LENGTH, _CHUNKED, _COMPLETE, _ENDED = Request
+_RESPONSE_IDLE, _RESPONSE_READY, _RESPONSE_DONE = Response.IDLE, Response.READY, Response.DONE
+
+_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
+_ANY_REQUEST_LINE = b"GET / HTTP/1.1"
+_BAD_BYTE = "RFC 9112 section 2.2: a control character, or a bare CR or LF, in a head"
+_TARGET_TOO_LONG = "RFC 9110 section 15.5.15: the request target is too long"
+_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+
+#: The fields that frame and route a request, and those that change what llhttp does next.
+_FRAMING_FIELDS = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"proxy-connection",
+        b"upgrade",
+        b"expect",
+    }
+)
+
+
+class _FieldReader:
+    """llhttp and what it calls. Apart from the codec, so that the two make no reference cycle."""
+
+    __slots__ = ("fields", "framing_fields")
+
+    def __init__(self) -> None:
+        self.fields: Fields = []
+        self.framing_fields: Fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        # llhttp strips before the value, not after it. It refuses all controls but HTAB, so that
+        # stripping any ASCII whitespace strips SP and HTAB only.
+        field = (name, value.rstrip())
+        self.fields.append(field)
+        if name in _FRAMING_FIELDS:
+            self.framing_fields.append(field)
+
+
+class RequestFraming:
+    """What the framing fields of one request mean.
+
+    Raises:
+        RemoteProtocolError: 400; 417 for an unknown expectation, 501 for an unknown transfer coding.
+    """
+
+    __slots__ = (
+        "chunked",
+        "expect_continue",
+        "fields",
+        "http_version",
+        "length",
+        "parser_reusable",
+        "persistent",
+        "upgrade",
+    )
+
+    def __init__(self, http_version: str, fields: Fields) -> None:
+        self.http_version = http_version
+        self.fields = fields
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            values.setdefault(name, []).append(value)
+        is_http11 = http_version == "1.1"
+        _check_host(values.get(b"host", []), is_http11)
+        self.chunked = _is_chunked(values.get(b"transfer-encoding"), is_http11)
+        self.length = _length(values.get(b"content-length", []), self.chunked)
+        options = split_list(b",".join(values.get(b"connection", [])))
+        self.persistent = b"close" not in options and (is_http11 or b"keep-alive" in options)
+        self.upgrade: bytes | None = None
+        if is_http11 and b"upgrade" in options and b"upgrade" in values:
+            self.upgrade = b", ".join(values[b"upgrade"]).lower() or None
+        # An HTTP/1.0 client cannot mean its Expect (RFC 9110 section 10.1.1).
+        expectations = [value.lower() for value in values.get(b"expect", [])] if is_http11 else []
+        if expectations not in ([], [b"100-continue"]):
+            raise RemoteProtocolError("RFC 9110 section 10.1.1: an unknown expectation", status_hint=417)
+        self.expect_continue = bool(expectations) and (self.chunked or self.length > 0)
+        # After any other message llhttp would wait for content, or refuse to go on.
+        self.parser_reusable = self.persistent and self.upgrade is None and values.keys() <= {b"host", b"connection"}
+
+
+def _check_host(values: list[bytes], is_http11: bool) -> None:
+    """RFC 9112 section 3.2: one valid Host; HTTP/1.0 may do without."""
+    if len(values) > 1 or (is_http11 and not values) or not all(map(is_authority, values)):
+        raise RemoteProtocolError("RFC 9112 section 3.2: the Host field is missing, doubled or invalid")
+
+
+def _is_chunked(values: list[bytes] | None, is_http11: bool) -> bool:
+    """RFC 9112 sections 6.1 and 6.3: the last coding must be chunked, and we know no other.
+
+    Stricter than the RFC: empty list elements are refused, since recipients differ in them.
+    """
+    if values is None:
+        return False
+    if not is_http11:
+        raise RemoteProtocolError("RFC 9112 section 6.1: Transfer-Encoding in HTTP/1.0")
+    codings = [coding.strip(b" \t") for coding in b",".join(values).lower().split(b",")]
+    if codings == [b"chunked"]:
+        return True
+    if codings[-1] == b"chunked" and codings.count(b"chunked") == 1 and all(codings):
+        raise RemoteProtocolError("RFC 9112 section 6.1: an unknown transfer coding", status_hint=501)
+    raise RemoteProtocolError("RFC 9112 section 6.3: the last transfer coding is not chunked, once")
+
+
+def _length(values: list[bytes], chunked: bool) -> int:
+    """RFC 9112 section 6.3. Stricter: repeated fields are refused even when equal."""
+    if not values:
+        return 0
+    if chunked:
+        raise RemoteProtocolError("RFC 9112 section 6.3: both Transfer-Encoding and Content-Length")
+    if len(values) > 1:
+        raise RemoteProtocolError("RFC 9112 section 6.3: more than one Content-Length")
+    return parse_content_length(values[0])
+
+
+class HTTP1Codec(HTTP1Writer):
+    """Server side of one HTTP/1 connection; see :class:`~fullduplex.wire.codec.Codec`.
+
+    One request is handed out at a time. Input after it is held back until its response is complete;
+    then ``receive_data(b"", now_s)`` hands out the next one.
+
+    When a response ends before the content of its request has been read, up to
+    ``limits.max_drain_bytes`` of it are discarded; with more to come, the connection must close.
+
+    After :class:`ProtocolFailed` a response may be sent, unless one is already on its way, and then the
+    connection must close. An end of input inside a request is ``ProtocolFailed`` (RFC 9112 section 8:
+    an incomplete message is no message), between requests ``ConnectionEnded``.
+
+    Args:
+        limits: bounds and deadlines.
+        now_s: the time at which the connection was made.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_content_left_bytes",
+        "_deadline_s",
+        "_drain_left_bytes",
+        "_eof",
+        "_field_reader",
+        "_framing_read",
+        "_head_started",
+        "_input",
+        "_limits",
+        "_parser",
+        "_position",
+        "_request",
+        "_searched_bytes",
+    )
+
+    def __init__(self, limits: HTTP1Limits, *, now_s: float) -> None:
+        super().__init__()
+        self._limits = limits
+        self._request = _HEAD
+        self._input = b""  # what was received and not used yet begins at _position
+        self._position = 0
+        self._eof = False
+        self._deadline_s: float | None = now_s + limits.first_byte_timeout_s
+        self._head_started = False
+        self._content_left_bytes = 0
+        self._drain_left_bytes = 0
+        self._chunks: ChunkedReader | None = None
+        self._field_reader = _FieldReader()
+        self._parser: HttpRequestParser | None = None
+        self._framing_read: RequestFraming | None = None  # of the request in progress, or the one before it
+        self._searched_bytes = 0  # of an incomplete head: found to be free of faults
+
+    # What the connection asks ----------------------------------------------------------------
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection may live on after this response; ask when the response is complete."""
+        request = self._request
+        if not self._persistent or request is _ENDED or (self._eof and self._position == len(self._input)):
+            return False
+        return request is not _LENGTH or self._content_left_bytes <= self._drain_left_bytes
+
+    @property
+    def request_complete(self) -> bool:
+        """Whether the request in progress has arrived whole, or none is in progress."""
+        return self._request is _COMPLETE or self._request is _HEAD
+
+    @property
+    def wants_data(self) -> bool:
+        """Whether more input is of use now.
+
+        False once the next request's head (or as many bytes as a head may have) is held back, and
+        when the protocol has failed. Bounded by one read more than ``limits.max_head_bytes``.
+        """
+        if self._request is not _COMPLETE:
+            return self._request is not _ENDED
+        held_bytes = len(self._input) - self._position
+        return not held_bytes or (
+            held_bytes < self._limits.max_head_bytes and self._input.find(b"\r\n\r\n", self._position) < 0
+        )
+
+    def trailing_data(self) -> bytes:
+        """Return and forget the input after the request; after 101 it belongs to the new protocol."""
+        data = self._input[self._position :]
+        self._input = b""
+        self._position = 0
+        return data
+
+    def next_deadline_s(self) -> float | None:
+        """The time at which ``receive_data(b"", now_s)`` must be called; None while a request is in progress."""
+        return self._deadline_s
+
+    # Input -----------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes, now_s: float) -> list[Event]:
+        """Take bytes from the client, or let time pass; return what they mean."""
+        if self._position < len(self._input):
+            if data:
+                self._input = self._input[self._position :] + data
+                self._position = 0
+        else:
+            self._input = data
+            self._position = 0
+        events: list[Event] = []
+        try:
+            self._advance(events, now_s)
+        except RemoteProtocolError as exc:
+            self._fail(exc, events)
+        if self._position == len(self._input):  # do not keep a large read alive
+            self._input = b""
+            self._position = 0
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """Take note that the client sends no more."""
+        self._eof = True
+        events: list[Event] = []
+        self._check_eof(events)
+        return events
+
+    def _advance(self, events: list[Event], now_s: float) -> None:
+        """Go on reading as far as the input and the order of requests and responses allow."""
+        while True:
+            request = self._request
+            if request is _COMPLETE:
+                if self._response is not _RESPONSE_DONE or not self._persistent:
+                    return
+                self._begin_cycle()
+            elif request is _HEAD:
+                if not self._read_head(events):
+                    self._wait_for_head(events, now_s)
+                    return
+            elif request is _ENDED:
+                self.trailing_data()
+                return
+            elif not self._read_content(events, now_s):
+                return
+
+    def _begin_cycle(self) -> None:
+        self._request = _HEAD
+        self._response = _RESPONSE_IDLE
+        self._upgrade_offered = False
+
+    def _wait_for_head(self, events: list[Event], now_s: float) -> None:
+        """Keep the deadline of an idle connection or of an incomplete head."""
+        limits = self._limits
+        if self._position < len(self._input):
+            if not self._head_started:
+                self._head_started = True
+                self._deadline_s = now_s + limits.head_timeout_s
+        elif self._deadline_s is None:
+            self._deadline_s = now_s + limits.keepalive_timeout_s
+        if self._eof:
+            self._check_eof(events)
+        elif self._deadline_s is not None and now_s >= self._deadline_s:
+            if self._head_started:
+                raise RemoteProtocolError("RFC 9110 section 15.5.9: the request took too long", status_hint=408)
+            self._end(events)
+
+    def _check_eof(self, events: list[Event]) -> None:
+        request = self._request
+        if request is _HEAD and self._position == len(self._input):
+            self._end(events)
+        elif request is _HEAD or request is _LENGTH or request is _CHUNKED:
+            self._fail(RemoteProtocolError("RFC 9112 section 8: the request is incomplete"), events)
+
+    def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
+        """Stop reading and say why, unless the response to this request is complete: then nobody could be told."""
+        if self._response is _RESPONSE_DONE:
+            self._end(events)
+            return
+        self._stop_reading()
+        if self._response is _RESPONSE_IDLE:
+            self._response = _RESPONSE_READY
+            self._is_head_request = False
+            self._is_http10 = False
+        events.append(ProtocolFailed(error))
+
+    def _end(self, events: list[Event]) -> None:
+        self._stop_reading()
+        events.append(ConnectionEnded())
+
+    def _stop_reading(self) -> None:
+        self._request = _ENDED
+        self._persistent = False
+        self._deadline_s = None
+        self.trailing_data()
+
+    # Heads -----------------------------------------------------------------------------------
+
+    def _read_head(self, events: list[Event]) -> bool:
+        """Read one head, if it is there."""
+        data = self._input
+        start = self._position
+        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2
+            self._position = start = start + 2
+        end = data.find(b"\r\n\r\n", start) + 4
+        if end < 4 or end - start > self._limits.max_head_bytes:
+            self._check_partial_head(data[start:])
+            return False
+        line_end = data.find(b"\r\n", start)
+        try:
+            method, target, http_version, authority = _read_request_line(data[start:line_end], self._limits)
+            fields, framing_fields = self._read_fields(data[line_end:end])
+        except RemoteProtocolError:
+            self._check_partial_head(data[start:end])
+            raise
+        if len(fields) > self._limits.max_fields_count:
+            raise RemoteProtocolError("RFC 6585 section 5: too many fields", status_hint=431)
+        framing = self._framing_read
+        if framing is None or framing_fields != framing.fields or http_version != framing.http_version:
+            self._framing_read = framing = RequestFraming(http_version, framing_fields)
+        if authority is not None:
+            fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
+        self._position = end
+        self._begin_request(method, framing)
+        events.append(
+            RequestHead(
+                method,
+                target,
+                fields,
+                http_version,
+                self._request is _COMPLETE,
+                framing.expect_continue,
+                framing.upgrade,
+            )
+        )
+        return True
+
+    def _begin_request(self, method: str, framing: RequestFraming) -> None:
+        self._deadline_s = None
+        self._head_started = False
+        self._searched_bytes = 0
+        self._response = Response.READY
+        self._is_head_request = method == "HEAD"
+        self._is_http10 = framing.http_version == "1.0"
+        self._persistent = framing.persistent
+        self._continue_pending = framing.expect_continue
+        if framing.chunked:
+            self._request = _CHUNKED
+            self._chunks = ChunkedReader(self._limits)
+        elif framing.length:
+            self._request = _LENGTH
+            self._content_left_bytes = framing.length
+        else:
+            self._complete_request()
+        self._drain_left_bytes = self._limits.max_drain_bytes
+        if not framing.parser_reusable:
+            self._parser = None
+
+    def _complete_request(self) -> None:
+        self._request = _COMPLETE
+        self._upgrade_offered = self._framing_read is not None and self._framing_read.upgrade is not None
+
+    def _read_fields(self, block: bytes) -> tuple[Fields, Fields]:
+        """Let llhttp take the fields apart: a whole block, with the line breaks around it."""
+        reader = self._field_reader
+        fields: Fields = []
+        framing_fields: Fields = []
+        reader.fields = fields
+        reader.framing_fields = framing_fields
+        parser = self._parser
+        if parser is None:
+            self._parser = parser = HttpRequestParser(reader)
+        try:
+            parser.feed_data(_ANY_REQUEST_LINE + block)
+        except HttpParserUpgrade:  # it would leave the rest alone; there is no rest
+            pass
+        except HttpParserError as exc:
+            raise RemoteProtocolError(f"RFC 9112 section 5: malformed field ({exc})") from None
+        return fields, framing_fields
+
+    def _check_partial_head(self, head: bytes) -> None:
+        """Find the first fault of a head that is incomplete, too large or known to be faulty.
+
+        What is found depends on the bytes up to the fault alone, and so not on how they were cut.
+        """
+        limits = self._limits
+        limit = limits.max_head_bytes
+        line_end = head.find(b"\r\n", 0, limit)
+        first = head if line_end < 0 else head[:line_end]
+        target_start = first.find(b" ") + 1
+        target_limit = target_start + limits.max_target_bytes
+        target_end = first.find(b" ", target_start)
+        too_long = (
+            target_start > 0 and target_limit < limit and target_limit < (target_end if target_end >= 0 else len(first))
+        )
+        if find_bad_byte(
+            head, self._searched_bytes, target_limit if too_long else limit if line_end < 0 else line_end + 2
+        ):
+            raise RemoteProtocolError(_BAD_BYTE)
+        if too_long:
+            raise RemoteProtocolError(_TARGET_TOO_LONG, status_hint=414)
+        if line_end >= 0:
+            _read_request_line(first, limits)
+        if find_bad_byte(head, self._searched_bytes, limit):
+            raise RemoteProtocolError(_BAD_BYTE)
+        if len(head) > limit:
+            raise RemoteProtocolError("RFC 6585 section 5: the head is too large", status_hint=431)
+        self._searched_bytes = max(len(head) - 1, 0)  # a CR at the end is judged with the byte after it
+
+    # Content ---------------------------------------------------------------------------------
+
+    def _read_content(self, events: list[Event], now_s: float) -> bool:
+        """Hand out what has come of the content, or discard it after an early response. True when complete."""
+        draining = self._response is _RESPONSE_DONE
+        if draining and not self.keep_alive:
+            self._stop_reading()
+            return False
+        pieces: list[bytes] = []
+        try:
+            if self._request is _LENGTH:
+                trailers = self._read_sized(pieces)
+            else:
+                trailers = self._read_chunks(pieces)
+        finally:
+            if pieces:
+                self._continue_pending = False
+                if not draining:
+                    events.append(Data(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
+        if draining:
+            self._wait_for_drain(events, now_s, sum(map(len, pieces)), complete=trailers is not None)
+        if trailers is None:
+            return False
+        self._complete_request()
+        if not draining:
+            events.append(EndOfMessage(trailers))
+        return True
+
+    def _read_sized(self, pieces: list[bytes]) -> Fields | None:
+        piece = self._input[self._position : self._position + self._content_left_bytes]
+        if piece:
+            pieces.append(piece)
+            self._position += len(piece)
+            self._content_left_bytes -= len(piece)
+        return None if self._content_left_bytes else []
+
+    def _read_chunks(self, pieces: list[bytes]) -> Fields | None:
+        assert self._chunks is not None
+        self._position = self._chunks.read(self._input, self._position, pieces)
+        return self._chunks.trailers
+
+    def _wait_for_drain(self, events: list[Event], now_s: float, drained_bytes: int, *, complete: bool) -> None:
+        """Bound what is discarded, in bytes and in time."""
+        self._drain_left_bytes -= drained_bytes
+        if self._deadline_s is None:
+            self._deadline_s = now_s + self._limits.keepalive_timeout_s
+        if complete:
+            self._deadline_s = None
+        elif self._drain_left_bytes < 0 or now_s >= self._deadline_s:
+            self._end(events)
+
+
+def _read_request_line(line: bytes, limits: HTTP1Limits) -> tuple[str, bytes, str, bytes | None]:
+    """Read method, target in origin-form (or ``*``), version, and the authority of an absolute-form target.
+
+    Raises:
+        RemoteProtocolError: 400; 414 for the length of the target, 501 for CONNECT, 505 for the version.
+    """
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise RemoteProtocolError("RFC 9112 section 3: the request line is not three words")
+    method_bytes, target, version = parts
+    if len(target) > limits.max_target_bytes:
+        raise RemoteProtocolError(_TARGET_TOO_LONG, status_hint=414)
+    http_version = _VERSIONS.get(version)
+    if http_version is None:
+        status = 505 if is_version(version) else 400
+        raise RemoteProtocolError("RFC 9112 section 2.3: the version is not HTTP/1.0 or HTTP/1.1", status_hint=status)
+    method = _METHODS.get(method_bytes)
+    if method is None:
+        if not is_token(method_bytes):
+            raise RemoteProtocolError("RFC 9110 section 9.1: the method is not a token")
+        method = method_bytes.decode("ascii")
+        if method == "CONNECT":  # RFC 9110 section 9.3.6: an origin server need not have it
+            raise RemoteProtocolError("RFC 9110 section 9.3.6: CONNECT is not implemented", status_hint=501)
+    if target.translate(None, TARGET_BYTES):
+        raise RemoteProtocolError("RFC 9112 section 3.2: a byte that may not be in a request target")
+    if target[:1] == b"/" or (target == b"*" and method == "OPTIONS"):
+        return method, target, http_version, None
+    authority, target = split_absolute_form(target)
+    if not target:  # RFC 9112 section 3.2.4
+        target = b"*" if method == "OPTIONS" else b"/"
+    return method, target, http_version, authority

@@ -1,0 +1,341 @@
+"""The writing half of an HTTP/1 server connection: responses become bytes.
+
+The state of a response is one of :class:`Response`; everything obeys this table.
+
+=========  ===============  =================  ====================  ==================
+state      Informational    ResponseHead       Data                  EndOfMessage
+=========  ===============  =================  ====================  ==================
+IDLE       error            error              error                 error
+READY      READY            HELD, BODY, DONE   error                 error
+HELD       error            error              BODY, DONE            DONE
+BODY       error            error              BODY, DONE            DONE
+DONE       error            error              error                 error
+SWITCHED   error            error              error                 error
+=========  ===============  =================  ====================  ==================
+
+HELD is a head whose framing is still open: when the whole content follows before the bytes are
+fetched, it gets a Content-Length instead of chunks.
+"""
+
+from __future__ import annotations
+
+import enum
+from http import HTTPStatus
+
+from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
+from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, ResponseHead
+from fullduplex.wire.grammar import is_token, parse_content_length, split_list
+
+
+class Response(enum.Enum):
+    """How far the response has come."""
+
+    IDLE = enum.auto()  # no request to answer
+    READY = enum.auto()  # the head may go out
+    HELD = enum.auto()
+    BODY = enum.auto()
+    DONE = enum.auto()
+    SWITCHED = enum.auto()  # 101 was sent: the connection speaks another protocol
+
+
+class Framing(enum.Enum):
+    """How the content of a response is delimited (RFC 9112 section 6.3)."""
+
+    NONE = enum.auto()  # HEAD, 204, 205, 304: content is dropped
+    LENGTH = enum.auto()
+    CHUNKED = enum.auto()
+    CLOSE = enum.auto()
+
+
+class Kind(enum.IntEnum):
+    """What a response field of the application means for framing."""
+
+    PLAIN = 0
+    LENGTH = 1
+    CONNECTION = 2
+    UPGRADE = 3
+    OURS = 4  # dropped: the framing is the codec's own
+
+
+# Bound once: looking up a member of an enum costs more than the comparison.
+_IDLE, _READY, _HELD, _BODY, _DONE = Response.IDLE, Response.READY, Response.HELD, Response.BODY, Response.DONE
+_NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE
+
+_REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(100, 1000)}
+
+_SPECIAL = {
+    b"content-length": Kind.LENGTH,
+    b"connection": Kind.CONNECTION,
+    b"upgrade": Kind.UPGRADE,
+    b"transfer-encoding": Kind.OURS,
+    b"keep-alive": Kind.OURS,
+    b"proxy-connection": Kind.OURS,
+}
+
+#: Names that were found valid, as the application writes them. Bounded: an application that makes up
+#: names without end must not fill the memory.
+_known_names: dict[bytes, int] = dict(_SPECIAL)
+_KNOWN_NAMES_COUNT = 1024
+_KNOWN_NAME_BYTES = 64
+
+
+def _kind_of(name: bytes) -> int:
+    """Validate a field name that is seen for the first time."""
+    if not is_token(name):
+        raise LocalProtocolError(f"RFC 9110 section 5.1: invalid field name {name!r}")
+    kind = _SPECIAL.get(name.lower(), Kind.PLAIN)
+    if len(_known_names) < _KNOWN_NAMES_COUNT and len(name) <= _KNOWN_NAME_BYTES:
+        _known_names[bytes(name)] = kind
+    return kind
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    """Join lines of a head; each may hold only the line break at its end, so that no response can be split."""
+    head = b"".join(lines)
+    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines) or b"\0" in head:
+        raise LocalProtocolError("RFC 9110 section 5.5: a field value contains CR, LF or NUL")
+    return head
+
+
+class HTTP1Writer:
+    """Writes the responses of one connection; the reading half tells it about each request.
+
+    Attributes:
+        _persistent: nothing has been seen so far that ends the connection after this response.
+        _continue_pending: the client waits for 100 and has not sent content yet.
+    """
+
+    __slots__ = (
+        "_continue_pending",
+        "_framing",
+        "_held_head",
+        "_is_head_request",
+        "_is_http10",
+        "_output",
+        "_persistent",
+        "_remaining_bytes",
+        "_response",
+        "_upgrade_offered",
+    )
+
+    def __init__(self) -> None:
+        self._response = _IDLE
+        self._framing = _NONE
+        self._held_head = b""
+        self._output: list[bytes] = []
+        self._remaining_bytes = 0
+        self._persistent = True
+        self._is_http10 = False
+        self._is_head_request = False
+        self._continue_pending = False
+        self._upgrade_offered = False
+
+    def send(self, event: Event) -> None:
+        """Queue a part of the response.
+
+        What the application may leave to us: Content-Length and Transfer-Encoding (chunks for
+        HTTP/1.1, else the end of the connection), Connection, and content where there is none
+        (HEAD, 204, 205, 304), which is dropped. Trailers are dropped where nothing is chunked.
+
+        ``ResponseHead`` or ``Informational`` with status 101 accepts an upgrade and ends HTTP here.
+
+        Raises:
+            LocalProtocolError: an event at the wrong time, an invalid field, or content that does
+                not match the Content-Length. Nothing is queued; when the content is too short, the
+                connection must be closed (:attr:`HTTP1Codec.keep_alive` turns False).
+        """
+        kind = type(event)
+        try:
+            if kind is ResponseHead:
+                self._send_head(event)  # type: ignore[arg-type]
+            elif kind is Data:
+                self._send_data(event.data, event.end_stream)  # type: ignore[attr-defined]
+            elif kind is EndOfMessage:
+                self._send_end(event.trailers)  # type: ignore[attr-defined]
+            elif kind is Informational:
+                self._send_informational(event)  # type: ignore[arg-type]
+            else:
+                raise LocalProtocolError(f"a server does not send {kind.__name__} over HTTP/1")
+        except TypeError as exc:
+            raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
+
+    def data_to_send(self) -> bytes:
+        """Return and forget the bytes queued for the peer; a head whose framing is still open is framed now."""
+        if self._response is _HELD:
+            self._start_unsized()
+        output = self._output
+        if not output:
+            return b""
+        data = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return data
+
+    # Heads -----------------------------------------------------------------------------------
+
+    def _send_head(self, event: ResponseHead) -> None:
+        status = event.status
+        if status < 200:
+            if status != 101:
+                raise LocalProtocolError("RFC 9110 section 15.2: 1xx is not a final response")
+            self._send_switch(event.headers)
+            return
+        if self._response is not _READY:
+            raise LocalProtocolError("a response head was sent twice, or without a request")
+        lines = [_STATUS_LINES[status]] if status < 1000 else []
+        if not lines:
+            raise LocalProtocolError(f"RFC 9110 section 15: invalid status {status}")
+        length: int | None = None
+        persistent = self._persistent and not self._continue_pending
+        known_names = _known_names
+        for name, value in event.headers:
+            kind = known_names.get(name)
+            if kind is None:
+                kind = _kind_of(name)
+            if not kind:
+                lines.append(b"%b: %b\r\n" % (name, value))
+            elif kind == Kind.LENGTH:
+                length = _content_length(value, length)
+            elif kind == Kind.CONNECTION:
+                persistent = persistent and b"close" not in split_list(value)
+            elif kind == Kind.UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
+                lines += (b"upgrade: %b\r\n" % value, b"connection: upgrade\r\n")
+        head = _joined(lines)
+
+        self._persistent = persistent
+        if self._is_head_request or status == 304 or status == 204:
+            if length is not None and status != 204:  # RFC 9110 section 8.6
+                head += b"content-length: %d\r\n" % length
+            self._start(head, _NONE)
+        elif status == 205:  # RFC 9110 section 15.3.6
+            self._start(head + b"content-length: 0\r\n", _NONE)
+        elif length is not None:
+            self._remaining_bytes = length
+            self._start(head + b"content-length: %d\r\n" % length, _LENGTH)
+        else:
+            self._held_head = head
+            self._response = _HELD
+        if event.end_stream:
+            self._send_end(())
+
+    def _start(self, head: bytes, framing: Framing) -> None:
+        """Queue a head whose framing is decided."""
+        if not self._persistent:
+            head += b"connection: close\r\n\r\n"
+        elif self._is_http10:
+            head += b"connection: keep-alive\r\n\r\n"
+        else:
+            head += b"\r\n"
+        self._output.append(head)
+        self._framing = framing
+        self._response = _BODY
+
+    def _start_unsized(self) -> None:
+        """Queue the held head: its content has no known length."""
+        if self._is_http10:
+            self._persistent = False
+            self._start(self._held_head, _CLOSE)
+        else:
+            self._start(self._held_head + b"transfer-encoding: chunked\r\n", _CHUNKED)
+
+    def _send_informational(self, event: Informational) -> None:
+        status = event.status
+        if status == 101:
+            self._send_switch(event.headers)
+            return
+        if not 100 <= status < 200:
+            raise LocalProtocolError(f"RFC 9110 section 15.2: {status} is not informational")
+        if self._response is not _READY:
+            raise LocalProtocolError("an informational response after the final one, or without a request")
+        lines = [_STATUS_LINES[status], *_plain_lines(event.headers)]
+        head = _joined(lines)
+        if self._is_http10 or (status == 100 and not self._continue_pending):
+            return  # RFC 9110 section 15.2: never to HTTP/1.0; and 100 only where it is waited for
+        if status == 100:
+            self._continue_pending = False
+        self._output.append(head + b"\r\n")
+
+    def _send_switch(self, headers: Fields) -> None:
+        """Accept an upgrade (RFC 9110 section 15.2.2)."""
+        if self._response is not _READY or not self._upgrade_offered:
+            raise LocalProtocolError("RFC 9110 section 7.8: 101 needs a complete request that asks for an upgrade")
+        if not any(name.lower() == b"upgrade" for name, _ in headers):
+            raise LocalProtocolError("RFC 9110 section 7.8: 101 needs an Upgrade field")
+        lines = [_STATUS_LINES[101], b"connection: upgrade\r\n", *_plain_lines(headers, keep_upgrade=True)]
+        self._output.append(_joined(lines) + b"\r\n")
+        self._response = Response.SWITCHED
+
+    # Content ---------------------------------------------------------------------------------
+
+    def _send_data(self, data: bytes, end_stream: bool) -> None:
+        response = self._response
+        output = self._output
+        if response is _HELD:
+            if end_stream:
+                self._start(self._held_head + b"content-length: %d\r\n" % len(data), _LENGTH)
+                output[-1] += data
+                self._response = _DONE
+                return
+            if not data:
+                return
+            self._start_unsized()
+        elif response is not _BODY:
+            raise LocalProtocolError("content before the response head, or after its end")
+        framing = self._framing
+        if framing is _LENGTH:
+            remaining = self._remaining_bytes - len(data)
+            if remaining < 0:
+                raise LocalProtocolError("RFC 9110 section 8.6: more content than the Content-Length")
+            if end_stream and remaining:
+                self._persistent = False
+                raise LocalProtocolError("RFC 9110 section 8.6: less content than the Content-Length")
+            self._remaining_bytes = remaining
+            output.append(data)
+        elif framing is _CHUNKED:
+            if data:
+                output += (b"%x\r\n" % len(data), data, b"\r\n0\r\n\r\n" if end_stream else b"\r\n")
+            elif end_stream:
+                output.append(b"0\r\n\r\n")
+        elif framing is _CLOSE:
+            output.append(data)
+        if end_stream:
+            self._response = _DONE
+
+    def _send_end(self, trailers: Fields | tuple[()]) -> None:
+        response = self._response
+        if response is _HELD:
+            if trailers:
+                self._start_unsized()
+            else:
+                self._start(self._held_head + b"content-length: 0\r\n", _LENGTH)
+                self._remaining_bytes = 0
+        elif response is not _BODY:
+            raise LocalProtocolError("the end of a response before its head, or twice")
+        if self._framing is _LENGTH and self._remaining_bytes:
+            self._persistent = False
+            raise LocalProtocolError("RFC 9110 section 8.6: less content than the Content-Length")
+        if self._framing is _CHUNKED:
+            lines = _plain_lines(trailers)
+            self._output.append(b"0\r\n" + _joined(lines) + b"\r\n")
+        self._response = _DONE
+
+
+def _content_length(value: bytes, earlier: int | None) -> int:
+    """Read the application's Content-Length; two that differ are an error."""
+    try:
+        length = parse_content_length(value)
+    except RemoteProtocolError as exc:
+        raise LocalProtocolError(str(exc)) from None
+    if earlier is not None and earlier != length:
+        raise LocalProtocolError("RFC 9110 section 8.6: two different Content-Length fields")
+    return length
+
+
+def _plain_lines(fields: Fields | tuple[()], *, keep_upgrade: bool = False) -> list[bytes]:
+    """Field lines of informational responses and trailers: nothing that frames."""
+    lines = []
+    for name, value in fields:
+        kind = _kind_of(name)
+        if kind == Kind.PLAIN or (keep_upgrade and kind == Kind.UPGRADE):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return lines
