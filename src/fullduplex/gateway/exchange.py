@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fullduplex.exceptions import LocalProtocolError
+from fullduplex.exceptions import Disconnected, LocalProtocolError
 from fullduplex.gateway.asgi import Message, http_scope
 from fullduplex.wire.events import Data, EndOfMessage, Event, Informational, RequestHead, ResponseHead
 
@@ -27,6 +27,7 @@ class Exchange:
         "_body_complete",
         "_body_paused",
         "_body_taken",
+        "_changed",
         "_complete",
         "_connection",
         "_disconnected",
@@ -39,7 +40,6 @@ class Exchange:
         "_started_s",
         "_status",
         "_trailers",
-        "_waiter",
         "response_started",
     )
 
@@ -53,7 +53,7 @@ class Exchange:
         self._body_paused = False
         self._body_taken = False
         self._expect_continue = head.expect_continue
-        self._waiter: asyncio.Future[None] | None = None
+        self._changed: asyncio.Event | None = None
         self._disconnected = False
         self._start: ResponseHead | None = None
         self._status = 0
@@ -116,13 +116,12 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take one ASGI event of the response.
 
-        After the client is gone this does nothing, as ASGI asks: the application learns it from ``receive``.
-
         Raises:
+            Disconnected: the client is gone (an OSError, as ASGI asks since spec version 2.4).
             LocalProtocolError: the event is malformed or comes at the wrong time.
         """
         if self._disconnected:
-            return
+            raise Disconnected
         kind = message["type"]
         if kind == "http.response.body":
             self._send_body(message)
@@ -141,7 +140,8 @@ class Exchange:
         try:
             await self._gateway.app(self._scope, self.receive, self.send)
         except Exception as error:
-            self._failed(error)
+            if not (isinstance(error, Disconnected) and self._disconnected):
+                self._failed(error)
         else:
             if not self._complete and not self._disconnected:
                 self._failed(LocalProtocolError("the application returned without completing its response"))
@@ -162,6 +162,8 @@ class Exchange:
     def _give_up(self) -> None:
         """The response cannot be completed: the client must see that it is cut short."""
         self._complete = True
+        if not self.response_started:
+            self._status = 499  # nobody saw a status; nginx's number for a client that went away
         self._log()
         if not self._disconnected:
             self._connection.handler = None
@@ -240,13 +242,11 @@ class Exchange:
             self._connection.resume_reading()
 
     async def _wait(self) -> None:
-        waiter = self._waiter = self._connection.loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        if self._changed is None:
+            self._changed = asyncio.Event()
+        self._changed.clear()
+        await self._changed.wait()
 
     def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if self._changed is not None:
+            self._changed.set()

@@ -190,8 +190,13 @@ class Session:
         """
         if self._state is not State.OPEN:
             raise self._gone()
+        codec = self._codec
+        frame = prepared.frames.get(codec.shared_key)
+        if frame is None:
+            frame = prepared.frames[codec.shared_key] = codec.encode_shared(prepared.data)
+        codec.send_shared(frame)
         transport = self._connection.transport
-        transport.write(self._codec.encode_prepared(prepared))
+        transport.write(codec.data_to_send())
         return transport.get_write_buffer_size()
 
     # Handshake -------------------------------------------------------------------------------
