@@ -264,6 +264,7 @@ class HTTP1Writer:
         lines = [_STATUS_LINES[101], b"connection: upgrade\r\n", *_plain_lines(headers, keep_upgrade=True)]
         self._output.append(_joined(lines) + b"\r\n")
         self._response = Response.SWITCHED
+        self._persistent = False
 
     # Content ---------------------------------------------------------------------------------
 
