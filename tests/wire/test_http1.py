@@ -378,7 +378,7 @@ def test_101_needs_a_complete_request_that_asks_for_it() -> None:
 def test_first_byte() -> None:
     silent = codec(first_byte_timeout_s=15.0)
     assert silent.next_deadline_s() == 15.0
-    assert silent.receive_data(b"\r\n", 14.0) == []  # no request yet: it buys no time
+    assert silent.receive_data(b"\r\n", 14.0) == []  # no head yet: it buys no time
     assert silent.next_deadline_s() == 15.0
     assert silent.receive_data(b"", 15.0) == [ConnectionEnded()]
     assert silent.next_deadline_s() is None

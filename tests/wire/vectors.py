@@ -16,7 +16,7 @@ Request = tuple[str, bytes, bytes]
 OK: dict[str, tuple[bytes, list[Request]]] = {
     "plain": (GET + H + b"\r\n", [("GET", b"/", b"")]),
     "HTTP/1.0 without Host": (b"GET /x HTTP/1.0\r\n\r\n", [("GET", b"/x", b"")]),
-    "empty line first": (b"\r\n\r\n" + GET + H + b"\r\n", [("GET", b"/", b"")]),
+    "empty line first": (b"\r\n" + GET + H + b"\r\n", [("GET", b"/", b"")]),
     "pipelined": ((GET + H + b"\r\n") * 3, [("GET", b"/", b"")] * 3),
     "pipelined after content": (
         POST + b"Content-Length: 3\r\n\r\nabc" + b"GET /2 HTTP/1.1\r\n" + H + b"\r\n",
@@ -81,6 +81,7 @@ BAD: dict[str, tuple[bytes, int, int]] = {
     "no target": (b"GET HTTP/1.1\r\n" + H + b"\r\n", 400, 0),
     "two spaces": (b"GET  / HTTP/1.1\r\n" + H + b"\r\n", 400, 0),
     "space at the end": (b"GET / HTTP/1.1 \r\n" + H + b"\r\n", 400, 0),
+    "two empty lines first": (b"\r\n\r\n" + GET + H + b"\r\n", 400, 0),
     "space first": (b" GET / HTTP/1.1\r\n" + H + b"\r\n", 400, 0),
     "tab": (b"GET\t/ HTTP/1.1\r\n" + H + b"\r\n", 400, 0),
     "method is no token": (b"G(T / HTTP/1.1\r\n" + H + b"\r\n", 400, 0),
@@ -144,6 +145,8 @@ BAD: dict[str, tuple[bytes, int, int]] = {
     "Host with a port too large": (GET + b"Host: a:65536\r\n\r\n", 400, 0),
     "Host with half an address": (GET + b"Host: [::1\r\n\r\n", 400, 0),
     "Host with no address": (GET + b"Host: [::g]\r\n\r\n", 400, 0),
+    # other fields
+    "two Content-Types": (GET + H + b"Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n", 400, 0),
     # Content-Length
     "negative": (POST + b"Content-Length: -1\r\n\r\n", 400, 0),
     "signed": (POST + b"Content-Length: +1\r\n\r\nx", 400, 0),

@@ -54,6 +54,7 @@ _FRAMING_FIELDS = frozenset(
     {
         b"host",
         b"content-length",
+        b"content-type",
         b"transfer-encoding",
         b"connection",
         b"proxy-connection",
@@ -61,6 +62,8 @@ _FRAMING_FIELDS = frozenset(
         b"expect",
     }
 )
+#: With no others, and no upgrade or close, llhttp is ready for the next head.
+_REUSABLE_WITH = frozenset({b"host", b"connection", b"content-type", b"expect"})
 
 
 class _FieldReader:
@@ -115,13 +118,15 @@ class RequestFraming:
         self.upgrade: bytes | None = None
         if is_http11 and b"upgrade" in options and b"upgrade" in values:
             self.upgrade = b", ".join(values[b"upgrade"]).lower() or None
+        if len(values.get(b"content-type", [])) > 1:  # recipients differ in which one counts
+            raise RemoteProtocolError("RFC 9110 section 8.3: more than one Content-Type")
         # An HTTP/1.0 client cannot mean its Expect (RFC 9110 section 10.1.1).
         expectations = [value.lower() for value in values.get(b"expect", [])] if is_http11 else []
         if expectations not in ([], [b"100-continue"]):
             raise RemoteProtocolError("RFC 9110 section 10.1.1: an unknown expectation", status_hint=417)
         self.expect_continue = bool(expectations) and (self.chunked or self.length > 0)
         # After any other message llhttp would wait for content, or refuse to go on.
-        self.parser_reusable = self.persistent and self.upgrade is None and values.keys() <= {b"host", b"connection"}
+        self.parser_reusable = self.persistent and self.upgrade is None and values.keys() <= _REUSABLE_WITH
 
 
 def _check_host(values: list[bytes], is_http11: bool) -> None:
@@ -181,6 +186,7 @@ class HTTP1Codec(HTTP1Writer):
         "_content_left_bytes",
         "_deadline_s",
         "_drain_left_bytes",
+        "_empty_line_skipped",
         "_eof",
         "_field_reader",
         "_framing_read",
@@ -202,6 +208,7 @@ class HTTP1Codec(HTTP1Writer):
         self._eof = False
         self._deadline_s: float | None = now_s + limits.first_byte_timeout_s
         self._head_started = False
+        self._empty_line_skipped = False
         self._content_left_bytes = 0
         self._drain_left_bytes = 0
         self._chunks: ChunkedReader | None = None
@@ -352,7 +359,9 @@ class HTTP1Codec(HTTP1Writer):
         """Read one head, if it is there."""
         data = self._input
         start = self._position
-        while data.startswith(b"\r\n", start):  # RFC 9112 section 2.2
+        if not self._empty_line_skipped and data.startswith(b"\r\n", start):
+            # One, as after the content of very old clients (RFC 9112 section 2.2).
+            self._empty_line_skipped = True
             self._position = start = start + 2
         end = data.find(b"\r\n\r\n", start) + 4
         if end < 4 or end - start > self._limits.max_head_bytes:
@@ -390,6 +399,7 @@ class HTTP1Codec(HTTP1Writer):
     def _begin_request(self, method: str, framing: RequestFraming) -> None:
         self._deadline_s = None
         self._head_started = False
+        self._empty_line_skipped = False
         self._searched_bytes = 0
         self._response = Response.READY
         self._is_head_request = method == "HEAD"
