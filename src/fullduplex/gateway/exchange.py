@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError
 from fullduplex.gateway.asgi import Message, http_scope
-from fullduplex.wire.events import Data, EndOfMessage, Event, Informational, RequestHead, ResponseHead
+from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from fullduplex.gateway.gateway import Gateway
@@ -33,7 +33,6 @@ class Exchange:
         "_disconnected",
         "_expect_continue",
         "_gateway",
-        "_head",
         "_scope",
         "_sent_bytes",
         "_start",
@@ -46,7 +45,8 @@ class Exchange:
     def __init__(self, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
         self._gateway = gateway
         self._connection = connection
-        self._head = head
+        self._scope = http_scope(connection, head, gateway.state)
+        self._started_s = connection.loop.time() if gateway.access_log is not None else 0.0
         self._body: deque[bytes] | None = None
         self._body_bytes = 0
         self._body_complete = head.end_stream
@@ -57,7 +57,7 @@ class Exchange:
         self._disconnected = False
         self._start: ResponseHead | None = None
         self._status = 0
-        self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._trailers: Fields | None = None
         self._sent_bytes = 0
         self.response_started = False
         self._complete = False
@@ -67,8 +67,6 @@ class Exchange:
         """Make the exchange the connection's handler and start the application."""
         exchange = cls(gateway, connection, head)
         connection.handler = exchange
-        exchange._scope = http_scope(connection, head, gateway.state)
-        exchange._started_s = connection.loop.time() if gateway.access_log is not None else 0.0
         gateway.start(exchange._run(), connection.loop)
 
     # From the connection ---------------------------------------------------------------------
@@ -175,15 +173,11 @@ class Exchange:
         status = message["status"]
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise LocalProtocolError(f"a response has a status from 200 to 599, not {status!r}")
-        headers = [*message.get("headers", ()), *self._default_fields(message)]
+        headers: Fields = [*message.get("headers", ())]
         self._start = ResponseHead(status, headers)
         self._status = status
         self._trailers = [] if message.get("trailers") else None
-
-    def _default_fields(self, message: Message) -> list[tuple[bytes, bytes]]:
-        fields = self._gateway.default_fields
-        names = {name for name, _ in message.get("headers", ())}
-        return [field for field in fields if field[0] not in names]
+        self._gateway.add_default_fields(headers)
 
     def _send_body(self, message: Message) -> None:
         start = self._start

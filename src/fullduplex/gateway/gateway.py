@@ -9,7 +9,6 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from fullduplex.exceptions import RemoteProtocolError
 from fullduplex.gateway.access_log import AccessLog
 from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.exchange import Exchange
@@ -54,6 +53,15 @@ class Gateway:
         """Renew the Date field (RFC 9110 section 6.6.1: one-second resolution)."""
         date = email.utils.formatdate(wall_s, usegmt=True).encode()
         self.default_fields = [(b"date", date), *self._server_fields]
+
+    def add_default_fields(self, headers: Fields) -> None:
+        """Add Date and Server to a response, unless the application gave its own."""
+        for name, _ in headers:
+            if name == b"date" or name == b"server":
+                names = {name for name, _ in headers}
+                headers += [field for field in self.default_fields if field[0] not in names]
+                return
+        headers += self.default_fields
 
     def open(self, connection: Connection, head: RequestHead) -> None:
         """Start the application for a request, or for a WebSocket handshake."""
@@ -109,8 +117,3 @@ class Gateway:
             task = loop.create_task(coroutine)
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
-
-
-def describe(error: BaseException) -> str:
-    """One line about an error for a log."""
-    return str(error) if isinstance(error, RemoteProtocolError) else f"{type(error).__name__}: {error}"

@@ -81,9 +81,11 @@ class Lifespan:
     async def _ask(self, kind: str, timeout_s: float) -> Message | None:
         """Send an event and return its answer, or None when the application ended instead."""
         assert self._task is not None
-        answer = self._answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         self._events.put_nowait({"type": kind})
-        await asyncio.wait({answer, self._task}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {answer, self._task}
+        await asyncio.wait(waited, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
         if self._task.done():

@@ -16,7 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
-from fullduplex.gateway.asgi import Message, websocket_scope
+from fullduplex.gateway.asgi import Message, Scope, websocket_scope
 from fullduplex.wire.deflate import negotiate_deflate
 from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, ProtocolFailed, RequestHead, ResponseHead
 from fullduplex.wire.events import Message as MessageEvent
@@ -65,10 +65,12 @@ class Session:
         "_waiter",
     )
 
-    def __init__(self, gateway: Gateway, connection: Connection, handshake: Handshake) -> None:
+    def __init__(self, gateway: Gateway, connection: Connection, handshake: Handshake, scope: Scope) -> None:
         self._gateway = gateway
         self._connection = connection
         self._handshake = handshake
+        self._scope = scope
+        self._started_s = connection.loop.time()
         self._state = State.HANDSHAKE
         self._codec: WebSocketCodec
         self._connect_taken = False
@@ -87,16 +89,14 @@ class Session:
         except RemoteProtocolError as error:
             gateway.refuse(connection, error)
             return
-        session = cls(gateway, connection, handshake)
-        connection.handler = session
         scope = websocket_scope(connection, head, gateway.state, handshake.subprotocols)
+        session = cls(gateway, connection, handshake, scope)
+        connection.handler = session
         scope["extensions"]["fullduplex.prepared"] = {
             "version": 1,
             "write": session.write_prepared,
             "on_drain": connection.flow.on_resume,
         }
-        session._scope = scope
-        session._started_s = connection.loop.time()
         if gateway.access_log is not None:
             gateway.access_log.websocket_handshake(scope)
         gateway.start(session._run(), connection.loop)
@@ -206,7 +206,8 @@ class Session:
         limits = self._gateway.websocket
         parameters = negotiate_deflate(self._handshake.extensions) if limits.deflate else None
         subprotocol = message.get("subprotocol")
-        extra = [*message.get("headers", ()), *self._gateway.default_fields]
+        extra = [*message.get("headers", ())]
+        self._gateway.add_default_fields(extra)
         fields = accept_headers(self._handshake, subprotocol, extra, parameters)
         connection = self._connection
         connection.send(ResponseHead(101, fields, end_stream=True))
@@ -224,7 +225,8 @@ class Session:
         if not isinstance(status, int) or not 300 <= status <= 599:
             raise LocalProtocolError(f"a handshake is refused with a status from 300 to 599, not {status!r}")
         self._state = State.REFUSING
-        fields = [*message.get("headers", ()), *self._gateway.default_fields]
+        fields = [*message.get("headers", ())]
+        self._gateway.add_default_fields(fields)
         self._refusal = ResponseHead(status, fields)
 
     def _refuse_body(self, message: Message) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import cast
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.asgi import Application
@@ -37,4 +38,4 @@ def load_application(path: str, app_dir: str) -> Application:
             raise ConfigurationError(f'"{module_name}" has no attribute "{attribute}".') from None
     if not callable(value):
         raise ConfigurationError(f'"{path}" is not an ASGI application: it cannot be called.')
-    return value  # type: ignore[no-any-return]
+    return cast(Application, value)

@@ -187,7 +187,9 @@ class Worker:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handled = [signal.SIGINT, signal.SIGTERM, *((signal.SIGBREAK,) if sys.platform == "win32" else ())]
+        handled = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform == "win32":
+            handled.append(signal.SIGBREAK)
         before = {number: signal.signal(number, lambda *_: self.stop()) for number in handled}
         try:
             yield
