@@ -1,0 +1,86 @@
+"""The one setting of the Django tower: ``FULLDUPLEX = {...}``, read in this place only.
+
+Keys are the field names of :class:`Settings` in upper case. An unknown key is an error, since a
+misspelt limit that is silently ignored is no limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import opt
+
+SETTING = "FULLDUPLEX"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ``FULLDUPLEX`` may hold, with the defaults."""
+
+    handshake_timeout_s: float = opt(
+        10.0, "From the start of a handshake to its accept; then 504 and the view is cancelled. nginx proxies: 60."
+    )
+    disconnect_grace_s: float = opt(
+        10.0, "After the client left: time for a socket view to end by itself; then it is cancelled."
+    )
+    read_ahead_bytes: int = opt(
+        65_536,
+        "Messages taken from the server before a socket view asks for them, so that a disconnect behind them is "
+        "noticed. Above it the server's own flow control holds the client.",
+    )
+    idle_thread_s: float = opt(
+        2.0, "After its last sync call a socket keeps its thread, with its database connections, for so long."
+    )
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """Return the settings in force; ``override_settings`` is honoured.
+
+    Raises:
+        ConfigurationError: a key is unknown, or a value has the wrong type or is negative.
+    """
+    return _read(getattr(django_settings, SETTING, {}))
+
+
+def _read(given: Any) -> Settings:
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{SETTING} must be a dict, not {type(given).__name__}.")
+    fields = {field.name.upper(): field for field in dataclasses.fields(Settings)}
+    for key, value in given.items():
+        if key not in fields:
+            raise ConfigurationError(f"{SETTING} has the unknown key {key!r}.{_suggestion(key, list(fields))}")
+        _check(key, value, fields[key].default)
+    return Settings(**{key.lower(): value for key, value in given.items()})
+
+
+def _suggestion(key: Any, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(key).upper(), known, n=1)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" It may hold {', '.join(known)}."
+
+
+def _check(key: str, value: Any, default: Any) -> None:
+    """Hold ``value`` against the type of the default; an int will do for a float, a bool for neither."""
+    wanted = (int, float) if isinstance(default, float) else (type(default),)
+    if default is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
+        raise ConfigurationError(f"{SETTING}[{key!r}] must be {type(default).__name__}, not {value!r}.")
+    if isinstance(value, (int, float)) and value < 0:
+        raise ConfigurationError(f"{SETTING}[{key!r}] must not be negative, as {value!r} is.")
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == SETTING:
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="fullduplex.conf")

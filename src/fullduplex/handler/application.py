@@ -1,0 +1,106 @@
+"""The ASGI application: HTTP, WebSocket and lifespan through one Django."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+import django
+from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+
+from fullduplex.handler.upgrade import HandshakeRequest, Upgrade, call_socket_view
+from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.sockets.views import is_socket_view, upgrade_required
+
+logger = logging.getLogger("fullduplex.handler")
+
+
+def get_asgi_application() -> ASGIHandler:
+    """Set Django up and return the ASGI 3 application, for ``asgi.py``; any ASGI server can run it."""
+    django.setup(set_prefix=False)
+    return ASGIHandler()
+
+
+class ASGIHandler(DjangoASGIHandler):
+    """Django's own handler, and beside HTTP it takes WebSocket and lifespan.
+
+    Attributes:
+        state: the lifespan state that the server shares with the application; empty without lifespan.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+        super().__init__()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection.
+
+        Raises:
+            ValueError: the scope has a type that is none of http, websocket and lifespan.
+        """
+        kind = scope["type"]
+        if kind == "http":
+            await super().__call__(scope, receive, send)
+        elif kind == "websocket":
+            # Anything but connect: the client left before it began.
+            if (await receive())["type"] == "websocket.connect":
+                await Upgrade(self, scope, receive, send).serve()
+        elif kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            raise ValueError(f"Django serves the ASGI scopes http, websocket and lifespan, not {kind!r}.")
+
+    # Hooks of Django's BaseHandler -----------------------------------------------------------
+
+    def resolve_request(self, request: HttpRequest) -> Any:
+        """Resolve as Django does; a handshake finds socket views only."""
+        if not isinstance(request, HandshakeRequest):
+            return super().resolve_request(request)
+        try:
+            match = super().resolve_request(request)
+        except Http404 as error:
+            # Resolver404 itself would show the DEBUG landing page, with status 200.
+            raise Http404(f"No route matches {request.path_info!r}.") from error
+        if not is_socket_view(match.func):
+            raise Http404(f"The view at {request.path_info!r} is no socket view.")
+        return match
+
+    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Django's last step before it calls the view, after ``process_view`` of the middleware."""
+        if not is_socket_view(view):
+            return cast(Callable[..., Any], super().make_view_atomic(view))
+
+        async def socket_route(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not isinstance(request, HandshakeRequest):
+                return upgrade_required(request)
+            return await call_socket_view(view, request, args, kwargs)
+
+        return socket_route
+
+    # Lifespan --------------------------------------------------------------------------------
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.state = scope.get("state", {})
+        while True:
+            phase = (await receive())["type"].removeprefix("lifespan.")
+            try:
+                if phase == "startup":
+                    await self.startup()
+                else:
+                    await self.shutdown()
+            except Exception as error:
+                logger.exception("The application failed in lifespan.%s", phase)
+                await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
+                return
+            await send({"type": f"lifespan.{phase}.complete"})
+            if phase == "shutdown":
+                return
+
+    async def startup(self) -> None:
+        """The server is about to serve."""
+
+    async def shutdown(self) -> None:
+        """The server has served its last request."""

@@ -1,0 +1,418 @@
+"""A handshake through the whole chain, and the socket after it.
+
+Tasks of one socket::
+
+    serve (the ASGI call) ─┬─ pump     reads ahead, so that a disconnect is noticed
+                           ├─ chain    the request through middleware and URLconf; ends with the response
+                           └─ view     started inside the innermost get_response; outlives the chain
+
+The view's accept ends the chain's wait with a WebSocketResponse; the view waits on until the response
+middleware has run and the accept is written. The chain's task and the view's have contexts of their own: what
+middleware sets in context variables reaches the view, and nothing leaks out of the ASGI call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import logging
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.core.signals import got_request_exception, request_finished, request_started
+from django.http import HttpResponse, HttpResponseForbidden
+from django.http.response import HttpResponseBase
+from django.urls import get_callable, set_script_prefix
+from django.utils.log import log_response
+
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.handler.inbox import Inbox
+from fullduplex.handler.origin import origin_error
+from fullduplex.handler.threads import HandshakeExecutor, IdleThreadExecutor, current_executor, use_executor
+from fullduplex.sockets.asgi import Event, Receive, Scope, Send
+from fullduplex.sockets.response import WebSocketResponse
+from fullduplex.sockets.views import SocketView
+from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
+
+if TYPE_CHECKING:
+    from fullduplex.handler.application import ASGIHandler
+
+logger = logging.getLogger("django.request")
+security_logger = logging.getLogger("django.security.csrf")
+
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+class HandshakeRequest(ASGIRequest):
+    """The handshake as a GET request; ``scope`` stays the server's own, of type ``websocket``."""
+
+    def __init__(self, scope: Scope, handshake: Upgrade) -> None:
+        super().__init__({**scope, "method": "GET"}, io.BytesIO())
+        self.scope = scope
+        self.fullduplex_handshake = handshake
+
+    def _get_scheme(self) -> str | None:
+        # ``scheme``, is_secure() and build_absolute_uri() ask here, after SECURE_PROXY_SSL_HEADER.
+        return _HTTP_SCHEMES.get(self.scope.get("scheme", "ws"), "http")
+
+
+class Upgrade:
+    """One ``websocket`` scope, from ``websocket.connect`` to its end."""
+
+    def __init__(self, handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+        self._handler = handler
+        self._scope = scope
+        self._server_send = send
+        self._settings = get_settings()
+        self._loop = asyncio.get_running_loop()
+        self._deadline_s = self._loop.time() + self._settings.handshake_timeout_s
+        self._inbox = Inbox(receive, self._settings.read_ahead_bytes)
+        self._context = contextvars.copy_context()
+        self._executor: IdleThreadExecutor | None = None
+        self._request: HandshakeRequest | None = None
+        self._socket: WebSocket | None = None
+        self._view: asyncio.Task[HttpResponseBase | None] | None = None
+        # The view's decision: the response that accepts, or None for a close. Then: whether the socket is open.
+        self._decision: asyncio.Future[WebSocketResponse | None] = self._loop.create_future()
+        self._opened: asyncio.Future[bool] = self._loop.create_future()
+        self._view_stopped = False  # cancelled by us, not from within
+        self._close_sent = False
+
+    # The ASGI call ---------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Shake hands, then wait for the view's end; leave nothing running, whatever happens."""
+        pump = self._loop.create_task(self._inbox.pump())
+        close_code = 1012  # service restart: what a client hears when the server cancels the call
+        try:
+            if await self._shake_hands():
+                await self._wait_for_view()
+            close_code = 1000
+        finally:
+            self._decide_opened(False)
+            try:
+                await self._end_view(close_code)
+            finally:
+                await _cancel(pump)
+                if self._executor is not None:
+                    self._executor.shutdown()
+        if not pump.cancelled():
+            pump.result()  # a server whose receive fails hears of it
+
+    async def _shake_hands(self) -> bool:
+        """Return whether the socket is open. ``request_finished`` is sent here, and once, on every path."""
+        chain = self._in_context(self._get_response())
+        response: HttpResponseBase | None = None
+        accepted = False
+        try:
+            response = await self._wait_for_response(chain)
+            if response is not None:
+                accepted = await self._answer(response)
+        finally:
+            try:
+                await _cancel(chain)
+            finally:
+                await self._in_context(self._finish_request(response))
+        self._decide_opened(accepted)
+        return accepted
+
+    async def _wait_for_response(self, chain: asyncio.Task[HttpResponseBase]) -> HttpResponseBase | None:
+        """Return the response to the handshake, or None when the client is gone before it."""
+        # The view has its own deadline inside the chain, whose 504 passes the response middleware. This one is
+        # for a chain that is stuck elsewhere.
+        timeout_s = self._deadline_s - self._loop.time() + self._settings.disconnect_grace_s
+        await asyncio.wait({chain, self._inbox.left}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if chain.done():
+            return chain.result()
+        if self._inbox.left.done():
+            return None
+        return self._timed_out("the middleware did not answer")
+
+    async def _wait_for_view(self) -> None:
+        """Wait until the view has ended, or the client left and the time to end by itself is over."""
+        view = cast("asyncio.Task[HttpResponseBase | None]", self._view)
+        await asyncio.wait({view, self._inbox.left}, return_when=asyncio.FIRST_COMPLETED)
+        if not view.done():
+            await asyncio.wait({view}, timeout=self._settings.disconnect_grace_s)
+
+    # The chain's side ------------------------------------------------------------------------
+
+    async def _get_response(self) -> HttpResponseBase:
+        """Make the request and take it through the middleware; runs in the chain's context."""
+        if current_executor() is None:
+            self._executor = IdleThreadExecutor(self._settings.idle_thread_s)
+            # Entered and never left: it lasts as long as the context of the chain and the view, and their tasks.
+            await ThreadSensitiveContext(executor=self._executor).__aenter__()
+        set_script_prefix(get_script_prefix(self._scope))
+        await request_started.asend(sender=self._handler.__class__, scope=self._scope)
+        try:
+            self._request = HandshakeRequest(self._scope, self)
+        except UnicodeDecodeError:
+            logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
+            return HttpResponse(status=400)
+        return await self._handler.run_get_response(self._request)
+
+    async def _finish_request(self, response: HttpResponseBase | None) -> None:
+        """Send ``request_finished`` and free what the request held; runs in the chain's context."""
+        if self._request is not None:
+            self._request.close()
+        if response is None:
+            await request_finished.asend(sender=self._handler.__class__)
+        else:
+            response._handler_class = self._handler.__class__
+            await sync_to_async(response.close)()  # sends it
+
+    async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
+        """Start the view, and return the response to the handshake as soon as it is known.
+
+        Called by ``@websocket`` in the innermost ``get_response``: what this raises or returns goes
+        through Django's exception hooks, error handlers and response middleware.
+        """
+        if self._socket is not None:
+            raise LocalProtocolError("a handshake runs one socket view once; a decorator called it again")
+        request = cast(HandshakeRequest, self._request)
+        self._socket = WebSocket(request, self._scope, self._inbox.receive, self._send)
+        coroutine = cast("Coroutine[Any, Any, HttpResponseBase | None]", view(self._socket, *args, **kwargs))
+        self._view = self._loop.create_task(coroutine, context=self._view_context())
+        timeout_s = self._deadline_s - self._loop.time()
+        try:
+            await asyncio.wait({self._view, self._decision}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._stop(self._view)
+            raise
+        if self._decision.done():
+            response: HttpResponseBase | None = self._decision.result()
+        elif self._view.done():
+            response = self._returned(self._view)
+        else:
+            self._decide(None)
+            self._stop(self._view)
+            return self._timed_out("the view did not accept")
+        if response is None:
+            raise PermissionDenied("The socket view did not accept.")
+        return response
+
+    def _returned(self, view: asyncio.Task[HttpResponseBase | None]) -> HttpResponseBase | None:
+        """Return what the view returned without accepting; its exception is raised."""
+        self._view = None  # judged here
+        if view.cancelled():
+            raise RuntimeError("The socket view was cancelled from within.")
+        response = view.result()
+        if response is not None and not isinstance(response, HttpResponseBase):
+            raise TypeError(f"The socket view returned {response!r}: an HttpResponse refuses, None ends it.")
+        return response
+
+    def _view_context(self) -> contextvars.Context:
+        context = contextvars.copy_context()
+        during = current_executor()
+        if during is not None and self._executor is not None:
+            context.run(use_executor, HandshakeExecutor(during, self._executor))
+        return context
+
+    def _timed_out(self, what: str) -> HttpResponse:
+        response = HttpResponse("The handshake took too long.\n", status=504, content_type="text/plain; charset=utf-8")
+        log_response(
+            "Gateway Timeout (%s within HANDSHAKE_TIMEOUT_S, %g s): %s",
+            what,
+            self._settings.handshake_timeout_s,
+            self._scope["path"],
+            response=response,
+            request=self._request,
+        )
+        return response
+
+    # The answer ------------------------------------------------------------------------------
+
+    async def _answer(self, response: HttpResponseBase) -> bool:
+        """Send the accept or the refusal; return whether the socket is open."""
+        wanted = self._decision.done() and self._decision.result() is not None
+        if wanted and isinstance(response, WebSocketResponse) and response.status_code == 101:
+            return await self._send_accept(response)
+        if response.status_code < 300 or response.status_code == 304:
+            # Over HTTP/2 a 2xx would open the socket (RFC 8441 section 5), and 304 means nothing here.
+            logger.warning(
+                "A handshake was answered with %d, which neither accepts nor refuses it; 403 is sent: %s",
+                response.status_code,
+                self._scope["path"],
+                extra={"status_code": 403, "request": self._request},
+            )
+            await self._refuse(HttpResponseForbidden())
+        else:
+            await self._refuse(response)
+        return False
+
+    async def _send_accept(self, response: WebSocketResponse) -> bool:
+        if self._inbox.left.done():
+            return False
+        try:
+            await self._server_send(response.accept_event())
+        except OSError:
+            self._inbox.lost()
+            return False
+        return True
+
+    async def _refuse(self, response: HttpResponseBase) -> None:
+        """Send a refusal; stop when the client is gone, for a streaming body may have no end."""
+        self._close_sent = True
+        if "websocket.http.response" not in (self._scope.get("extensions") or {}):
+            refusal: Coroutine[Any, Any, None] = self._send_or_lose({"type": "websocket.close"})
+        else:
+            refusal = self._handler.send_response(response, self._send_refusal)
+        task = self._in_context(refusal)
+        try:
+            await asyncio.wait({task, self._inbox.left}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(task)
+        if task.cancelled():
+            return
+        try:
+            task.result()
+        except Disconnected:
+            pass
+
+    async def _send_refusal(self, event: Event) -> None:
+        """The ``send`` of Django's own ``send_response``, for the ``websocket.http.response`` extension."""
+        await self._send_or_lose({**event, "type": f"websocket.{event['type']}"})
+
+    # The view's side -------------------------------------------------------------------------
+
+    async def _send(self, event: Event) -> None:
+        """The ASGI ``send`` of the WebSocket: an accept goes through the chain first.
+
+        Raises:
+            Disconnected: the client is gone, or the socket is closed or was refused.
+        """
+        kind = event["type"]
+        if kind == "websocket.accept":
+            await self._accept(event)
+            return
+        if kind == "websocket.close" and not self._opened.done():
+            self._decide(None)
+            return
+        if self._inbox.left.done():
+            gone = self._inbox.left.result()
+            raise Disconnected(gone.code, gone.reason)
+        if self._close_sent or not (self._opened.done() and self._opened.result()):
+            raise Disconnected()
+        self._close_sent = kind == "websocket.close"
+        await self._send_or_lose(event)
+
+    async def _accept(self, event: Event) -> None:
+        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event["headers"]}
+        self._decide(WebSocketResponse(event["subprotocol"], headers))
+        if not await asyncio.shield(self._opened):
+            raise Disconnected()
+
+    async def _send_or_lose(self, event: Event) -> None:
+        try:
+            await self._server_send(event)
+        except OSError as error:
+            code, reason = (error.code, error.reason) if isinstance(error, Disconnected) else (1006, "")
+            self._inbox.lost(code, reason)
+            raise Disconnected(code, reason) from error
+
+    def _decide(self, response: WebSocketResponse | None) -> None:
+        if not self._decision.done():
+            self._decision.set_result(response)
+
+    def _decide_opened(self, opened: bool) -> None:
+        if not self._opened.done():
+            self._opened.set_result(opened)
+
+    # The end ---------------------------------------------------------------------------------
+
+    async def _end_view(self, close_code: int) -> None:
+        """Cancel the view if it still runs, log its error, leave its groups and close the socket."""
+        view = self._view
+        try:
+            if view is not None:
+                self._stop(view)
+                await _cancel(view)
+                close_code, reason = await self._judge(view, close_code)
+                await self._close(close_code, reason)
+        finally:
+            if self._socket is not None:
+                await self._socket.end()
+
+    def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
+        if view.cancel():
+            self._view_stopped = True
+
+    async def _judge(self, view: asyncio.Task[HttpResponseBase | None], close_code: int) -> tuple[int, str]:
+        """Return the close code and reason that the view's end asks for; an error of its own is logged."""
+        try:
+            response = await view
+            if response is not None:
+                raise TypeError(f"The socket view returned {response!r} after it had accepted; only None is possible.")
+        except asyncio.CancelledError:
+            if self._view_stopped:
+                return close_code, ""
+            await self._log("The socket view was cancelled from within: %s")
+            return 1011, ""
+        except RemoteProtocolError as error:
+            logger.warning("%s: %s", error, self._scope["path"], extra={"request": self._request})
+            return error.close_code, str(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        except BaseException as error:
+            if _is_disconnect(error):
+                return close_code, ""
+            await self._log("Exception in WebSocket: %s")
+            return 1011, ""
+        return close_code, ""
+
+    async def _log(self, message: str) -> None:
+        """Tell ``got_request_exception`` and the log of the exception that is being handled."""
+        logger.error(message, self._scope["path"], exc_info=True, extra={"status_code": 500, "request": self._request})
+        await got_request_exception.asend(sender=None, request=self._request)
+
+    async def _close(self, code: int, reason: str) -> None:
+        opened = self._opened.done() and self._opened.result()
+        if not opened or self._close_sent or self._inbox.left.done():
+            return
+        self._close_sent = True
+        try:
+            await self._send_or_lose({"type": "websocket.close", "code": code, "reason": reason})
+        except Disconnected:
+            pass
+
+    def _in_context(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return self._loop.create_task(coroutine, context=self._context)
+
+
+async def call_socket_view(view: Any, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
+    """Check the Origin, then call the view as the URLconf has it, below its decorators."""
+    error = origin_error(request)
+    if error is not None and not getattr(view, "csrf_exempt", False):
+        return await sync_to_async(_refuse_origin)(request, error)
+    if iscoroutinefunction(view):
+        response = await view(request, *args, **kwargs)
+    else:  # a sync decorator on top runs in a thread, as Django does it, and hands back the view's coroutine
+        response = await sync_to_async(view)(request, *args, **kwargs)
+    if asyncio.iscoroutine(response):
+        response = await response
+    return cast(HttpResponseBase, response)
+
+
+def _refuse_origin(request: HandshakeRequest, reason: str) -> HttpResponse:
+    response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
+    log_response("Forbidden (%s): %s", reason, request.path, response=response, request=request, logger=security_logger)
+    return response
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Whether ``error`` is only the news that the client left, alone or from a task group."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    return isinstance(error, Disconnected)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel ``task`` and wait for its end; its exception, if any, is the business of who asks for the result."""
+    if task.cancel():
+        await asyncio.wait({task})

@@ -1,0 +1,282 @@
+"""The WebSocket that a view gets: ASGI's events behind a few methods.
+
+::
+
+    CONNECTING ──accept──> OPEN ──close, or the client leaves──> CLOSED
+         └──────────────── close (refused) ────────────────────────┘
+
+It speaks plain ASGI to what is below and needs no handler of ours. The handler passes a ``receive``
+that reads ahead, within a byte bound, and a ``send`` in which ``websocket.accept`` returns
+when the whole chain has run and the accept is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpRequest
+from django.http.request import HttpHeaders
+
+from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.sockets.asgi import Event, Receive, Scope, Send
+from fullduplex.sockets.response import may_accept_with
+
+if TYPE_CHECKING:
+    from fullduplex.realtime.groups import Group
+    from fullduplex.realtime.outbox import Outbox
+
+MAX_REASON_BYTES = 123  # of a close frame: 125 minus the code's 2. RFC 6455 section 5.5
+
+
+class SocketState(enum.Enum):
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class WebSocket:
+    """One WebSocket, from its handshake to its end.
+
+    The first ``join``, ``receive``, ``send`` or iteration accepts it. One task at a time may
+    receive; any number may send.
+
+    Attributes:
+        request: the handshake as Django's request: ``user``, ``session``, ``GET``, cookies, headers.
+        scope: the ASGI scope, unchanged.
+        state: connecting, open or closed, as far as this side knows: that a client left shows in the
+            next ``receive`` or ``send``.
+        close_code: how it ended, None before: as received or sent; 1005 without a code, 1006 when lost.
+        close_reason: the reason that came or went with the code.
+    """
+
+    def __init__(self, request: HttpRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        self.request = request
+        self.scope = scope
+        self.state = SocketState.CONNECTING
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self._receive = receive
+        self._send = send
+        self._accept_task: asyncio.Future[None] | None = None
+        self._receiving = False
+        self._outbox: Outbox | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the accept has been written."""
+        return self.state is SocketState.OPEN
+
+    @property
+    def closed(self) -> bool:
+        return self.state is SocketState.CLOSED
+
+    @property
+    def headers(self) -> HttpHeaders:
+        """The headers of the handshake, without regard to case."""
+        return self.request.headers
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols that the client offers, in its order of preference."""
+        return list(self.scope.get("subprotocols", ()))
+
+    async def accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        """Accept the handshake; return when the response middleware has run and the accept is written.
+
+        Args:
+            subprotocol: one of ``subprotocols``, or none.
+            headers: go out with the accept, besides those of the middleware.
+
+        Raises:
+            ValueError: the client did not offer ``subprotocol``, or a header may not go out with an accept.
+            LocalProtocolError: it is accepted already.
+            Disconnected: it is closed.
+        """
+        if subprotocol is not None and subprotocol not in self.subprotocols:
+            raise ValueError(f"the client offers the subprotocols {self.subprotocols}, and {subprotocol!r} is none")
+        for name in headers or ():
+            if not may_accept_with(name):
+                raise ValueError(f"the header {name!r} may not go out with an accept")
+        if self._accept_task is not None or self.state is SocketState.OPEN:
+            raise LocalProtocolError(
+                "the socket is accepted already: accept() comes first, before join, receive and send"
+            )
+        await self._accept(subprotocol, headers)
+
+    async def receive(self) -> str | bytes:
+        """Return the next message: str for text, bytes for binary.
+
+        Raises:
+            Disconnected: the client left, or the socket was closed.
+            LocalProtocolError: another task is receiving.
+        """
+        await self._open()
+        if self._receiving:
+            raise LocalProtocolError("another task is receiving from this socket already")
+        self._receiving = True
+        try:
+            event = await self._receive()
+        finally:
+            self._receiving = False
+        if event["type"] == "websocket.disconnect":
+            self._ended(event.get("code") or 1005, event.get("reason") or "")
+            raise self._gone()
+        text = event.get("text")
+        return text if text is not None else bytes(event["bytes"])
+
+    async def receive_text(self) -> str:
+        """Return the next message, which must be text.
+
+        Raises:
+            RemoteProtocolError: it is binary; unless handled the socket closes with 1003.
+        """
+        message = await self.receive()
+        if not isinstance(message, str):
+            raise RemoteProtocolError("a text message was expected", close_code=1003)
+        return message
+
+    async def receive_bytes(self) -> bytes:
+        """Return the next message, which must be binary.
+
+        Raises:
+            RemoteProtocolError: it is text; unless handled the socket closes with 1003.
+        """
+        message = await self.receive()
+        if not isinstance(message, bytes):
+            raise RemoteProtocolError("a binary message was expected", close_code=1003)
+        return message
+
+    async def receive_json(self) -> Any:
+        """Return the next message, text or binary, read as JSON.
+
+        Raises:
+            RemoteProtocolError: it is no JSON; unless handled the socket closes with 1007.
+        """
+        message = await self.receive()
+        try:
+            return json.loads(message)
+        except (ValueError, RecursionError) as error:
+            raise RemoteProtocolError("a JSON message was expected", close_code=1007) from error
+
+    async def send(self, payload: dict[str, Any] | list[Any] | str | bytes) -> None:
+        """Send one message; wait while the client reads more slowly than this side writes.
+
+        Args:
+            payload: dict or list: JSON as text; str: text; bytes: binary.
+
+        Raises:
+            Disconnected: the client left, or the socket was closed.
+            TypeError: ``payload`` is something else.
+        """
+        if isinstance(payload, (str, bytes)):
+            data: str | bytes = payload
+        else:
+            from fullduplex.realtime.prepared import prepare
+
+            data = prepare(payload).data
+        await self._open()
+        kind = "text" if isinstance(data, str) else "bytes"
+        await self._write({"type": "websocket.send", kind: data})
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the socket; before it is accepted, refuse it with 403. Closing twice is no error.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014 or 3000 to 4999. RFC 6455 section 7.4.
+            reason: at most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError: ``code`` may not be sent, or ``reason`` is too long.
+        """
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"{code} is no close code that may be sent: 1000-1003, 1007-1014 or 3000-4999")
+        if len(reason.encode()) > MAX_REASON_BYTES:
+            raise ValueError(f"a close reason has at most {MAX_REASON_BYTES} bytes in UTF-8")
+        if self.closed:
+            return
+        if self._accept_task is not None:
+            await self._open()
+        self._ended(code, reason)
+        try:
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+        except OSError:
+            pass  # it is closed either way
+
+    def __aiter__(self) -> WebSocket:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        """Return the next message; the iteration ends when the client leaves or the socket is closed."""
+        try:
+            return await self.receive()
+        except Disconnected:
+            raise StopAsyncIteration from None
+
+    async def join(self, group: Group | str) -> None:
+        """Become a member of ``group``; what is published from now on arrives, the accept first.
+
+        Raises:
+            Disconnected: the socket is closed.
+            LayerError, ConfigurationError: the layer cannot be reached, or none is configured.
+        """
+
+    async def leave(self, group: Group | str) -> None:
+        """Leave ``group``; leaving one that was not joined is no error. Leaving the page leaves all of them."""
+
+    async def end(self) -> None:
+        """Leave all groups; called when the view is over."""
+        if self._accept_task is not None:
+            self._accept_task.cancel()
+
+    # Inside ----------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        """Accept, unless that has been done; wait while another task does it."""
+        if self.state is SocketState.OPEN:
+            return
+        if self.closed:
+            raise self._gone()
+        await self._accept(None, None)
+
+    async def _accept(self, subprotocol: str | None, headers: Mapping[str, str] | None) -> None:
+        """Accept once, whoever asks; a caller that is cancelled does not take the accept back."""
+        if self.closed:
+            raise self._gone()
+        if self._accept_task is None:
+            self._accept_task = asyncio.ensure_future(self._send_accept(subprotocol, headers))
+        await asyncio.shield(self._accept_task)
+        if self.closed:
+            raise self._gone()
+
+    async def _send_accept(self, subprotocol: str | None, headers: Mapping[str, str] | None) -> None:
+        fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": fields})
+        except OSError:
+            self._ended(1006, "")
+            return
+        if self.state is SocketState.CONNECTING:
+            self.state = SocketState.OPEN
+
+    async def _write(self, event: Event) -> None:
+        try:
+            await self._send(event)
+        except Disconnected as error:
+            self._ended(error.code, error.reason)
+            raise
+        except OSError as error:
+            self._ended(1006, "")
+            raise self._gone() from error
+
+    def _ended(self, code: int, reason: str) -> None:
+        if self.state is not SocketState.CLOSED:
+            self.state = SocketState.CLOSED
+            self.close_code = code
+            self.close_reason = reason
+
+    def _gone(self) -> Disconnected:
+        return Disconnected(self.close_code or 1006, self.close_reason)
