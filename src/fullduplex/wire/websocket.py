@@ -13,7 +13,9 @@ How a socket ends, and what the events are:
 - we close with ``send(Close(...))``: messages may still come; then as above. Without an answer,
   ``ConnectionEnded`` alone, ``close_timeout_s`` later;
 - the peer breaks a rule, or a ping stays unanswered: ``ProtocolFailed`` (a Close frame with
-  ``error.close_code`` queued). Write what is queued and close; input is ignored from then on;
+  ``error.close_code`` queued). Write what is queued and close; input is ignored from then on. When a
+  message came before it in the same read, this event waits for the next call, for which a deadline is
+  due at once: the message is answered before its socket closes;
 - TCP ends without a Close frame: ``ConnectionEnded`` alone, which ASGI calls 1006.
 """
 
@@ -118,6 +120,7 @@ class WebSocketCodec:
         "_deflater",
         "_ended",
         "_fin",
+        "_held_error",
         "_inflater",
         "_last_received_s",
         "_limits",
@@ -172,6 +175,7 @@ class WebSocketCodec:
         self._close_deadline_s: float | None = None
         self.close_sent = False
         self.close_received = False
+        self._held_error: RemoteProtocolError | None = None
         self._reading = True
         self._ended = False
         # Deflate window of shared frames; 0 when they are not compressed.
@@ -193,15 +197,20 @@ class WebSocketCodec:
             try:
                 self._receive(data, events)
             except RemoteProtocolError as error:
-                self._fail(error, events)
+                self._hold_or_fail(error, events)
+        elif self._held_error is not None:
+            self._fail(self._held_error, events)
         return events
 
     def receive_eof(self) -> list[Event]:
         """Take note that the peer sends no more."""
-        if self._ended:
-            return []
-        self._end()
-        return [ConnectionEnded()]
+        events: list[Event] = []
+        if self._held_error is not None:
+            self._fail(self._held_error, events)
+        elif not self._ended:
+            self._end()
+            events.append(ConnectionEnded())
+        return events
 
     def _receive(self, data: bytes, events: list[Event]) -> None:
         if self._buffer:
@@ -408,6 +417,8 @@ class WebSocketCodec:
         """
         if self._ended:
             return None
+        if self._held_error is not None:
+            return self._last_received_s
         if self.close_sent:
             return self._last_received_s if self._close_deadline_s is None else self._close_deadline_s
         if self._ping_sent_s > self._last_received_s:
@@ -419,7 +430,9 @@ class WebSocketCodec:
         deadline_s = self.next_deadline_s()
         if deadline_s is None or now_s < deadline_s:
             return
-        if self.close_sent:
+        if self._held_error is not None:
+            self._fail(self._held_error, events)
+        elif self.close_sent:
             if self._close_deadline_s is None:
                 self._close_deadline_s = now_s + self._limits.close_timeout_s
             else:
@@ -520,11 +533,20 @@ class WebSocketCodec:
             self._inflater = Inflater(*_window(self._deflate, of_server=self._client))
         return self._inflater
 
+    def _hold_or_fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
+        """Fail at once, unless messages of the same read come before: the application can answer those first."""
+        if any(isinstance(event, Message) for event in events):
+            self._stop_reading()
+            self._held_error = error
+        else:
+            self._fail(error, events)
+
     def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
         """Fail the connection: tell the peer, take no further input. RFC 6455 section 7.1.7."""
         if not self.close_sent:
             self._queue(CLOSE, _encode_close(error.close_code, str(error)))
             self.close_sent = True
+        self._held_error = None
         self._end()
         events.append(ProtocolFailed(error))
 
