@@ -261,12 +261,10 @@ class HTTP1Codec(HTTP1Writer):
 
     def receive_data(self, data: bytes, now_s: float) -> list[Event]:
         """Take bytes from the client, or let time pass; return what they mean."""
-        if self._position < len(self._input):
-            if data:
-                self._input = self._input[self._position :] + data
-                self._position = 0
-        else:
+        if not self._input:
             self._input = data
+        elif data:
+            self._input = self._input[self._position :] + data
             self._position = 0
         events: list[Event] = []
         try:
@@ -296,6 +294,8 @@ class HTTP1Codec(HTTP1Writer):
             elif request is _HEAD:
                 if not self._read_head(events):
                     self._wait_for_head(events, now_s)
+                    return
+                if self._request is _COMPLETE:
                     return
             elif request is _ENDED:
                 self.trailing_data()
@@ -359,6 +359,8 @@ class HTTP1Codec(HTTP1Writer):
         """Read one head, if it is there."""
         data = self._input
         start = self._position
+        if start == len(data):
+            return False
         if not self._empty_line_skipped and data.startswith(b"\r\n", start):
             # One, as after the content of very old clients (RFC 9112 section 2.2).
             self._empty_line_skipped = True

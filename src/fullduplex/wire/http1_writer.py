@@ -22,9 +22,9 @@ from __future__ import annotations
 import enum
 from http import HTTPStatus
 
-from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
+from fullduplex.exceptions import LocalProtocolError
 from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, ResponseHead
-from fullduplex.wire.grammar import is_token, parse_content_length, split_list
+from fullduplex.wire.grammar import is_token, split_list
 
 
 class Response(enum.Enum):
@@ -47,15 +47,12 @@ class Framing(enum.Enum):
     CLOSE = enum.auto()
 
 
-class Kind(enum.IntEnum):
-    """What a response field of the application means for framing."""
-
-    PLAIN = 0
-    LENGTH = 1
-    CONNECTION = 2
-    UPGRADE = 3
-    OURS = 4  # dropped: the framing is the codec's own
-
+# What a response field of the application means for framing.
+_PLAIN = 0
+_CONTENT_LENGTH = 1
+_CONNECTION = 2
+_UPGRADE = 3
+_OURS = 4  # dropped: the framing is the codec's own
 
 # Bound once: looking up a member of an enum costs more than the comparison.
 _IDLE, _READY, _HELD, _BODY, _DONE = Response.IDLE, Response.READY, Response.HELD, Response.BODY, Response.DONE
@@ -64,13 +61,15 @@ _NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED
 _REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(100, 1000)}
 
+_STATUSES_WITHOUT_CONTENT = frozenset({204, 205, 304})
+
 _SPECIAL = {
-    b"content-length": Kind.LENGTH,
-    b"connection": Kind.CONNECTION,
-    b"upgrade": Kind.UPGRADE,
-    b"transfer-encoding": Kind.OURS,
-    b"keep-alive": Kind.OURS,
-    b"proxy-connection": Kind.OURS,
+    b"content-length": _CONTENT_LENGTH,
+    b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
+    b"transfer-encoding": _OURS,
+    b"keep-alive": _OURS,
+    b"proxy-connection": _OURS,
 }
 
 #: Names that were found valid, as the application writes them. Bounded: an application that makes up
@@ -84,7 +83,7 @@ def _kind_of(name: bytes) -> int:
     """Validate a field name that is seen for the first time."""
     if not is_token(name):
         raise LocalProtocolError(f"RFC 9110 section 5.1: invalid field name {name!r}")
-    kind = _SPECIAL.get(name.lower(), Kind.PLAIN)
+    kind = _SPECIAL.get(name.lower(), _PLAIN)
     if len(_known_names) < _KNOWN_NAMES_COUNT and len(name) <= _KNOWN_NAME_BYTES:
         _known_names[bytes(name)] = kind
     return kind
@@ -157,7 +156,7 @@ class HTTP1Writer:
                 self._send_informational(event)  # type: ignore[arg-type]
             else:
                 raise LocalProtocolError(f"a server does not send {kind.__name__} over HTTP/1")
-        except TypeError as exc:
+        except (TypeError, AttributeError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
 
     def data_to_send(self) -> bytes:
@@ -182,9 +181,10 @@ class HTTP1Writer:
             return
         if self._response is not _READY:
             raise LocalProtocolError("a response head was sent twice, or without a request")
-        lines = [_STATUS_LINES[status]] if status < 1000 else []
-        if not lines:
+        status_line = _STATUS_LINES.get(status)
+        if status_line is None:
             raise LocalProtocolError(f"RFC 9110 section 15: invalid status {status}")
+        lines = [status_line]
         length: int | None = None
         persistent = self._persistent and not self._continue_pending
         known_names = _known_names
@@ -192,26 +192,26 @@ class HTTP1Writer:
             kind = known_names.get(name)
             if kind is None:
                 kind = _kind_of(name)
-            if not kind:
+            if kind == _PLAIN:
                 lines.append(b"%b: %b\r\n" % (name, value))
-            elif kind == Kind.LENGTH:
+            elif kind == _CONTENT_LENGTH:
                 length = _content_length(value, length)
-            elif kind == Kind.CONNECTION:
+            elif kind == _CONNECTION:
                 persistent = persistent and b"close" not in split_list(value)
-            elif kind == Kind.UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
+            elif kind == _UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
                 lines += (b"upgrade: %b\r\n" % value, b"connection: upgrade\r\n")
         head = _joined(lines)
 
         self._persistent = persistent
-        if self._is_head_request or status == 304 or status == 204:
-            if length is not None and status != 204:  # RFC 9110 section 8.6
+        if self._is_head_request or status in _STATUSES_WITHOUT_CONTENT:
+            if status == 205:  # RFC 9110 section 15.3.6
+                head += b"content-length: 0\r\n"
+            elif length is not None and status != 204:  # RFC 9110 section 8.6
                 head += b"content-length: %d\r\n" % length
             self._start(head, _NONE)
-        elif status == 205:  # RFC 9110 section 15.3.6
-            self._start(head + b"content-length: 0\r\n", _NONE)
         elif length is not None:
             self._remaining_bytes = length
-            self._start(head + b"content-length: %d\r\n" % length, _LENGTH)
+            self._start(b"%bcontent-length: %d\r\n" % (head, length), _LENGTH)
         else:
             self._held_head = head
             self._response = _HELD
@@ -323,10 +323,9 @@ class HTTP1Writer:
 
 def _content_length(value: bytes, earlier: int | None) -> int:
     """Read the application's Content-Length; two that differ are an error."""
-    try:
-        length = parse_content_length(value)
-    except RemoteProtocolError as exc:
-        raise LocalProtocolError(str(exc)) from None
+    if not value.isdigit() or len(value) > 18:
+        raise LocalProtocolError(f"RFC 9110 section 8.6: invalid Content-Length {value!r}")
+    length = int(value)
     if earlier is not None and earlier != length:
         raise LocalProtocolError("RFC 9110 section 8.6: two different Content-Length fields")
     return length
@@ -337,6 +336,6 @@ def _plain_lines(fields: Fields | tuple[()], *, keep_upgrade: bool = False) -> l
     lines = []
     for name, value in fields:
         kind = _kind_of(name)
-        if kind == Kind.PLAIN or (keep_upgrade and kind == Kind.UPGRADE):
+        if kind == _PLAIN or (keep_upgrade and kind == _UPGRADE):
             lines.append(b"%b: %b\r\n" % (name, value))
     return lines
