@@ -1,0 +1,70 @@
+"""System checks: what ``manage.py check`` and every command say about a project's configuration.
+
+They run before most commands, so they import no application and no URLconf.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.management import BaseCommand, get_commands, load_command_class
+
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import ConfigurationError
+
+
+def check_runserver(**kwargs: Any) -> list[CheckMessage]:
+    """``runserver`` is ours, or built on ours as WhiteNoise's is; the first app in the list wins."""
+    app = get_commands().get("runserver")
+    if app == "fullduplex" or app is None:
+        return []
+    command = app if isinstance(app, BaseCommand) else load_command_class(app, "runserver")
+    from fullduplex.management.commands.runserver import Command
+
+    if isinstance(command, Command):
+        return []
+    name = type(command).__module__.removesuffix(".management.commands.runserver")
+    return [
+        Warning(
+            f"runserver is the command of {name!r}, which does not serve the WebSocket routes of your URLconf.",
+            hint=f"Put 'fullduplex' before {name!r} in INSTALLED_APPS, or remove {name!r}.",
+            id="fullduplex.W001",
+        )
+    ]
+
+
+def check_asgi_application(**kwargs: Any) -> list[CheckMessage]:
+    """``ASGI_APPLICATION`` is the dotted path of something in a module that exists."""
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if path is None:
+        return []
+    module, dot, _ = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    if dot and _exists(module):
+        return []
+    found = f"there is no module {module!r}" if dot else "it is not a dotted path"
+    return [
+        Error(
+            f"ASGI_APPLICATION = {path!r} cannot be imported: {found}.",
+            hint="Name the application as in 'mysite.asgi.application', or remove the setting to have the default.",
+            id="fullduplex.E002",
+        )
+    ]
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """``FULLDUPLEX`` holds known keys with values that make sense."""
+    try:
+        get_settings()
+    except ConfigurationError as error:
+        return [Error(str(error), id="fullduplex.E001")]
+    return []
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent is missing; the module was made without a spec
+        return False

@@ -1,0 +1,35 @@
+"""``manage.py serve``: the production server, without naming the application."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from fullduplex.management.application import get_internal_asgi_application
+from fullduplex.server.cli import add_options, config_from, serve
+from fullduplex.server.logs import configure_logging
+
+
+class Command(BaseCommand):
+    help = "Serves the project for production: HTTP and WebSocket, with the options of the `fullduplex` command."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_options(parser, without=frozenset({"--app-dir"}))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEBUG and not settings.ALLOWED_HOSTS:
+            raise CommandError("You must set settings.ALLOWED_HOSTS if DEBUG is False.")
+        if settings.DEBUG:
+            self.stderr.write(
+                self.style.WARNING(
+                    "WARNING: DEBUG is True: errors show source and settings to every visitor, and memory grows "
+                    "with each query. Set DEBUG = False, and see what `manage.py check --deploy` says."
+                )
+            )
+        config = config_from(argparse.Namespace(**options))
+        configure_logging(config.log_level)
+        sys.exit(serve(config, get_internal_asgi_application()))
