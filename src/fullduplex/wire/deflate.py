@@ -18,8 +18,8 @@ from fullduplex.exceptions import RemoteProtocolError
 # The `ws` package for Node.js draws the same line.
 MIN_DEFLATE_BYTES = 1_024
 
-# Speed first: the loop waits while a message is compressed. Level 6 takes three times as long to make
-# JSON a tenth smaller. Go's gorilla/websocket: 1.
+# Speed first: the loop waits while a message is compressed. Level 6 takes up to three times as long and
+# makes JSON a sixth smaller. Go's gorilla/websocket: 1.
 _LEVEL = 1
 
 # What a sync flush leaves at the end of each message, and what the wire therefore omits
@@ -179,12 +179,8 @@ class Deflater:
 
 
 def deflate_alone(payload: bytes, window_bits: int = 15) -> bytes:
-    """Compress one message without context; any receiver that agreed to this window can read it.
-
-    A window larger than the message is wasted, and setting it up is most of the cost of a small message.
-    """
-    bits = min(window_bits, max(9, len(payload).bit_length()))
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -bits, min(8, bits - 6))
+    """Compress one message without context; any receiver that agreed to this window can read it."""
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -window_bits)
     data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
     return data[:-4]
 

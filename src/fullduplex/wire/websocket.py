@@ -22,7 +22,6 @@ How a socket ends, and what the events are:
 from __future__ import annotations
 
 import os
-from codecs import utf_8_decode
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
@@ -35,65 +34,39 @@ from fullduplex.wire.deflate import (
     max_deflated_bytes,
 )
 from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed
-
-try:
-    # This imports the C routine and the lazy front page of the package, but none of its machinery.
-    from websockets.speedups import apply_mask
-except ImportError:
-
-    def apply_mask(data: bytes, mask: bytes) -> bytes:  # type: ignore[misc]
-        """Mask or unmask: XOR with the mask, repeated. RFC 6455 section 5.3."""
-        size = len(data)
-        key = (mask * (size // 4 + 1))[:size]
-        return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
-
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+from fullduplex.wire.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    MASKED,
+    MAX_CONTROL_BYTES,
+    PING,
+    PONG,
+    RSV,
+    RSV1,
+    SHORT_BINARY_HEADERS,
+    SHORT_TEXT_HEADERS,
+    TEXT,
+    WHOLE_BINARY,
+    WHOLE_TEXT,
+    apply_mask,
+    count_whole_bytes,
+    decode_text,
+    encode_close,
+    encode_data,
+    encode_frame,
+    read_close,
+)
 
 PING_PAYLOAD = b"fullduplex"
 """The payload of the codec's own pings. Any data counts as an answer, so it need not be a secret."""
-
-_FIN, _RSV1, _RSV, _MASKED = 0x80, 0x40, 0x70, 0x80
-_WHOLE_TEXT, _WHOLE_BINARY = _FIN | TEXT, _FIN | BINARY
-_MAX_CONTROL_BYTES = 125  # RFC 6455 section 5.5
-_INCOMPLETE = -1
-
-# RFC 6455 section 7.4 and its IANA registry: 1004 is reserved, 1005, 1006 and 1015 never stand on the wire.
-_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
 # A peer that sends thousands of pings at once gets so many pongs, and one for its last ping
 # (RFC 6455 section 5.5.3 permits to answer the last alone; Autobahn expects an answer to each of ten).
 _MAX_PONGS_COUNT = 32
 
-# Unmasked headers of whole short messages: the most frequent frames by far.
-_TEXT_HEADERS = tuple(bytes((_WHOLE_TEXT, length)) for length in range(126))
-_BINARY_HEADERS = tuple(bytes((_WHOLE_BINARY, length)) for length in range(126))
-
-
-def encode_frame(
-    opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, mask: bytes | None = None
-) -> bytes:
-    """One frame. RFC 6455 section 5.2.
-
-    Args:
-        opcode: one of this module's constants; others for tests.
-        payload: as it stands on the wire, but unmasked.
-        fin: the last frame of its message.
-        rsv1: the message is compressed; set on its first frame.
-        mask: 4 bytes in frames of a client, None in frames of a server.
-    """
-    first = opcode | (_FIN if fin else 0) | (_RSV1 if rsv1 else 0)
-    masked = 0 if mask is None else _MASKED
-    length = len(payload)
-    if length < 126:
-        header = bytes((first, masked | length))
-    elif length < 65_536:
-        header = bytes((first, masked | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, masked | 127)) + length.to_bytes(8, "big")
-    if mask is None:
-        return header + payload
-    return header + mask + apply_mask(payload, mask)
+_INCOMPLETE = -1  # no position: more bytes must come first
 
 
 class WebSocketCodec:
@@ -153,7 +126,7 @@ class WebSocketCodec:
         self._deflate = deflate
         self._client = client
         # The second byte of the longest frame that the fast path takes; 0 lets none pass.
-        self._max_short = 0 if client else _MASKED + min(125, limits.max_message_bytes)
+        self._max_short = 0 if client else MASKED + min(125, limits.max_message_bytes)
         self._deflater: Deflater | None = None
         self._inflater: Inflater | None = None
         self._out: list[bytes] = []
@@ -165,7 +138,7 @@ class WebSocketCodec:
         # The message whose frames are arriving; opcode 0 when there is none:
         self._opcode = 0
         self._compressed = False
-        self._message: bytearray | None = None
+        self._message = bytearray()
         self._undecoded = b""  # the beginning of a character at the end of _message
         self._message_wire_bytes = 0
         self._pongs_count = 0
@@ -222,13 +195,13 @@ class WebSocketCodec:
         while position < size:
             # Fused for speed: a whole short message that nothing came before. The rest is in _receive_frame.
             first = data[position]
-            if _WHOLE_TEXT <= first <= _WHOLE_BINARY and size - position > 5 and not self._opcode:
+            if WHOLE_TEXT <= first <= WHOLE_BINARY and size - position > 5 and not self._opcode:
                 second = data[position + 1]
                 start = position + 6
-                end = start + second - _MASKED
-                if _MASKED <= second <= max_short and end <= size:
+                end = start + second - MASKED
+                if MASKED <= second <= max_short and end <= size:
                     payload = apply_mask(data[start:end], data[position + 2 : start])
-                    events.append(Message(_decode(payload) if first == _WHOLE_TEXT else payload))
+                    events.append(Message(decode_text(payload) if first == WHOLE_TEXT else payload))
                     position = end
                     continue
             end = self._receive_frame(data, position, events)
@@ -263,17 +236,16 @@ class WebSocketCodec:
             payload = data[start:end]
             self._receive_control(opcode, apply_mask(payload, mask) if mask else payload, events)
             return end
-        fin = first >= _FIN
-        if fin and opcode and end <= len(data) and not first & _RSV1:
+        fin = first >= FIN
+        if fin and opcode and end <= len(data) and not first & RSV1:
             payload = data[start:end]
             if mask:
                 payload = apply_mask(payload, mask)
-            events.append(Message(_decode(payload) if opcode == TEXT else payload))
+            events.append(Message(decode_text(payload) if opcode == TEXT else payload))
             return end
         if opcode:
             self._opcode = opcode
-            self._compressed = bool(first & _RSV1)
-            self._message = bytearray()
+            self._compressed = bool(first & RSV1)
         self._fin = fin
         self._mask = mask
         self._remaining_bytes = length
@@ -281,13 +253,13 @@ class WebSocketCodec:
         return self._receive_payload(data, start, events)
 
     def _check_first_byte(self, first: int, opcode: int) -> None:
-        reserved = first & _RSV
-        if reserved and (reserved != _RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
+        reserved = first & RSV
+        if reserved and (reserved != RSV1 or self._deflate is None or opcode not in (TEXT, BINARY)):
             raise RemoteProtocolError("RFC 6455 section 5.2: a reserved bit is set")
         if 2 < opcode < 8 or opcode > PONG:
             raise RemoteProtocolError("RFC 6455 section 5.2: the opcode is reserved")
         if opcode >= CLOSE:
-            if first < _FIN:
+            if first < FIN:
                 raise RemoteProtocolError("RFC 6455 section 5.5: a control frame is fragmented")
         elif opcode == CONTINUATION and not self._opcode:
             raise RemoteProtocolError("RFC 6455 section 5.4: nothing to continue")
@@ -299,11 +271,11 @@ class WebSocketCodec:
         if position + 1 >= len(data):
             return None
         second = data[position + 1]
-        if self._client == (second >= _MASKED):
+        if self._client == (second >= MASKED):
             rule = "a frame of the server is masked" if self._client else "a frame of the client is not masked"
             raise RemoteProtocolError(f"RFC 6455 section 5.1: {rule}")
         length = second & 0x7F
-        if length > _MAX_CONTROL_BYTES and opcode >= CLOSE:
+        if length > MAX_CONTROL_BYTES and opcode >= CLOSE:
             raise RemoteProtocolError("RFC 6455 section 5.5: a control frame has more than 125 bytes")
         start = position + 2
         if length <= 125:
@@ -321,7 +293,7 @@ class WebSocketCodec:
     def _check_size(self, first: int, length: int) -> None:
         """Refuse a data frame that makes its message too big, before its payload arrives."""
         most = self._limits.max_message_bytes
-        if first & _RSV1 or self._compressed:
+        if first & RSV1 or self._compressed:
             # What it inflates to is checked as it arrives.
             most = max_deflated_bytes(most)
         if self._message_wire_bytes + length > most:
@@ -345,7 +317,6 @@ class WebSocketCodec:
 
     def _extend_message(self, piece: bytes, is_last: bool) -> None:
         message = self._message
-        assert message is not None
         if self._compressed:
             piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message))
         message += piece
@@ -354,7 +325,7 @@ class WebSocketCodec:
             # because thousands of small strings would take many times the memory of their bytes.
             pending = self._undecoded + piece
             too_big = len(message) > self._limits.max_message_bytes
-            self._undecoded = pending[_count_valid(pending, is_last and not too_big) :]
+            self._undecoded = pending[count_whole_bytes(pending, is_last and not too_big) :]
         if len(message) > self._limits.max_message_bytes:
             raise self._too_big()
 
@@ -366,10 +337,8 @@ class WebSocketCodec:
         return inflated
 
     def _finish_message(self) -> Message:
-        message = self._message
-        assert message is not None
+        message, self._message = self._message, bytearray()
         is_text = self._opcode == TEXT
-        self._message = None
         self._opcode = 0
         self._compressed = False
         self._message_wire_bytes = 0
@@ -396,7 +365,7 @@ class WebSocketCodec:
             self._unanswered_ping = None
 
     def _receive_close(self, payload: bytes, events: list[Event]) -> None:
-        close = _read_close(payload)
+        close = read_close(payload)
         self.close_received = True
         self._stop_reading()
         if not self.close_sent:
@@ -461,10 +430,10 @@ class WebSocketCodec:
         if isinstance(event, Message):
             self._out.append(self._encode_message(event.data))
         elif isinstance(event, Close):
-            self._queue(CLOSE, _encode_close(event.code, event.reason))
+            self._queue(CLOSE, encode_close(event.code, event.reason))
             self.close_sent = True
         elif isinstance(event, Ping | Pong):
-            if len(event.payload) > _MAX_CONTROL_BYTES:
+            if len(event.payload) > MAX_CONTROL_BYTES:
                 raise LocalProtocolError("a ping or pong carries at most 125 bytes")
             self._queue(PING if isinstance(event, Ping) else PONG, event.payload)
         else:
@@ -485,7 +454,7 @@ class WebSocketCodec:
         Raises:
             LocalProtocolError: text that cannot be encoded in UTF-8.
         """
-        opcode, payload = _encode_data(data)
+        opcode, payload = encode_data(data)
         if self.shared_key and len(payload) >= MIN_DEFLATE_BYTES:
             return encode_frame(opcode, deflate_alone(payload, self.shared_key), rsv1=True)
         return encode_frame(opcode, payload)
@@ -503,10 +472,10 @@ class WebSocketCodec:
         self._out.append(frame)
 
     def _encode_message(self, data: str | bytes) -> bytes:
-        opcode, payload = _encode_data(data)
+        opcode, payload = encode_data(data)
         length = len(payload)
         if length < 126 and not self._client:
-            return (_TEXT_HEADERS if opcode == TEXT else _BINARY_HEADERS)[length] + payload
+            return (SHORT_TEXT_HEADERS if opcode == TEXT else SHORT_BINARY_HEADERS)[length] + payload
         rsv1 = self._deflate is not None and length >= MIN_DEFLATE_BYTES
         if rsv1:
             payload = self._get_deflater().deflate(payload)
@@ -544,7 +513,7 @@ class WebSocketCodec:
     def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
         """Fail the connection: tell the peer, take no further input. RFC 6455 section 7.1.7."""
         if not self.close_sent:
-            self._queue(CLOSE, _encode_close(error.close_code, str(error)))
+            self._queue(CLOSE, encode_close(error.close_code, str(error)))
             self.close_sent = True
         self._held_error = None
         self._end()
@@ -555,10 +524,11 @@ class WebSocketCodec:
         self._stop_reading()
 
     def _stop_reading(self) -> None:
-        """Take no further input, and give back what an unfinished message holds."""
+        """Take no further input, and give back the memory of an unfinished message."""
         self._reading = False
         self._buffer = self._undecoded = b""
-        self._message = self._inflater = None
+        self._message = bytearray()
+        self._inflater = None
 
     def _too_big(self) -> RemoteProtocolError:
         most = self._limits.max_message_bytes
@@ -571,59 +541,3 @@ def _window(deflate: DeflateParameters | None, *, of_server: bool) -> tuple[int,
     if of_server:
         return deflate.server_max_window_bits or 15, not deflate.server_no_context_takeover
     return deflate.client_max_window_bits or 15, not deflate.client_no_context_takeover
-
-
-def _decode(payload: bytes) -> str:
-    try:
-        return str(payload, "utf-8")
-    except UnicodeDecodeError:
-        raise _not_utf8() from None
-
-
-def _count_valid(text: bytes, is_last: bool) -> int:
-    """The number of bytes in whole characters; what is left over may be the beginning of one unless ``is_last``."""
-    try:
-        return utf_8_decode(text, "strict", is_last)[1]
-    except UnicodeDecodeError:
-        raise _not_utf8() from None
-
-
-def _not_utf8() -> RemoteProtocolError:
-    return RemoteProtocolError("RFC 6455 section 8.1: the text is not valid UTF-8", close_code=1007)
-
-
-def _read_close(payload: bytes) -> Close:
-    if not payload:
-        return Close(1005)
-    if len(payload) == 1:
-        raise RemoteProtocolError("RFC 6455 section 5.5.1: a close code has two bytes")
-    code = int.from_bytes(payload[:2], "big")
-    if code not in _CLOSE_CODES:
-        raise RemoteProtocolError(f"RFC 6455 section 7.4: close code {code} may not be sent")
-    return Close(code, _decode(payload[2:]))
-
-
-def _encode_close(code: int, reason: str) -> bytes:
-    if code == 1005 and not reason:
-        return b""
-    if code not in _CLOSE_CODES:
-        raise LocalProtocolError(f"close code {code} may not be sent (RFC 6455 section 7.4)")
-    payload = code.to_bytes(2, "big") + _encode_text(reason)
-    if len(payload) > _MAX_CONTROL_BYTES:
-        raise LocalProtocolError("the reason for closing has more than 123 bytes in UTF-8 (RFC 6455 section 5.5)")
-    return payload
-
-
-def _encode_data(data: str | bytes) -> tuple[int, bytes]:
-    if isinstance(data, str):
-        return TEXT, _encode_text(data)
-    if isinstance(data, bytes | bytearray | memoryview):
-        return BINARY, bytes(data)
-    raise LocalProtocolError(f"a message is str or bytes, not {type(data).__name__}")
-
-
-def _encode_text(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise LocalProtocolError("the text has lone surrogates, which UTF-8 cannot express") from None
