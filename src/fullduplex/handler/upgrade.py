@@ -79,10 +79,12 @@ class Upgrade:
         self._request: HandshakeRequest | None = None
         self._socket: WebSocket | None = None
         self._view: asyncio.Task[HttpResponseBase | None] | None = None
-        # The view's decision: the response that accepts, or None for a close. Then: whether the socket is open.
+        # The view's decision: the response that accepts, or None for a close. Then, when the chain is finished:
+        # whether the socket is open.
         self._decision: asyncio.Future[WebSocketResponse | None] = self._loop.create_future()
         self._opened: asyncio.Future[bool] = self._loop.create_future()
         self._view_stopped = False  # cancelled by us, not from within
+        self._accepted = False
         self._close_sent = False
 
     # The ASGI call ---------------------------------------------------------------------------
@@ -96,7 +98,7 @@ class Upgrade:
                 await self._wait_for_view()
             close_code = 1000
         finally:
-            self._decide_opened(False)
+            self._release(False)
             try:
                 await self._end_view(close_code)
             finally:
@@ -110,25 +112,24 @@ class Upgrade:
         """Return whether the socket is open. ``request_finished`` is sent here, and once, on every path."""
         chain = self._in_context(self._get_response())
         response: HttpResponseBase | None = None
-        accepted = False
         try:
             response = await self._wait_for_response(chain)
             if response is not None:
-                accepted = await self._answer(response)
+                await self._answer(response)
         finally:
             try:
                 await _cancel(chain)
             finally:
-                await self._in_context(self._finish_request(response))
-        self._decide_opened(accepted)
-        return accepted
+                await _complete(self._in_context(self._finish_request(response)))
+        self._release(self._accepted)
+        return self._accepted
 
     async def _wait_for_response(self, chain: asyncio.Task[HttpResponseBase]) -> HttpResponseBase | None:
         """Return the response to the handshake, or None when the client is gone before it."""
         # The view has its own deadline inside the chain, whose 504 passes the response middleware. This one is
         # for a chain that is stuck elsewhere.
         timeout_s = self._deadline_s - self._loop.time() + self._settings.disconnect_grace_s
-        await asyncio.wait({chain, self._inbox.left}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await _first({chain, self._inbox.left}, timeout_s)
         if chain.done():
             return chain.result()
         if self._inbox.left.done():
@@ -138,7 +139,7 @@ class Upgrade:
     async def _wait_for_view(self) -> None:
         """Wait until the view has ended, or the client left and the time to end by itself is over."""
         view = cast("asyncio.Task[HttpResponseBase | None]", self._view)
-        await asyncio.wait({view, self._inbox.left}, return_when=asyncio.FIRST_COMPLETED)
+        await _first({view, self._inbox.left})
         if not view.done():
             await asyncio.wait({view}, timeout=self._settings.disconnect_grace_s)
 
@@ -149,7 +150,7 @@ class Upgrade:
         if current_executor() is None:
             self._executor = IdleThreadExecutor(self._settings.idle_thread_s)
             # Entered and never left: it lasts as long as the context of the chain and the view, and their tasks.
-            await ThreadSensitiveContext(executor=self._executor).__aenter__()
+            await ThreadSensitiveContext(executor=self._executor).__aenter__()  # type: ignore[no-untyped-call]
         set_script_prefix(get_script_prefix(self._scope))
         await request_started.asend(sender=self._handler.__class__, scope=self._scope)
         try:
@@ -166,7 +167,7 @@ class Upgrade:
         if response is None:
             await request_finished.asend(sender=self._handler.__class__)
         else:
-            response._handler_class = self._handler.__class__
+            response._handler_class = self._handler.__class__  # type: ignore[attr-defined]
             await sync_to_async(response.close)()  # sends it
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
@@ -183,7 +184,7 @@ class Upgrade:
         self._view = self._loop.create_task(coroutine, context=self._view_context())
         timeout_s = self._deadline_s - self._loop.time()
         try:
-            await asyncio.wait({self._view, self._decision}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await _first({self._view, self._decision}, timeout_s)
         except asyncio.CancelledError:
             self._stop(self._view)
             raise
@@ -230,12 +231,12 @@ class Upgrade:
 
     # The answer ------------------------------------------------------------------------------
 
-    async def _answer(self, response: HttpResponseBase) -> bool:
-        """Send the accept or the refusal; return whether the socket is open."""
+    async def _answer(self, response: HttpResponseBase) -> None:
+        """Send the accept or the refusal."""
         wanted = self._decision.done() and self._decision.result() is not None
         if wanted and isinstance(response, WebSocketResponse) and response.status_code == 101:
-            return await self._send_accept(response)
-        if response.status_code < 300 or response.status_code == 304:
+            await self._send_accept(response)
+        elif response.status_code < 300 or response.status_code == 304:
             # Over HTTP/2 a 2xx would open the socket (RFC 8441 section 5), and 304 means nothing here.
             logger.warning(
                 "A handshake was answered with %d, which neither accepts nor refuses it; 403 is sent: %s",
@@ -246,17 +247,15 @@ class Upgrade:
             await self._refuse(HttpResponseForbidden())
         else:
             await self._refuse(response)
-        return False
 
-    async def _send_accept(self, response: WebSocketResponse) -> bool:
+    async def _send_accept(self, response: WebSocketResponse) -> None:
         if self._inbox.left.done():
-            return False
+            return
         try:
-            await self._server_send(response.accept_event())
-        except OSError:
-            self._inbox.lost()
-            return False
-        return True
+            await self._send_or_lose(response.accept_event())
+        except Disconnected:
+            return
+        self._accepted = True
 
     async def _refuse(self, response: HttpResponseBase) -> None:
         """Send a refusal; stop when the client is gone, for a streaming body may have no end."""
@@ -267,7 +266,7 @@ class Upgrade:
             refusal = self._handler.send_response(response, self._send_refusal)
         task = self._in_context(refusal)
         try:
-            await asyncio.wait({task, self._inbox.left}, return_when=asyncio.FIRST_COMPLETED)
+            await _first({task, self._inbox.left})
         finally:
             await _cancel(task)
         if task.cancelled():
@@ -322,7 +321,8 @@ class Upgrade:
         if not self._decision.done():
             self._decision.set_result(response)
 
-    def _decide_opened(self, opened: bool) -> None:
+    def _release(self, opened: bool) -> None:
+        """Let the view go on that waits for its accept."""
         if not self._opened.done():
             self._opened.set_result(opened)
 
@@ -334,7 +334,7 @@ class Upgrade:
         try:
             if view is not None:
                 self._stop(view)
-                await _cancel(view)
+                await asyncio.wait({view})
                 close_code, reason = await self._judge(view, close_code)
                 await self._close(close_code, reason)
         finally:
@@ -342,8 +342,8 @@ class Upgrade:
                 await self._socket.end()
 
     def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
-        if view.cancel():
-            self._view_stopped = True
+        if not self._view_stopped:  # once, so that it can clean up
+            self._view_stopped = view.cancel()
 
     async def _judge(self, view: asyncio.Task[HttpResponseBase | None], close_code: int) -> tuple[int, str]:
         """Return the close code and reason that the view's end asks for; an error of its own is logged."""
@@ -372,8 +372,7 @@ class Upgrade:
         await got_request_exception.asend(sender=None, request=self._request)
 
     async def _close(self, code: int, reason: str) -> None:
-        opened = self._opened.done() and self._opened.result()
-        if not opened or self._close_sent or self._inbox.left.done():
+        if not self._accepted or self._close_sent or self._inbox.left.done():
             return
         self._close_sent = True
         try:
@@ -410,6 +409,20 @@ def _is_disconnect(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_disconnect, error.exceptions))
     return isinstance(error, Disconnected)
+
+
+async def _first(futures: set[asyncio.Future[Any]], timeout_s: float | None = None) -> None:
+    await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _complete(task: asyncio.Task[Any]) -> None:
+    """Wait for ``task`` to its end, and let a cancellation that comes meanwhile go on only then."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait({task})
+        raise
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
