@@ -317,7 +317,9 @@ class Session:
 
     def _hang_up(self) -> None:
         """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
-        self._connection.transport.write(self._codec.data_to_send())
+        data = self._codec.data_to_send()
+        if data:  # a second end of the same socket has none, and writing after EOF is an error
+            self._connection.transport.write(data)
         self._state = State.CLOSED
         self._connection.close_lingering()
 
