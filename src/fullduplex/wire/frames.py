@@ -84,9 +84,13 @@ def count_whole_bytes(text: bytes, is_last: bool) -> int:
         RemoteProtocolError: this is not UTF-8 (close code 1007).
     """
     try:
-        return utf_8_decode(text, "strict", is_last)[1]
+        count = utf_8_decode(text, "strict", is_last)[1]
     except UnicodeDecodeError:
         raise _not_utf8() from None
+    if count + 2 == len(text) and text[count] == 0xED and text[count + 1] >= 0xA0:
+        # The beginning of a surrogate: Python waits for the third byte, because of its `surrogatepass`.
+        raise _not_utf8()
+    return count
 
 
 def read_close(payload: bytes) -> Close:
