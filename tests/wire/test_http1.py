@@ -115,6 +115,23 @@ def test_authority_of_an_absolute_form_replaces_host() -> None:
     assert head.headers == [(b"host", b"b:81"), (b"a", b"1")]
 
 
+def test_repeated_fields_are_remembered_with_their_version() -> None:
+    repeated = b"\r\nHost: a\r\nConnection: x\r\n\r\n"
+    data = b"GET / HTTP/1.1" + repeated + b"POST /b HTTP/1.1" + repeated + b"GET / HTTP/1.0" + repeated
+    events = assert_cut_independent(codec, data, react=answer)
+    assert requests(events) == [("GET", b"/", b""), ("POST", b"/b", b""), ("GET", b"/", b"")]
+    last = codec()
+    feed(last, [data], react=answer)
+    assert not last.keep_alive
+
+
+@pytest.mark.parametrize("size", [100, 4000])
+def test_repeated_content(size: int) -> None:
+    one = POST + b"X: " + b"x" * size + b"\r\nContent-Length: 3\r\n\r\nabc"
+    events = assert_cut_independent(codec, one * 3, react=answer, random_count=3)
+    assert requests(events) == [("POST", b"/", b"abc")] * 3
+
+
 def test_each_head_has_its_own_list_of_headers() -> None:
     heads = feed(codec(), [REQUEST * 2], react=answer)
     assert [head.headers for head in heads if isinstance(head, RequestHead)] == [[(b"host", b"a")]] * 2

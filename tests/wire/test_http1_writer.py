@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fullduplex.exceptions import LocalProtocolError
@@ -197,9 +199,11 @@ def test_no_100_unasked() -> None:
         ("a", b"b"),
         (b"a", "b"),
         (b"a", None),
+        (b"a", b"b", b"c"),
+        b"a",
     ],
 )
-def test_invalid_field_changes_nothing(field: tuple[bytes, bytes]) -> None:
+def test_invalid_field_changes_nothing(field: Any) -> None:
     codec = after(GET)
     is_ours = field[0] in (b"content-length", b"upgrade")  # read in a response head, dropped elsewhere
     events: list[Event] = [ResponseHead(200, [field]), ResponseHead(200, [(b"x", b"y"), field])]
@@ -250,6 +254,25 @@ def test_less_content_than_the_length(end: Event) -> None:
         codec.send(end)
     assert codec.data_to_send() == b""
     assert not codec.keep_alive
+
+
+def test_a_complete_head_with_a_length_of_content_that_never_comes() -> None:
+    codec = after(GET)
+    with pytest.raises(LocalProtocolError):
+        codec.send(ResponseHead(200, FIVE, end_stream=True))
+    assert codec.data_to_send() == b""
+    codec.send(ResponseHead(500, [], end_stream=True))
+
+
+@pytest.mark.parametrize("data", ["text", None, 5])
+@pytest.mark.parametrize("end_stream", [False, True])
+def test_content_is_bytes(data: bytes, end_stream: bool) -> None:
+    codec = after(GET)
+    codec.send(ResponseHead(200, []))
+    with pytest.raises(LocalProtocolError):
+        codec.send(Data(data, end_stream))
+    mutable: Any = bytearray(b"hello")
+    assert written(codec, Data(mutable, True)).endswith(b"content-length: 5\r\n\r\nhello")
 
 
 def test_order() -> None:

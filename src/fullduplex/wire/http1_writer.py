@@ -156,7 +156,7 @@ class HTTP1Writer:
                 self._send_informational(event)  # type: ignore[arg-type]
             else:
                 raise LocalProtocolError(f"a server does not send {kind.__name__} over HTTP/1")
-        except (TypeError, AttributeError) as exc:
+        except (TypeError, ValueError, AttributeError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
 
     def data_to_send(self) -> bytes:
@@ -201,9 +201,12 @@ class HTTP1Writer:
             elif kind == _UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
                 lines += (b"upgrade: %b\r\n" % value, b"connection: upgrade\r\n")
         head = _joined(lines)
+        without_content = self._is_head_request or status in _STATUSES_WITHOUT_CONTENT
+        if event.end_stream and length and not without_content:
+            raise LocalProtocolError("RFC 9110 section 8.6: less content than the Content-Length")
 
         self._persistent = persistent
-        if self._is_head_request or status in _STATUSES_WITHOUT_CONTENT:
+        if without_content:
             if status == 205:  # RFC 9110 section 15.3.6
                 head += b"content-length: 0\r\n"
             elif length is not None and status != 204:  # RFC 9110 section 8.6
@@ -271,6 +274,8 @@ class HTTP1Writer:
     def _send_data(self, data: bytes, end_stream: bool) -> None:
         response = self._response
         output = self._output
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
         if response is _HELD:
             if end_stream:
                 self._start(self._held_head + b"content-length: %d\r\n" % len(data), _LENGTH)
