@@ -20,8 +20,9 @@ from fullduplex.wire.events import Fields, RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-# What a 426 must say (RFC 6455 section 4.4, RFC 9110 section 15.5.22).
-VERSION_HEADERS: Fields = [(b"sec-websocket-version", b"13"), (b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+# What a 426 must say: RFC 6455 section 4.4; over HTTP/1.1, also RFC 9110 section 15.5.22.
+_VERSION_FIELD = (b"sec-websocket-version", b"13")
+_UPGRADE_FIELDS: Fields = [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
 
 # Fields of an accept that describe the hop, which only the server knows: dropped, as an intermediary
 # would drop them (RFC 9110 section 7.6.1). An accept has no content (RFC 9110 section 8.6).
@@ -67,7 +68,9 @@ def read_handshake(head: RequestHead) -> Handshake:
         _check_upgrade(head)
     if _single(head.headers, b"sec-websocket-version") != b"13":
         raise RemoteProtocolError(
-            "RFC 6455 section 4.4: only version 13 is spoken here", status_hint=426, headers=VERSION_HEADERS
+            "RFC 6455 section 4.4: only version 13 is spoken here",
+            status_hint=426,
+            headers=[_VERSION_FIELD] if is_http2 else [_VERSION_FIELD, *_UPGRADE_FIELDS],
         )
     key = None if is_http2 else _read_key(head.headers)
     return Handshake(key, _read_subprotocols(head.headers), read_extensions(head.headers))
@@ -93,11 +96,7 @@ def accept_headers(
     """
     headers: Fields = []
     if handshake.key is not None:
-        headers += [
-            (b"upgrade", b"websocket"),
-            (b"connection", b"upgrade"),
-            (b"sec-websocket-accept", accept_value(handshake.key)),
-        ]
+        headers += [*_UPGRADE_FIELDS, (b"sec-websocket-accept", accept_value(handshake.key))]
     if subprotocol is not None:
         if subprotocol not in handshake.subprotocols:
             raise LocalProtocolError(f"subprotocol {subprotocol!r} was not offered by the client")
@@ -135,12 +134,7 @@ def request_headers(
         subprotocols: to offer, the favourite first.
         deflate: to offer; without ``client_max_window_bits``.
     """
-    headers: Fields = [
-        (b"upgrade", b"websocket"),
-        (b"connection", b"upgrade"),
-        (b"sec-websocket-key", key),
-        (b"sec-websocket-version", b"13"),
-    ]
+    headers: Fields = [*_UPGRADE_FIELDS, (b"sec-websocket-key", key), _VERSION_FIELD]
     if subprotocols:
         headers.append((b"sec-websocket-protocol", ", ".join(subprotocols).encode("ascii")))
     if deflate is not None:
