@@ -823,8 +823,7 @@ async def test_after_the_client_left_iteration_ends_send_raises_and_the_view_may
 
     @socket_view
     async def view(socket: WebSocket) -> None:
-        async for message in socket:
-            seen.append(message)
+        seen.extend([message async for message in socket])
         seen.append((socket.close_code, socket.close_reason))
         try:
             await socket.send("too late")

@@ -22,6 +22,7 @@ from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.realtime.prepared import Payload, prepare
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import may_accept_with
 
@@ -162,7 +163,7 @@ class WebSocket:
         except (ValueError, RecursionError) as error:
             raise RemoteProtocolError("a JSON message was expected", close_code=1007) from error
 
-    async def send(self, payload: dict[str, Any] | list[Any] | str | bytes) -> None:
+    async def send(self, payload: Payload) -> None:
         """Send one message; wait while the client reads more slowly than this side writes.
 
         Args:
@@ -170,14 +171,9 @@ class WebSocket:
 
         Raises:
             Disconnected: the client left, or the socket was closed.
-            TypeError: ``payload`` is something else.
+            TypeError, ValueError: ``payload`` is something else, or holds what JSON or UTF-8 cannot say.
         """
-        if isinstance(payload, (str, bytes)):
-            data: str | bytes = payload
-        else:
-            from fullduplex.realtime.prepared import prepare
-
-            data = prepare(payload).data
+        data = prepare(payload).data
         await self._open()
         kind = "text" if isinstance(data, str) else "bytes"
         await self._write({"type": "websocket.send", kind: data})
