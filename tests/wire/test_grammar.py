@@ -148,6 +148,7 @@ def test_bad_bytes() -> None:
 
 
 def test_trailers() -> None:
+    assert parse_trailers(b"Content-Type: a/b", 2) == [(b"content-type", b"a/b")]
     assert parse_trailers(b"X-A: 1 \r\nb:", 2) == [(b"x-a", b"1"), (b"b", b"")]
     with pytest.raises(RemoteProtocolError) as caught:
         parse_trailers(b"a: 1\r\nb: 2", 1)

@@ -15,12 +15,13 @@ from fullduplex.wire.events import (
     Data,
     EndOfMessage,
     Event,
+    Fields,
     Informational,
     ProtocolFailed,
     RequestHead,
     ResponseHead,
 )
-from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.http1 import HTTP1Codec, RequestFraming
 from tests.wire import vectors
 from tests.wire.vectors import CHUNKED, GET, POST, H
 
@@ -160,6 +161,24 @@ def test_upgrade_is_asked_for_by_both_fields() -> None:
     assert upgrade(b"Connection: upgrade\r\nUpgrade: a/1\r\nUpgrade: B\r\n") == b"a/1, b"
     assert upgrade(b"Upgrade: websocket\r\n") is None
     assert upgrade(b"Connection: upgrade\r\n") is None
+
+
+@pytest.mark.parametrize(
+    ("http_version", "fields", "status"),
+    [
+        ("1.1", [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")], 400),
+        ("1.1", [(b"content-length", b"1"), (b"content-length", b"1")], 400),
+        ("1.1", [(b"content-length", b"-1")], 400),
+        ("1.1", [(b"transfer-encoding", b"gzip")], 400),
+        ("1.1", [(b"transfer-encoding", b"gzip"), (b"transfer-encoding", b"chunked")], 501),
+        ("1.0", [(b"transfer-encoding", b"chunked")], 400),
+        ("1.1", [(b"expect", b"")], 417),
+    ],
+)
+def test_framing_does_not_rely_on_llhttp(http_version: str, fields: Fields, status: int) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        RequestFraming(http_version, [(b"host", b"a"), *fields])
+    assert caught.value.status_hint == status
 
 
 # Limits --------------------------------------------------------------------------------------
@@ -387,6 +406,14 @@ def test_101_needs_a_complete_request_that_asks_for_it() -> None:
             plain.send(ResponseHead(101, [(b"upgrade", b"websocket")]))
         assert plain.data_to_send() == b""
         plain.send(ResponseHead(400, [], end_stream=True))
+
+
+def test_101_names_the_protocol() -> None:
+    socket = codec()
+    socket.receive_data(UPGRADE, 0.0)
+    with pytest.raises(LocalProtocolError):
+        socket.send(ResponseHead(101, []))
+    socket.send(ResponseHead(101, [(b"upgrade", b"websocket")]))
 
 
 # Deadlines -----------------------------------------------------------------------------------

@@ -53,6 +53,9 @@ def test_whole_content_gets_a_length() -> None:
     assert written(after(GET), ResponseHead(200, []), Data(b"hello", True)) == (
         lines(b"HTTP/1.1 200 OK", b"content-length: 5") + b"hello"
     )
+    assert written(after(GET), ResponseHead(200, []), Data(b""), Data(b"hello", True)) == (
+        lines(b"HTTP/1.1 200 OK", b"content-length: 5") + b"hello"
+    )
     assert written(after(GET_10_KEEP), ResponseHead(200, []), Data(b"hello", True)) == (
         lines(b"HTTP/1.1 200 OK", b"content-length: 5", b"connection: keep-alive") + b"hello"
     )

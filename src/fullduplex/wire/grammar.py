@@ -43,6 +43,7 @@ match_chunk_size = re.compile(
 ).fullmatch
 
 #: Fields that frame, route or authenticate a message; they mean nothing in trailers (RFC 9110 section 6.5.1).
+#: Not Content-Type: clients have sent it there, and it does no harm apart from the headers.
 FORBIDDEN_TRAILERS = frozenset(
     {
         b"authorization",
@@ -50,7 +51,6 @@ FORBIDDEN_TRAILERS = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-range",
-        b"content-type",
         b"cookie",
         b"expect",
         b"host",
