@@ -1,0 +1,57 @@
+"""Projects and servers that many tests look at; made once, since each costs a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.startproject import Project, Server
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project as ``startproject`` leaves it, with fullduplex in INSTALLED_APPS. Not to be changed."""
+    return Project.create(tmp_path_factory.mktemp("plain") / "site")
+
+
+@pytest.fixture
+def project(plain: Project, tmp_path: Path) -> Project:
+    """The same, to be changed by one test."""
+    return plain.copy(tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def site(plain: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with views of every kind, and with our application in ``asgi.py``. Not to be changed."""
+    project = plain.copy(tmp_path_factory.mktemp("views") / "site")
+    add_views(project)
+    project.replace("asgi.py", "from django.core.asgi import", "from fullduplex import")
+    return project
+
+
+@pytest.fixture(scope="session")
+def plain_runserver(plain: Project) -> Iterator[Server]:
+    with plain.runserver() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site_runserver(site: Project) -> Iterator[Server]:
+    with site.runserver() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def site_cli(site: Project) -> Iterator[Server]:
+    with site.fullduplex("mysite.asgi:application", "--port", "0") as server:
+        yield server
+
+
+def add_views(project: Project) -> None:
+    """Put ``site_views.py`` and ``site_urls.py`` from here into a project."""
+    here = Path(__file__).parent
+    project.write("views.py", (here / "site_views.py").read_text())
+    project.write("urls.py", (here / "site_urls.py").read_text())
+    project.replace("settings.py", "MIDDLEWARE = [\n", 'MIDDLEWARE = [\n    "mysite.views.timing",\n')

@@ -1,0 +1,77 @@
+"""Views of every kind; the module stands as ``mysite/views.py`` in the projects of the end-to-end tests."""
+
+import asyncio
+import time
+
+from django.contrib.auth.models import User
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import reverse
+from django.utils.decorators import async_only_middleware
+from django.views import View
+
+from fullduplex import websocket
+
+
+@async_only_middleware
+def timing(get_response):
+    async def middleware(request):
+        response = await get_response(request)
+        response["X-Timing"] = "measured"
+        return response
+
+    return middleware
+
+
+async def function(request):
+    await asyncio.sleep(0)
+    return HttpResponse("from a function")
+
+
+class Greeting(View):
+    async def get(self, request):
+        await asyncio.sleep(0)
+        return HttpResponse("from a class")
+
+
+async def users(request):
+    user, _ = await User.objects.aget_or_create(username="ada")
+    names = [user.username async for user in User.objects.all()]
+    return JsonResponse({"id": user.pk, "names": names})
+
+
+async def events(request):
+    async def ticks():
+        while True:
+            yield "data: tick\n\n"
+            await asyncio.sleep(0.05)
+
+    return StreamingHttpResponse(ticks(), content_type="text/event-stream")
+
+
+def debug(request):
+    answer = "before"
+    breakpoint()
+    return HttpResponse(answer)
+
+
+async def debug_async(request):
+    answer = "before"
+    breakpoint()
+    return HttpResponse(answer)
+
+
+def sleep(request):
+    time.sleep(60)
+
+
+@websocket
+async def echo(socket, room):
+    await socket.send(f"you are at {reverse('echo', args=[room])}")
+    async for message in socket:
+        await socket.send(message)
+
+
+@websocket
+async def broken(socket):
+    await socket.accept()
+    raise RuntimeError("a view that fails")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.checks import registry
+from django.core.management import get_commands
+from django.test import override_settings
+
+from fullduplex.checks import check_asgi_application, check_runserver, check_settings
+
+APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_commands() -> Iterator[None]:
+    get_commands.cache_clear()
+    yield
+    get_commands.cache_clear()
+
+
+def test_the_checks_are_registered() -> None:
+    assert registry.registry.tag_exists("fullduplex")
+    assert {check_runserver, check_asgi_application, check_settings} <= registry.registry.registered_checks
+
+
+@override_settings(INSTALLED_APPS=["fullduplex", "django.contrib.staticfiles", *APPS])
+def test_our_runserver_first() -> None:
+    assert check_runserver() == []
+
+
+@override_settings(INSTALLED_APPS=["django.contrib.staticfiles", *APPS, "fullduplex"])
+def test_another_runserver_first() -> None:
+    [warning] = check_runserver()
+    assert warning.id == "fullduplex.W001"
+    assert "'django.contrib.staticfiles'" in warning.msg
+    assert warning.hint is not None
+    assert "Put 'fullduplex' before 'django.contrib.staticfiles' in INSTALLED_APPS" in warning.hint
+
+
+@override_settings(INSTALLED_APPS=["tests.management.derived", "fullduplex", "django.contrib.staticfiles", *APPS])
+def test_a_runserver_built_on_ours() -> None:
+    assert get_commands()["runserver"] == "tests.management.derived"
+    assert check_runserver() == []
+
+
+@pytest.mark.parametrize("path", ["tests.management.asgi_module.application", None])
+def test_an_application_that_exists(path: str | None) -> None:
+    with override_settings(ASGI_APPLICATION=path):
+        assert check_asgi_application() == []
+
+
+@pytest.mark.parametrize("path", ["nowhere.asgi.application", "tests.nowhere.application", "application", 42, ""])
+def test_an_application_that_does_not_exist(path: object) -> None:
+    with override_settings(ASGI_APPLICATION=path):
+        [error] = check_asgi_application()
+    assert error.id == "fullduplex.E002"
+    assert f"ASGI_APPLICATION = {path!r} cannot be imported" in error.msg
+
+
+@override_settings(FULLDUPLEX={"HANDSHAKE_TIMEOUT_S": 5})
+def test_known_settings() -> None:
+    assert check_settings() == []
+
+
+@override_settings(FULLDUPLEX={"HANDSHAKE_TIMEOUT": 5})
+def test_an_unknown_setting() -> None:
+    [error] = check_settings()
+    assert error.id == "fullduplex.E001"
+    assert "HANDSHAKE_TIMEOUT_S" in error.msg
