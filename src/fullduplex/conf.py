@@ -39,6 +39,15 @@ class Settings:
     idle_thread_s: float = opt(
         2.0, "After its last sync call a socket keeps its thread, with its database connections, for so long."
     )
+    outbox_max_bytes: int = opt(
+        1_048_576,
+        "Messages of groups that wait for one slow client; above it OUTBOX_POLICY. Centrifugo: 1 MiB.",
+    )
+    outbox_policy: str = opt(
+        "disconnect",
+        "What happens to a client above OUTBOX_MAX_BYTES: `disconnect` (close 1013), `drop_oldest`, `drop_newest` or "
+        "`keep_latest` (of each group the newest message).",
+    )
 
 
 @functools.cache

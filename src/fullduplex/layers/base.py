@@ -1,0 +1,77 @@
+"""What every layer does: move messages between processes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+#: A serialised message: str is text, bytes is binary. A layer keeps the difference.
+Message = str | bytes
+
+#: Takes a message on the loop that subscribed. It does not block, and does not raise.
+Deliver = Callable[[Message], None]
+
+
+class BaseLayer(ABC):
+    """Moves messages from any process to every process that subscribed to their group.
+
+    There is one object per process. It is built without I/O, connects at its first use, and its
+    methods may be called from any thread and any loop. What it promises:
+
+    - Each message of one publisher (a thread, or a task) arrives at most once, in the order of publishing.
+    - Whoever subscribed before ``publish`` was called gets the message, unless the broker is lost
+      meanwhile, or a bound is exceeded.
+    - Buffers are bounded in bytes and waits have deadlines: a failure raises
+      :class:`~fullduplex.exceptions.LayerError` at the caller.
+
+    The sockets of a process are no business of a layer: the hub subscribes once for each group and hands
+    on what arrives. ``fullduplex.testing.layers`` tests a layer against this contract.
+
+    Attributes:
+        in_process: it reaches members in its own process only.
+        supports_history: it keeps messages for those who come back.
+        supports_presence: it knows who is a member, in all processes.
+    """
+
+    in_process: ClassVar[bool] = False
+    supports_history: ClassVar[bool] = False
+    supports_presence: ClassVar[bool] = False
+
+    async def open(self) -> None:  # noqa: B027 - a layer without connections has nothing to do
+        """Connect for the running loop now, not at the first use; doing it twice is no error.
+
+        Raises:
+            LayerUnavailable: the broker cannot be reached.
+        """
+
+    async def close(self) -> None:  # noqa: B027
+        """Give back what the running loop holds, its subscriptions too; the layer may be used again."""
+
+    @abstractmethod
+    def publish(self, group: str, message: Message) -> None:
+        """Send ``message`` to all subscribers of ``group``, from code that runs in no event loop.
+
+        Raises:
+            LayerUnavailable: the broker cannot be reached.
+            ChannelFull: a bound stayed exceeded until the deadline.
+        """
+
+    @abstractmethod
+    async def apublish(self, group: str, message: Message) -> None:
+        """Like :meth:`publish`, from a coroutine. It lets other tasks run, so that a loop that only publishes cannot
+        starve them."""
+
+    @abstractmethod
+    async def subscribe(self, group: str, deliver: Deliver) -> None:
+        """Call ``deliver(message)`` on the running loop for what is published to ``group`` from now on.
+
+        A loop subscribes once to a group; doing it again puts the new ``deliver`` in the old one's place.
+
+        Raises:
+            LayerUnavailable: the broker cannot be reached; then nothing is subscribed.
+        """
+
+    @abstractmethod
+    async def unsubscribe(self, group: str) -> None:
+        """End the running loop's subscription; ``deliver`` is not called any more. Without one it does nothing."""

@@ -1,0 +1,191 @@
+"""Which sockets of this process are in which group.
+
+The hub subscribes to the layer once for each group, and hands every message on to the outbox of each member.
+A group's subscription follows its members: one task at a time makes the two agree (*settling*), so that
+joins and leaves may overlap as they like, and one that is cancelled leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from weakref import WeakKeyDictionary
+
+from fullduplex.layers import get_layer
+from fullduplex.layers.base import BaseLayer, Message
+from fullduplex.realtime.outbox import Outbox
+from fullduplex.realtime.prepared import Prepared
+
+logger = logging.getLogger("fullduplex.realtime")
+
+
+class Hub:
+    """The groups of one event loop, and for the thread of that loop only.
+
+    Args:
+        get_layer: returns the layer; asked whenever a group gets its first member.
+    """
+
+    def __init__(self, get_layer: Callable[[], BaseLayer] = get_layer) -> None:
+        self._get_layer = get_layer
+        self._rooms: dict[str, _Room] = {}
+        self._joined: dict[Outbox, set[str]] = {}
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups that have members here."""
+        return [name for name, room in self._rooms.items() if room.members]
+
+    def member_count(self, group: str) -> int:
+        """Members of ``group`` on this loop."""
+        room = self._rooms.get(group)
+        return len(room.members) if room is not None else 0
+
+    async def join(self, group: str, outbox: Outbox) -> None:
+        """Make ``outbox`` a member: what is published after this has returned arrives. Joining twice is joining once.
+
+        Raises:
+            LayerError, ConfigurationError: the layer cannot be reached, or none is configured; it is no member then.
+        """
+        room = self._rooms.get(group)
+        if room is None:
+            room = self._rooms[group] = _Room(group)
+        room.members[outbox] = None
+        self._joined.setdefault(outbox, set()).add(group)
+        if room.settled:
+            return
+        try:
+            await self._settle(room)
+        except BaseException:
+            self._remove(group, outbox)
+            if room.settling is None and not room.settled:
+                self._start_settling(room)
+            raise
+
+    async def leave(self, group: str, outbox: Outbox) -> None:
+        """End a membership, at once; then wait until the layer is told. Without a membership it does nothing."""
+        await self._release(self._remove(group, outbox))
+
+    async def leave_all(self, outbox: Outbox) -> None:
+        """End all memberships of ``outbox``, at once; then wait until the layer is told."""
+        for room in [self._remove(group, outbox) for group in tuple(self._joined.get(outbox, ()))]:
+            await self._release(room)
+
+    def deliver(self, group: str, message: Message) -> None:
+        """Hand a message to every member. Called by the layer, on the loop."""
+        room = self._rooms.get(group)
+        if room is None:
+            return
+        prepared = Prepared(message, group)
+        for outbox in tuple(room.members):
+            try:
+                outbox.deliver(prepared)
+            except Exception:
+                logger.exception("A message to the group %r could not be delivered to one of its members", group)
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _remove(self, group: str, outbox: Outbox) -> _Room | None:
+        """Take a member out and return the room that it was in."""
+        joined = self._joined.get(outbox)
+        if joined is None or group not in joined:
+            return None
+        joined.discard(group)
+        if not joined:
+            del self._joined[outbox]
+        room = self._rooms[group]
+        del room.members[outbox]
+        self._tidy(room)
+        return room
+
+    async def _release(self, room: _Room | None) -> None:
+        if room is None or room.settled:
+            return
+        try:
+            await self._settle(room)
+        except Exception:
+            pass  # of a subscribe: those who joined meanwhile get it, too
+
+    async def _settle(self, room: _Room) -> None:
+        """Wait until the subscription agrees with the members; the error of a failed subscribe goes to all who wait."""
+        await asyncio.shield(room.settling or self._start_settling(room))
+
+    def _start_settling(self, room: _Room) -> asyncio.Task[None]:
+        room.settling = asyncio.get_running_loop().create_task(self._agree(room))
+        return room.settling
+
+    async def _agree(self, room: _Room) -> None:
+        try:
+            while bool(room.members) != (room.layer is not None):
+                if room.members:
+                    await self._subscribe(room)
+                else:
+                    await self._unsubscribe(room)
+        finally:
+            room.settling = None
+            self._tidy(room)
+
+    async def _subscribe(self, room: _Room) -> None:
+        try:
+            layer = self._get_layer()
+            await layer.subscribe(room.name, partial(self.deliver, room.name))
+        except Exception:
+            if room.members:
+                raise
+            return  # whoever asked has gone meanwhile
+        room.layer = layer
+
+    async def _unsubscribe(self, room: _Room) -> None:
+        layer, room.layer = room.layer, None
+        assert layer is not None
+        try:
+            await layer.unsubscribe(room.name)
+        except Exception:
+            logger.exception("The layer failed to end the subscription to the group %r", room.name)
+
+    def _tidy(self, room: _Room) -> None:
+        if not room.members and room.settled and self._rooms.get(room.name) is room:
+            del self._rooms[room.name]
+
+
+class _Room:
+    """The members of one group on this loop.
+
+    Attributes:
+        members: in the order of joining (a dict for that order alone).
+        layer: where it is subscribed; None while it is not.
+        settling: the task that makes ``layer`` agree with ``members``.
+    """
+
+    __slots__ = ("layer", "members", "name", "settling")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: dict[Outbox, None] = {}
+        self.layer: BaseLayer | None = None
+        self.settling: asyncio.Task[None] | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.settling is None and bool(self.members) == (self.layer is not None)
+
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+_hubs_lock = threading.Lock()
+
+
+def get_hub() -> Hub:
+    """Return the hub of the running loop.
+
+    Raises:
+        RuntimeError: no event loop is running in this thread.
+    """
+    loop = asyncio.get_running_loop()
+    with _hubs_lock:
+        hub = _hubs.get(loop)
+        if hub is None:
+            hub = _hubs[loop] = Hub()
+        return hub
