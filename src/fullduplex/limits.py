@@ -28,7 +28,9 @@ class HTTP1Limits:
     max_head_bytes: int = opt(65_536, "Request line and fields; above it: 431. RFC 6585 section 5.")
     max_target_bytes: int = opt(16_384, "Request target; above it: 414. RFC 9112 section 3 asks for 8000 at least.")
     max_fields_count: int = opt(100, "Fields of a head or of trailers; above it: 431. Apache httpd: 100.")
-    keepalive_timeout_s: float = opt(5.0, "Idle time between requests. Uvicorn and Hypercorn: 5.")
+    keepalive_timeout_s: float = opt(
+        5.0, "Idle time between requests. Uvicorn and Hypercorn: 5.", flags=("--timeout-keep-alive",)
+    )
     head_timeout_s: float = opt(15.0, "From the first byte of a head to its end; then 408. nginx: 60, Go docs: 5-10.")
     first_byte_timeout_s: float = opt(
         15.0, "From connecting to the first byte of a request; then the connection closes."
@@ -43,11 +45,17 @@ class HTTP1Limits:
 class WebSocketLimits:
     """Limits of one WebSocket connection."""
 
-    max_message_bytes: int = opt(16_777_216, "One message, after inflating; above it: close 1009. Uvicorn: 16 MiB.")
-    ping_interval_s: float = opt(20.0, "Idle time before a ping is sent; 0 sends none. Uvicorn: 20.")
-    ping_timeout_s: float = opt(20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.")
+    max_message_bytes: int = opt(
+        16_777_216, "One message, after inflating; above it: close 1009. Uvicorn: 16 MiB.", flags=("--ws-max-size",)
+    )
+    ping_interval_s: float = opt(
+        20.0, "Idle time before a ping is sent; 0 sends none. Uvicorn: 20.", flags=("--ws-ping-interval",)
+    )
+    ping_timeout_s: float = opt(
+        20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.", flags=("--ws-ping-timeout",)
+    )
     close_timeout_s: float = opt(5.0, "Wait for the peer's half of the closing handshake, then drop the connection.")
-    deflate: bool = opt(True, "Accept permessage-deflate when offered. RFC 7692.")
+    deflate: bool = opt(True, "Accept permessage-deflate when offered. RFC 7692.", flags=("--ws-per-message-deflate",))
     deflate_takeover: bool = opt(
         False, "Keep deflate contexts between messages: smaller messages, about 96 KiB more for each socket."
     )
@@ -58,7 +66,9 @@ class ConnectionLimits:
     """Byte bounds and deadlines of one connection, whatever it speaks."""
 
     read_buffer_bytes: int = opt(65_536, "Received and not yet taken by the application; above it reading pauses.")
-    write_buffer_bytes: int = opt(65_536, "Written and not yet taken by the client; above it `send` waits. asyncio: 64K.")
+    write_buffer_bytes: int = opt(
+        65_536, "Written and not yet taken by the client; above it `send` waits. asyncio: 64K."
+    )
     stalled_write_timeout_s: float = opt(30.0, "The client reads nothing at all for so long: dropped. nginx: 60.")
     half_close_grace_s: float = opt(1.0, "After the client closed its half: time to answer, then it counts as gone.")
     linger_timeout_s: float = opt(2.0, "Input discarded after an early response, so that it arrives. nginx: 5.")

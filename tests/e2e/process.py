@@ -115,6 +115,8 @@ class Process:
         self._process.kill()
         self._process.wait()
         self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -126,6 +128,6 @@ class Process:
 
 def fullduplex(app: str, *options: str, app_dir: Path | str = ROOT / "tests" / "e2e", **kwargs: object) -> Process:
     """Our command, serving ``app`` on a free port of loopback unless the options say otherwise."""
-    place = () if {"--uds", "--fd", "--port"} & set(options) else ("--port", "0")
+    place = () if {"--uds", "--fd", "--port", "--bind"} & set(options) else ("--port", "0")
     command = (sys.executable, "-m", "fullduplex", app, "--app-dir", str(app_dir), *place, *options)
     return Process(*command, **kwargs)  # type: ignore[arg-type]

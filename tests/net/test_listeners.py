@@ -86,3 +86,72 @@ def test_a_descriptor_that_is_no_socket_is_one_clear_line(tmp_path):
     with pytest.raises(ConfigurationError, match=f"^--fd {fd}: "):
         listeners.inherit(fd)
     os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("example.org", ("example.org", 8000)),
+        ("[::1]:80", ("::1", 80)),
+        ("[::1]", ("::1", 8000)),
+        ("::1", ("::1", 8000)),
+        (":80", ("", 80)),
+    ],
+)
+def test_addresses_of_tcp(address, parts):
+    assert listeners.split_address(address, 8000) == parts
+
+
+@pytest.mark.parametrize("address", ["a:b", "a:99999", "[::1", "[::1]x", "fd://x"])
+def test_a_malformed_address_is_one_clear_line(address):
+    with pytest.raises(ConfigurationError, match=r"^--bind .*: "):
+        listeners.open_listeners(address, listeners.ListenOptions())
+
+
+def test_a_machine_without_ipv6_still_listens_on_localhost(opened, monkeypatch):
+    addresses = [(socket.AF_INET6, ("2001:db8::1", 0, 0, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
+    infos = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: infos)
+    opened += listeners.open_tcp("localhost", 0, 10)
+    assert [sock.family for sock in opened] == [socket.AF_INET]
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
+def test_two_share_a_port_where_both_ask_for_it(opened):
+    opened += listeners.open_tcp("127.0.0.1", 0, 10, reuse_port=True)
+    opened += listeners.open_tcp("127.0.0.1", opened[0].getsockname()[1], 10, reuse_port=True)
+    assert opened[0].getsockname() == opened[1].getsockname()
+
+
+def test_a_platform_without_port_reuse_says_so(monkeypatch):
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    with pytest.raises(ConfigurationError, match="no SO_REUSEPORT"):
+        listeners.open_tcp("127.0.0.1", 0, 10, reuse_port=True)
+
+
+def test_closing_removes_the_file_unless_it_is_another_server_s(tmp_path):
+    path = tmp_path / "s"
+    (first,) = listeners.open_listeners(f"unix:{path}", listeners.ListenOptions())
+    path.unlink()
+    (second,) = listeners.open_listeners(f"unix:{path}", listeners.ListenOptions())
+    first.close()
+    assert path.exists()
+    second.close()
+    assert not path.exists()
+
+
+def test_a_datagram_socket_cannot_be_listened_on(opened):
+    opened.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with pytest.raises(ConfigurationError, match="not a stream socket"):
+        listeners.inherit(opened[0].fileno())
+
+
+def test_systemd_s_descriptors_are_taken_once_and_only_by_their_process(opened, monkeypatch):
+    monkeypatch.setattr(os, "set_inheritable", lambda fd, inheritable: None)
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "a:b", "HOME": "/"}
+    assert listeners.systemd_descriptors(environ) == [3, 4]
+    assert environ == {"HOME": "/"}
+    assert listeners.systemd_descriptors(environ) == []
+    assert listeners.systemd_descriptors({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
+    assert listeners.systemd_descriptors({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}) == []

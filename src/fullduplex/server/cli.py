@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.loading import load_application
 from fullduplex.server.logs import configure_logging
+from fullduplex.server.settings import Setting, all_settings, suggest
+from fullduplex.server.sources import Loaded, load
 from fullduplex.server.worker import Worker
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 after a clean stop, 1 when it could not start, 2 for wrong options."""
     parser = build_parser()
-    config = config_from(parser.parse_args(argv))
-    configure_logging(config.log_level)
-    sys.exit(serve(config))
+    options = parser.parse_args(argv)
+    try:
+        loaded = load_options(options)
+    except ConfigurationError as error:
+        parser.error(str(error))
+    if not loaded.config.app:
+        parser.error("no application is named: give module:attribute, such as mysite.asgi:application.")
+    configure_logging(loaded.config.log_level)
+    sys.exit(check(loaded) if options.check_config else serve(loaded.config))
 
 
 def serve(config: ServerConfig, app: Any = None) -> int:
@@ -37,67 +45,116 @@ def serve(config: ServerConfig, app: Any = None) -> int:
         return 1
 
 
-def build_parser(*, with_app: bool = True, **kwargs: Any) -> argparse.ArgumentParser:
-    """Make the argument parser from the configuration's metadata."""
-    parser = argparse.ArgumentParser(
-        **{"prog": "fullduplex", "description": "Serve an ASGI application: HTTP/1.1 and WebSocket.", **kwargs}
+def check(loaded: Loaded, app: Any = None) -> int:
+    """Print what is in force and from where; load what a server would load before it listens.
+
+    Returns:
+        The exit status: 1, and one line that says why, where a server would refuse to start.
+    """
+    print(loaded.describe())
+    try:
+        if app is None:
+            load_application(loaded.config.app, loaded.config.app_dir)
+        Worker(loaded.config, app).check()
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the argument parser of the command."""
+    parser = _Parser(
+        prog="fullduplex",
+        usage="%(prog)s APP [options]",
+        description="Serve an ASGI application: HTTP/1.1 and WebSocket.",
+        allow_abbrev=False,
     )
-    if with_app:
-        parser.add_argument("app", metavar="APP", help="The ASGI application: module:attribute.")
-        parser.add_argument("--version", action="version", version=f"fullduplex {__version__}")
+    parser.add_argument(
+        "app", metavar="APP", nargs="?", help="The application: module:attribute, such as mysite.asgi:application."
+    )
+    parser.add_argument("--version", action="version", version=f"fullduplex {__version__}")
     add_options(parser)
     return parser
 
 
 def add_options(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:
-    """Add an option for each field that has flags, except those whose first flag is in ``without``."""
-    for path, field in _fields(ServerConfig):
-        flags = field.metadata.get("flags", ())
-        if flags and flags[0] not in without:
-            parser.add_argument(*flags, dest=path, **_argument(field))
+    """Add ``--config``, ``--check-config`` and an option for each setting, in groups.
+
+    Args:
+        parser: gets the options.
+        without: first flags of the settings to leave out.
+    """
+    configuration = parser.add_argument_group("Configuration")
+    configuration.add_argument(
+        "--config",
+        metavar="FILE",
+        help="Read settings from this TOML file. Default: [tool.fullduplex] in pyproject.toml here, if there is one.",
+    )
+    configuration.add_argument(
+        "--check-config", action="store_true", help="Print what is in force and from where, and do not serve."
+    )
+    groups = {}
+    for setting in all_settings().values():
+        if not setting.flags or setting.flags[0] in without:
+            continue
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        groups[setting.group].add_argument(*setting.flags, **_argument(setting))
+
+
+def load_options(options: argparse.Namespace) -> Loaded:
+    """The configuration that parsed options, the environment and the file describe together.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+    values = vars(options)
+    given = {name: values.get(setting.path) for name, setting in all_settings().items()}
+    return load(given, config_file=values.get("config"))
 
 
 def config_from(options: argparse.Namespace) -> ServerConfig:
-    """The configuration that parsed options describe."""
-    values = vars(options)
-    changes: dict[str, Any] = {"app": values["app"]} if "app" in values else {}
-    nested: dict[str, dict[str, Any]] = {}
-    for path, _ in _fields(ServerConfig):
-        if values.get(path) is None:
-            continue
-        group, dot, name = path.rpartition(".")
-        (nested.setdefault(group, {}) if dot else changes)[name] = values[path]
-    config = ServerConfig(**changes)
-    groups = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in nested.items()}
-    return dataclasses.replace(config, **groups)
+    """The configuration alone; see :func:`load_options`."""
+    return load_options(options).config
 
 
-def _fields(cls: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    for field in dataclasses.fields(cls):
-        if field.metadata.get("nested"):
-            yield from _fields(type(field.default), f"{field.name}.")
-        else:
-            yield prefix + field.name, field
+class _Parser(argparse.ArgumentParser):
+    """Suggests an option for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            message += suggest(word, [flag for action in self._actions for flag in action.option_strings])
+        super().error(message)
 
 
-def _argument(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    metadata = field.metadata
-    argument: dict[str, Any] = {"help": metadata["help"], "default": None}
-    if isinstance(field.default, bool):
+def _argument(setting: Setting) -> dict[str, Any]:
+    shown = "" if setting.show(setting.default) == "none" else f" Default: {setting.show(setting.default)}."
+    argument: dict[str, Any] = {
+        "dest": setting.path,
+        "default": None,
+        "help": (setting.help + shown).replace("%", "%%"),
+    }
+    if setting.kind is bool:
         return {**argument, "action": argparse.BooleanOptionalAction}
-    if metadata.get("octal"):
-        return {**argument, "type": _octal, "metavar": "MODE"}
-    if "choices" in metadata:
-        argument["choices"] = metadata["choices"]
+    argument["type"] = _reader(setting)
+    if setting.kind is tuple:
+        argument["action"] = "extend"
+    if setting.choices and setting.kind is not tuple:
+        argument["choices"] = setting.choices
     else:
-        argument["metavar"] = metadata.get("metavar", field.name.upper())
-    argument["type"] = type(field.default) if field.default is not None else _TYPES[field.type.split(" ")[0]]
-    argument["help"] += f" Default: {field.default}." if field.default not in (None, "") else ""
+        argument["metavar"] = setting.metavar
     return argument
 
 
-_TYPES: dict[str, type] = {"int": int, "str": str, "float": float}
+def _reader(setting: Setting) -> Any:
+    def read(text: str) -> Any:
+        try:
+            value = setting.parse(text)
+            setting.check(value)
+        except ConfigurationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
 
-
-def _octal(text: str) -> int:
-    return int(text, 8)
+    return read

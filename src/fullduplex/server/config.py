@@ -1,4 +1,8 @@
-"""The configuration of a server: one frozen dataclass that documents itself."""
+"""The configuration of a server: one frozen dataclass that documents itself.
+
+The metadata of each field is all there is: options, environment variables, keys of the configuration
+file, checks and the reference page are made from it by :mod:`fullduplex.server.settings`.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +15,90 @@ LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """What a server is told. Command line flags are generated from the fields' metadata."""
+    """What a server is told."""
 
-    app: str = opt("", "The ASGI application: module:attribute.")
-    host: str = opt("127.0.0.1", "Address to listen on.", flags=("--host", "-b", "--bind"))
-    port: int = opt(8000, "Port to listen on; 0 takes a free one.", flags=("--port", "-p"))
-    uds: str | None = opt(None, "Listen on a UNIX socket at this path instead.", flags=("--uds", "-u"), metavar="PATH")
-    uds_mode: int = opt(0o660, "Mode of the UNIX socket, in octal.", flags=("--uds-mode",), octal=True)
-    fd: int | None = opt(None, "Listen on this inherited file descriptor instead.", flags=("--fd",), metavar="N")
-    app_dir: str = opt("", "Look for the application in this directory, too.", flags=("--app-dir",), metavar="DIR")
-    workers: int = opt(1, "Number of worker processes.", flags=("--workers",), metavar="N")
-    log_level: str = opt("info", "How much is logged.", flags=("--log-level",), choices=LOG_LEVELS)
-    access_log: bool = opt(True, "Log a line per request.", flags=("--access-log",), negatable=True)
-    server_header: bool = opt(True, "Send the Server field.", flags=("--server-header",), negatable=True)
-    lifespan: str = opt("auto", "Speak the lifespan protocol.", flags=("--lifespan",), choices=("auto", "on", "off"))
+    app: str = opt("", "The ASGI application: module:attribute.", group="Application", positional=True)
+    app_dir: str = opt(
+        "", "Look for the application in this directory, too.", group="Application", flags=("--app-dir",), metavar="DIR"
+    )
+    lifespan: str = opt(
+        "auto",
+        "Speak the lifespan protocol.",
+        group="Application",
+        flags=("--lifespan",),
+        choices=("auto", "on", "off"),
+    )
+    startup_timeout_s: float = opt(
+        60.0,
+        "The application's lifespan startup must answer within this.",
+        group="Application",
+        flags=("--timeout-startup",),
+    )
+
+    host: str = opt(
+        "127.0.0.1",
+        "Address to listen on, where neither --bind, --uds, --fd nor systemd says so.",
+        group="Listening",
+        flags=("--host",),
+    )
+    port: int = opt(
+        8000,
+        "Port to listen on; 0 takes a free one.",
+        group="Listening",
+        flags=("--port", "-p"),
+        metavar="PORT",
+        maximum=65_535,
+    )
+    bind: tuple[str, ...] = opt(
+        (),
+        "Listen here: host:port, [ipv6]:port, a host alone (with --port), unix:PATH or fd://N. May be repeated.",
+        group="Listening",
+        flags=("--bind", "-b"),
+        metavar="ADDRESS",
+    )
+    uds: str | None = opt(
+        None, "Listen on a UNIX socket at this path.", group="Listening", flags=("--uds", "-u"), metavar="PATH"
+    )
+    uds_mode: int = opt(0o660, "Mode of UNIX sockets, in octal.", group="Listening", flags=("--uds-mode",), octal=True)
+    fd: int | None = opt(
+        None, "Listen on this inherited file descriptor.", group="Listening", flags=("--fd",), metavar="N"
+    )
+    reuse_port: bool = opt(
+        False,
+        "Let other processes listen on the same TCP port; the kernel shares out connections. SO_REUSEPORT, socket(7).",
+        group="Listening",
+        flags=("--reuse-port",),
+    )
+    backlog_count: int = opt(
+        2048,
+        "Connections the kernel keeps waiting. Uvicorn: 2048.",
+        group="Listening",
+        flags=("--backlog",),
+        minimum=1,
+    )
+
+    workers: int = opt(1, "Number of worker processes.", group="Process", flags=("--workers",), metavar="N", minimum=1)
     loop: str = opt(
         "auto",
         "Event loop; auto is uvloop where it is installed.",
+        group="Process",
         flags=("--loop",),
         choices=("auto", "asyncio", "uvloop"),
-    )
-    backlog_count: int = opt(
-        2048, "Connections the kernel keeps waiting. Uvicorn: 2048.", flags=("--backlog",), metavar="N"
-    )
-    startup_timeout_s: float = opt(
-        60.0, "The application's lifespan startup must answer within this.", flags=("--timeout-startup",), metavar="S"
     )
     graceful_timeout_s: float = opt(
         10.0,
         "Time for requests and sockets to end when the server stops.",
+        group="Process",
         flags=("--timeout-graceful-shutdown",),
-        metavar="S",
     )
-    http1: HTTP1Limits = opt(HTTP1Limits(), "Limits of HTTP/1.1.", nested=True)
-    websocket: WebSocketLimits = opt(WebSocketLimits(), "Limits of WebSocket.", nested=True)
-    connection: ConnectionLimits = opt(ConnectionLimits(), "Limits of each connection.", nested=True)
+
+    log_level: str = opt("info", "How much is logged.", group="Logs", flags=("--log-level",), choices=LOG_LEVELS)
+    access_log: bool = opt(True, "Log a line per request.", group="Logs", flags=("--access-log",))
+
+    server_header: bool = opt(True, "Send the Server field.", group="Responses", flags=("--server-header",))
+
+    http1: HTTP1Limits = opt(HTTP1Limits(), "Limits of HTTP/1.1.", group="HTTP/1.1", nested="http1")
+    websocket: WebSocketLimits = opt(WebSocketLimits(), "Limits of WebSocket.", group="WebSocket", nested="ws")
+    connection: ConnectionLimits = opt(
+        ConnectionLimits(), "Limits of each connection.", group="Connections", nested="connection"
+    )

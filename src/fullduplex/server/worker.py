@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.net import listeners
 from fullduplex.net.connection import Connection
+from fullduplex.net.listeners import Listener, ListenOptions
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application
@@ -74,18 +74,24 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         app = self._app or load_application(self.config.app, self.config.app_dir)
-        sockets = self._listen()
+        opened = self._listen()
         try:
             lifespan = await self._start_application(app)
             if lifespan is None:
                 return 1
             with self._signals():
-                await self._serve(app, lifespan, sockets)
+                await self._serve(app, lifespan, opened)
         finally:
-            for sock in sockets:
-                sock.close()
-            self._remove_unix_socket()
+            _close_all(opened)
         return 0
+
+    def check(self) -> None:
+        """Load what the configuration names, without listening.
+
+        Raises:
+            ConfigurationError: something cannot be loaded, or makes no sense.
+        """
+        loop_factory(self.config.loop)
 
     def stop(self) -> None:
         """Stop gracefully; a second call drops what is still open. May be called from any thread."""
@@ -95,7 +101,7 @@ class Worker:
 
     # Inside ----------------------------------------------------------------------------------
 
-    async def _serve(self, app: Application, lifespan: Lifespan, sockets: list[socket.socket]) -> None:
+    async def _serve(self, app: Application, lifespan: Lifespan, opened: list[Listener]) -> None:
         assert self._loop is not None
         assert self._stop is not None
         gateway = Gateway(
@@ -105,10 +111,12 @@ class Worker:
         gateway.set_clock(time.time())
         sweep = self._loop.create_task(self._sweep(gateway))
         servers = [
-            await self._loop.create_server(lambda: self._connect(gateway), sock=sock, backlog=self.config.backlog_count)
-            for sock in sockets
+            await self._loop.create_server(
+                lambda: self._connect(gateway), sock=listener.sock, backlog=self.config.backlog_count
+            )
+            for listener in opened
         ]
-        self._announce(lifespan, sockets)
+        self._announce(lifespan, opened)
         try:
             await self._stop.wait()
             logger.info("Stopping: %d connections open", len(self._connections))
@@ -154,21 +162,36 @@ class Worker:
             return None
         return lifespan
 
-    def _listen(self) -> list[socket.socket]:
+    def _listen(self) -> list[Listener]:
+        """Open everything that is asked for, or nothing."""
         config = self.config
-        if config.fd is not None:
-            return [listeners.inherit(config.fd)]
+        options = ListenOptions(
+            port=config.port,
+            mode=config.uds_mode,
+            backlog_count=config.backlog_count,
+            reuse_port=config.reuse_port,
+        )
+        opened: list[Listener] = []
+        try:
+            for address in self._addresses():
+                opened += listeners.open_listeners(address, options)
+        except BaseException:
+            _close_all(opened)
+            raise
+        return opened
+
+    def _addresses(self) -> list[str]:
+        config = self.config
+        addresses = [f"fd://{fd}" for fd in listeners.systemd_descriptors(os.environ)]
+        addresses += config.bind
         if config.uds is not None:
-            return [listeners.open_unix(config.uds, config.uds_mode, config.backlog_count)]
-        return listeners.open_tcp(config.host, config.port, config.backlog_count)
+            addresses.append(f"unix:{config.uds}")
+        if config.fd is not None:
+            addresses.append(f"fd://{config.fd}")
+        return addresses or [config.host]
 
-    def _remove_unix_socket(self) -> None:
-        if self.config.uds is not None and self.config.fd is None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.config.uds)
-
-    def _announce(self, lifespan: Lifespan, sockets: list[socket.socket]) -> None:
-        urls = [listeners.address_url(sock) for sock in sockets]
+    def _announce(self, lifespan: Lifespan, opened: list[Listener]) -> None:
+        urls = [listener.url("http") for listener in opened]
         lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
         logger.info("fullduplex %s, process %d, %s", __version__, os.getpid(), type(self._loop).__module__)
         logger.info(
@@ -202,6 +225,11 @@ class Worker:
         if self._stop.is_set():
             self._hurry = True
         self._stop.set()
+
+
+def _close_all(opened: list[Listener]) -> None:
+    for listener in opened:
+        listener.close()
 
 
 def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fullduplex.management.application import get_internal_asgi_application
-from fullduplex.server.cli import add_options, config_from, serve
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.server.cli import add_options, check, load_options, serve
 from fullduplex.server.logs import configure_logging
 
 
@@ -30,6 +31,10 @@ class Command(BaseCommand):
                     "with each query. Set DEBUG = False, and see what `manage.py check --deploy` says."
                 )
             )
-        config = config_from(argparse.Namespace(**options))
-        configure_logging(config.log_level)
-        sys.exit(serve(config, get_internal_asgi_application()))
+        try:
+            loaded = load_options(argparse.Namespace(**options))
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from None
+        configure_logging(loaded.config.log_level)
+        application = get_internal_asgi_application()
+        sys.exit(check(loaded, application) if options["check_config"] else serve(loaded.config, application))
