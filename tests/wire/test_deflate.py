@@ -9,6 +9,7 @@ import pytest
 
 from fullduplex.exceptions import RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
+from fullduplex.testing.codecs import assert_cut_independent
 from fullduplex.wire.deflate import (
     MIN_DEFLATE_BYTES,
     DeflateParameters,
@@ -86,6 +87,11 @@ def test_the_response_read_by_a_client() -> None:
     for name, value in (("client_max_window_bits", "10"), ("server_max_window_bits", None), ("other", None)):
         with pytest.raises(RemoteProtocolError):
             read_deflate_response([(name, value)])
+
+
+def test_every_parameter_has_its_place_in_the_header() -> None:
+    parameters = DeflateParameters(server_max_window_bits=10, client_max_window_bits=11)
+    assert parameters.to_header().decode() == NONE_KEPT + "; server_max_window_bits=10; client_max_window_bits=11"
 
 
 # Messages ---------------------------------------------------------------------------------------
@@ -188,3 +194,10 @@ def test_some_last_blocks_are_fine() -> None:
 
 def test_a_message_of_no_bytes_at_all_is_empty() -> None:
     assert server().receive_data(encode_frame(TEXT, b"", rsv1=True, mask=b"abcd"), 0.0) == [Message("")]
+
+
+def test_bad_text_and_bad_data_behind_it_make_the_same_error_in_any_cut() -> None:
+    compressor = zlib.compressobj(wbits=-15)
+    payload = compressor.compress(b"bad \xff") + compressor.flush(zlib.Z_SYNC_FLUSH) + b"\xff\xff\xff"
+    [failed] = assert_cut_independent(server, encode_frame(TEXT, payload, rsv1=True, mask=b"abcd"))
+    assert isinstance(failed, ProtocolFailed)

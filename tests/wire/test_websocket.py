@@ -113,6 +113,30 @@ def test_cuts_do_not_matter(deflate: DeflateParameters | None) -> None:
     ]
 
 
+@AGREED
+@settings(deadline=None, max_examples=100)
+@given(data=st.data())
+def test_damaged_input_never_raises_and_cuts_still_do_not_matter(
+    deflate: DeflateParameters | None, data: st.DataObject
+) -> None:
+    client = WebSocketCodec(LIMITS, deflate=deflate, client=True)
+    for message in data.draw(
+        st.lists(st.sampled_from(["", "é" * 20, "é" * 600, b"\0\1" * 600]), min_size=1, max_size=3)
+    ):
+        client.send(Message(message))
+    sent = bytearray(client.data_to_send())
+    for place in data.draw(st.lists(st.integers(0, len(sent) - 1), max_size=3)):
+        sent[place] ^= 1 << data.draw(st.integers(0, 7))
+    limits = WebSocketLimits(max_message_bytes=1_500)
+    assert_cut_independent(
+        lambda: WebSocketCodec(limits, deflate=deflate), bytes(sent), eof=True, react=take_note, random_count=3
+    )
+
+
+def take_note(codec: Codec, events: list[Event]) -> None:
+    """An application that answers nothing."""
+
+
 # Closing ----------------------------------------------------------------------------------------
 
 

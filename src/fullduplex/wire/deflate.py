@@ -220,7 +220,7 @@ class Inflater:
             try:
                 inflated += decompressor.decompress(data, max_bytes - len(inflated))
             except zlib.error:
-                raise _invalid() from None
+                raise invalid_data() from None
             if not decompressor.eof or len(inflated) >= max_bytes:
                 break
             data = decompressor.unused_data
@@ -240,17 +240,22 @@ class Inflater:
             return self.inflate(_FLUSHED, max_bytes)
         inflated = self.inflate(_FLUSHED_AND_ENDED, max_bytes)
         if self._decompressor is not None and len(inflated) < max_bytes:
-            raise _invalid()
+            raise invalid_data()
         self._decompressor = None
         return inflated
 
     def _open_stream(self) -> zlib._Decompress:
         self._streams_count += 1
         if self._streams_count > _MAX_STREAMS_COUNT:
-            raise _invalid()
+            raise invalid_data()
         self._decompressor = zlib.decompressobj(-self._window_bits)
         return self._decompressor
 
 
-def _invalid() -> RemoteProtocolError:
-    return RemoteProtocolError("RFC 7692 section 7.2.2: not valid DEFLATE data", close_code=1007)
+def invalid_data() -> RemoteProtocolError:
+    """Bad DEFLATE data, or bad UTF-8 inside it.
+
+    One error for both: when a piece has both, zlib tells of its own alone, and drops what it inflated before it;
+    so which of them is found first depends on how the piece was cut.
+    """
+    return RemoteProtocolError("RFC 7692 section 7.2.2: the message does not inflate to valid data", close_code=1007)

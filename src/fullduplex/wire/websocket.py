@@ -31,6 +31,7 @@ from fullduplex.wire.deflate import (
     Deflater,
     Inflater,
     deflate_alone,
+    invalid_data,
     max_deflated_bytes,
 )
 from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed
@@ -320,14 +321,24 @@ class WebSocketCodec:
         if self._compressed:
             piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message))
         message += piece
+        too_big = len(message) > self._limits.max_message_bytes
         if self._opcode == TEXT:
-            # Checked piece by piece, so that bad text fails before its end arrives; decoded as a whole later,
-            # because thousands of small strings would take many times the memory of their bytes.
-            pending = self._undecoded + piece
-            too_big = len(message) > self._limits.max_message_bytes
-            self._undecoded = pending[count_whole_bytes(pending, is_last and not too_big) :]
-        if len(message) > self._limits.max_message_bytes:
+            self._check_text(piece, is_last and not too_big)
+        if too_big:
             raise self._too_big()
+
+    def _check_text(self, piece: bytes, is_last: bool) -> None:
+        """Check text piece by piece, so that it fails before its end arrives.
+
+        It is decoded as a whole later: thousands of small strings take many times the memory of their bytes.
+        """
+        text = self._undecoded + piece
+        try:
+            self._undecoded = text[count_whole_bytes(text, is_last) :]
+        except RemoteProtocolError:
+            if self._compressed:
+                raise invalid_data() from None
+            raise
 
     def _inflate(self, piece: bytes, is_last: bool, most: int) -> bytes:
         inflater = self._get_inflater()
