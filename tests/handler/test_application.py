@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.http import HttpResponse
 from django.urls import path
 
+from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler.application import ASGIHandler, get_asgi_application
+from fullduplex.layers.memory import MemoryLayer
 from tests.handler.asgi_driver import Connection, request
 from tests.handler.project import project
 
@@ -74,3 +76,74 @@ async def test_a_failure_in_lifespan_is_reported_and_logged(
         assert await server.event() == {"type": f"lifespan.{phase}.failed", "message": "no layer"}
         await server.end()
     assert len(caplog.records) == 1
+
+
+# Layers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """What the layers are told of the number of workers."""
+    told: list[int | None] = []
+    monkeypatch.setattr("fullduplex.handler.application.note_serving", told.append)
+    return told
+
+
+async def test_the_worker_count_of_lifespan_reaches_the_layers_once(told: list[int | None]) -> None:
+    with project() as application:
+        server = Connection(application, {"type": "lifespan", "state": {"fullduplex.worker_count": 4}})
+        server.put(type="lifespan.startup")
+        await server.event()
+        await request(application)
+        server.put(type="lifespan.shutdown")
+        await server.event()
+        await server.end()
+    assert told == [4]
+
+
+async def test_without_lifespan_the_layers_hear_that_this_process_serves(told: list[int | None]) -> None:
+    with project() as application:
+        await request(application)
+        await request(application)
+    assert told == [None]
+
+
+class Layer(MemoryLayer):
+    events: ClassVar[list[str]] = []
+    error: ClassVar[Exception | None] = None
+
+    async def open(self) -> None:
+        self.events.append("open")
+        if self.error is not None:
+            raise self.error
+
+    async def close(self) -> None:
+        self.events.append("close")
+
+
+@pytest.mark.parametrize("error", [None, LayerUnavailable("connection refused")])
+async def test_a_configured_layer_is_opened_and_closed_and_may_be_out_of_reach_at_first(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Layer, "error", error)
+    monkeypatch.setattr(Layer, "events", [])
+    with project(CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.Layer"}}) as application:
+        server = Connection(application, {"type": "lifespan"})
+        server.put(type="lifespan.startup")
+        assert (await server.event())["type"] == "lifespan.startup.complete"
+        server.put(type="lifespan.shutdown")
+        assert (await server.event())["type"] == "lifespan.shutdown.complete"
+        await server.end()
+    assert Layer.events == ["open", "close"]
+    assert [record.getMessage() for record in caplog.records] == (
+        ["The layer cannot be reached yet: connection refused"] if error else []
+    )
+
+
+@pytest.mark.parametrize("settings", [{"FULLDUPLEX": {"TYPO": 1}}, {"CHANNEL_LAYERS": {"default": {}}}])
+async def test_wrong_settings_stop_the_start(settings: dict[str, Any]) -> None:
+    with project(**settings) as application:
+        server = Connection(application, {"type": "lifespan"})
+        server.put(type="lifespan.startup")
+        assert (await server.event())["type"] == "lifespan.startup.failed"
+        await server.end()

@@ -26,6 +26,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
 from fullduplex.exceptions import Disconnected, RemoteProtocolError
+from fullduplex.realtime.groups import Group
+from fullduplex.realtime.hub import get_hub
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
@@ -1091,3 +1093,76 @@ async def test_a_server_whose_receive_fails_hears_of_it() -> None:
 
 def test_the_driver_makes_an_honest_http_scope() -> None:
     assert http_scope("/a?b=1")["query_string"] == b"b=1"
+
+
+# Groups --------------------------------------------------------------------------------------
+
+
+async def test_what_one_socket_sends_to_a_group_reaches_the_other_and_ends_with_the_socket() -> None:
+    @socket_view
+    async def room(socket: WebSocket, name: str) -> None:
+        lobby = Group(f"chat.{name}")
+        await socket.join(lobby)
+        async for message in socket:
+            await lobby.asend({"text": message})
+
+    with project(path("<name>/", room)) as application:
+        async with websocket(application, "/a/") as one, websocket(application, "/a/") as two:
+            await one.accepted()
+            await two.accepted()
+            one.send("hi")
+            assert await one.message() == await two.message() == '{"text":"hi"}'
+            assert get_hub().member_count("chat.a") == 2
+            one.leave()
+            await one.end()
+            assert get_hub().member_count("chat.a") == 1
+    assert get_hub().groups == []
+
+
+async def test_a_group_message_during_the_handshake_arrives_after_the_accept(install: Any) -> None:
+    @middleware
+    async def busy(request: HttpRequest, get_response: Any) -> Any:
+        response = await get_response(request)
+        await Group("lobby").asend("during the handshake")
+        return response
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.join("lobby")
+        await socket.receive()
+
+    with project(path("", view), MIDDLEWARE=install(busy)) as application:
+        async with websocket(application) as client:
+            await client.accepted()
+            assert await client.message() == "during the handshake"
+
+
+async def test_a_refused_handshake_leaves_its_groups(install: Any) -> None:
+    @middleware
+    async def veto(request: HttpRequest, get_response: Any) -> Any:
+        await get_response(request)
+        assert get_hub().groups == ["lobby"]
+        return HttpResponse(status=418)
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.join("lobby")
+
+    with project(path("", view), MIDDLEWARE=install(veto)) as application:
+        assert (await refusal(application)).status == 418
+        assert get_hub().groups == []
+
+
+async def test_a_join_without_a_layer_refuses_the_handshake_with_500(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fullduplex.layers._in_tests", lambda: False)
+    monkeypatch.setattr("fullduplex.layers._allowed_reason", None)
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.join("lobby")
+
+    with project(path("", view)) as application:
+        assert (await refusal(application)).status == 500
+    assert "CHANNEL_LAYERS" in caplog.text

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from django.http import HttpRequest
+from django.test import override_settings
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.realtime.groups import Group
+from fullduplex.realtime.hub import get_hub
 from fullduplex.sockets.websocket import SocketState, WebSocket
 
 
@@ -286,3 +289,69 @@ async def test_closing_what_the_client_has_closed_is_no_error(socket: WebSocket,
     server.broken = OSError()
     await socket.close()
     assert socket.closed
+
+
+# Groups --------------------------------------------------------------------------------------
+
+
+async def test_join_subscribes_first_and_what_comes_before_the_accept_waits(socket: WebSocket, server: Server) -> None:
+    server.accepting = asyncio.Event()
+    joining = asyncio.ensure_future(socket.join("lobby"))
+    while not server.sent:
+        await asyncio.sleep(0)
+    assert get_hub().member_count("lobby") == 1
+    await Group("lobby").asend("early")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert server.kinds() == ["accept"]
+    server.accepting.set()
+    await joining
+    await socket.send("mine")
+    assert [event.get("text") for event in server.sent] == [None, "early", "mine"]
+    await socket.end()
+
+
+async def test_leave_and_end_leave(socket: WebSocket, server: Server) -> None:
+    await socket.join(Group("one"))
+    await socket.join("two")
+    await socket.leave("one")
+    await socket.leave("never-joined")
+    assert get_hub().groups == ["two"]
+    await socket.end()
+    assert get_hub().groups == []
+    assert socket.closed
+    with pytest.raises(Disconnected):
+        await socket.join("three")
+
+
+async def test_leaving_before_any_join_checks_the_name_all_the_same(socket: WebSocket) -> None:
+    with pytest.raises(ValueError, match="no name for a group"):
+        await socket.leave("no good")
+
+
+async def test_a_join_that_fails_accepts_nothing(socket: WebSocket, server: Server) -> None:
+    for name in ("no good", "", "x" * 100):
+        with pytest.raises(ValueError, match="no name for a group"):
+            await socket.join(name)
+    assert server.sent == []
+
+
+async def test_a_close_goes_out_behind_what_groups_have_delivered(socket: WebSocket, server: Server) -> None:
+    await socket.join("lobby")
+    for number in range(3):
+        await Group("lobby").asend(str(number))
+    await socket.close(4000)
+    assert [event.get("text") or event.get("code") for event in server.sent[1:]] == ["0", "1", "2", 4000]
+    await socket.end()
+
+
+async def test_a_client_too_slow_for_its_groups_is_closed_with_1013(socket: WebSocket, server: Server) -> None:
+    with override_settings(FULLDUPLEX={"OUTBOX_MAX_BYTES": 100}):
+        await socket.join("lobby")
+    await Group("lobby").asend("x" * 1_000)
+    while "close" not in server.kinds():
+        await asyncio.sleep(0)
+    assert (socket.state, socket.close_code) == (SocketState.CLOSED, 1013)
+    with pytest.raises(Disconnected):
+        await socket.send("x")
+    await socket.end()

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import django
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler.upgrade import HandshakeRequest, Upgrade, call_socket_view
+from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
 
@@ -33,6 +37,7 @@ class ASGIHandler(DjangoASGIHandler):
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
+        self._serving = False
         super().__init__()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,6 +47,8 @@ class ASGIHandler(DjangoASGIHandler):
             ValueError: the scope has a type that is none of http, websocket and lifespan.
         """
         kind = scope["type"]
+        if not self._serving:
+            self._note_serving(scope)
         if kind == "http":
             await super().__call__(scope, receive, send)
         elif kind == "websocket":
@@ -83,7 +90,7 @@ class ASGIHandler(DjangoASGIHandler):
     # Lifespan --------------------------------------------------------------------------------
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.state = scope.get("state", {})
+        self.state = scope.get("state") or {}
         while True:
             phase = (await receive())["type"].removeprefix("lifespan.")
             try:
@@ -99,8 +106,24 @@ class ASGIHandler(DjangoASGIHandler):
             if phase == "shutdown":
                 return
 
+    def _note_serving(self, scope: Scope) -> None:
+        """Tell the layers how many processes serve the site; a server without lifespan does not know."""
+        self._serving = True
+        note_serving((scope.get("state") or {}).get("fullduplex.worker_count"))
+
     async def startup(self) -> None:
-        """The server is about to serve."""
+        """The server is about to serve: connect a configured layer.
+
+        Raises:
+            ConfigurationError: CHANNEL_LAYERS or FULLDUPLEX is wrong.
+        """
+        get_settings()
+        if getattr(settings, "CHANNEL_LAYERS", None):
+            try:
+                await get_layer().open()
+            except LayerUnavailable as error:  # the pages work without it, and the first use tries again
+                logger.warning("The layer cannot be reached yet: %s", error)
 
     async def shutdown(self) -> None:
-        """The server has served its last request."""
+        """The server has served its last request: disconnect the layer."""
+        await close_layer()

@@ -98,7 +98,7 @@ class Upgrade:
                 await self._wait_for_view()
             close_code = 1000
         finally:
-            self._release(False)
+            self._release(self._accepted)
             try:
                 await self._end_view(close_code)
             finally:
@@ -330,16 +330,18 @@ class Upgrade:
 
     async def _end_view(self, close_code: int) -> None:
         """Cancel the view if it still runs, log its error, leave its groups and close the socket."""
-        view = self._view
+        socket, view = self._socket, self._view
+        if socket is None:
+            return
         try:
             if view is not None:
                 self._stop(view)
                 await asyncio.wait({view})
                 close_code, reason = await self._judge(view, close_code)
-                await self._close(close_code, reason)
+                if self._accepted and not self._close_sent and not self._inbox.left.done():
+                    await socket.close(close_code, reason)
         finally:
-            if self._socket is not None:
-                await self._socket.end()
+            await socket.end()
 
     def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if not self._view_stopped:  # once, so that it can clean up
@@ -370,15 +372,6 @@ class Upgrade:
         """Tell ``got_request_exception`` and the log of the exception that is being handled."""
         logger.error(message, self._scope["path"], exc_info=True, extra={"status_code": 500, "request": self._request})
         await got_request_exception.asend(sender=None, request=self._request)
-
-    async def _close(self, code: int, reason: str) -> None:
-        if not self._accepted or self._close_sent or self._inbox.left.done():
-            return
-        self._close_sent = True
-        try:
-            await self._send_or_lose({"type": "websocket.close", "code": code, "reason": reason})
-        except Disconnected:
-            pass
 
     def _in_context(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return self._loop.create_task(coroutine, context=self._context)

@@ -16,19 +16,18 @@ import asyncio
 import enum
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.realtime.groups import Group
+from fullduplex.realtime.hub import get_hub
+from fullduplex.realtime.outbox import Outbox
 from fullduplex.realtime.prepared import Payload, prepare
-from fullduplex.sockets.asgi import Event, Receive, Scope, Send
+from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.response import may_accept_with
-
-if TYPE_CHECKING:
-    from fullduplex.realtime.groups import Group
-    from fullduplex.realtime.outbox import Outbox
 
 MAX_REASON_BYTES = 123  # of a close frame: 125 minus the code's 2. RFC 6455 section 5.5
 
@@ -64,7 +63,8 @@ class WebSocket:
         self._send = send
         self._accept_task: asyncio.Future[None] | None = None
         self._receiving = False
-        self._outbox: Outbox | None = None
+        self._outbox: Outbox | None = None  # made by the first join: from then on the one way out
+        self._cut_task: asyncio.Future[None] | None = None
 
     @property
     def accepted(self) -> bool:
@@ -197,10 +197,7 @@ class WebSocket:
         if self._accept_task is not None:
             await self._open()
         self._ended(code, reason)
-        try:
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
-        except OSError:
-            pass  # it is closed either way
+        await self._send_close(code, reason)
 
     def __aiter__(self) -> WebSocket:
         return self
@@ -213,20 +210,43 @@ class WebSocket:
             raise StopAsyncIteration from None
 
     async def join(self, group: Group | str) -> None:
-        """Become a member of ``group``; what is published from now on arrives, the accept first.
+        """Become a member of ``group``: what is published after this has returned arrives, the accept first.
 
         Raises:
             Disconnected: the socket is closed.
+            TypeError, ValueError: ``group`` is no name for a group.
             LayerError, ConfigurationError: the layer cannot be reached, or none is configured.
         """
+        if self.closed:
+            raise self._gone()
+        if self._outbox is None:
+            self._outbox = Outbox(self.scope, self._send, self._overflowed)
+            if self.state is SocketState.CONNECTING:
+                self._outbox.hold()
+        await get_hub().join(_name(group), self._outbox)
+        await self._open()
 
     async def leave(self, group: Group | str) -> None:
-        """Leave ``group``; leaving one that was not joined is no error. Leaving the page leaves all of them."""
+        """Leave ``group``; without a membership it does nothing. The end of the socket leaves all groups.
+
+        Raises:
+            TypeError, ValueError: ``group`` is no name for a group.
+        """
+        name = _name(group)
+        if self._outbox is not None:
+            await get_hub().leave(name, self._outbox)
 
     async def end(self) -> None:
-        """Leave all groups; called when the view is over."""
-        if self._accept_task is not None:
-            self._accept_task.cancel()
+        """Leave all groups and let go of the server; the handler calls it when the view is over."""
+        self._ended(1006, "")
+        for task in (self._accept_task, self._cut_task):
+            if task is not None:
+                task.cancel()
+        if self._outbox is not None:
+            try:
+                await get_hub().leave_all(self._outbox)
+            finally:
+                await self._outbox.close()
 
     # Inside ----------------------------------------------------------------------------------
 
@@ -257,10 +277,30 @@ class WebSocket:
             return
         if self.state is SocketState.CONNECTING:
             self.state = SocketState.OPEN
+            if self._outbox is not None:
+                self._outbox.release()
 
-    async def _write(self, event: Event) -> None:
+    async def _send_close(self, code: int, reason: str) -> None:
         try:
+            await self._transmit({"type": "websocket.close", "code": code, "reason": reason})
+        except OSError:
+            pass  # it is closed either way
+
+    def _overflowed(self, code: int, reason: str) -> None:
+        """The client is too slow for its groups, says the outbox."""
+        if not self.closed:
+            self._ended(code, reason)
+            self._cut_task = asyncio.ensure_future(self._send_close(code, reason))
+
+    async def _transmit(self, event: dict[str, Any]) -> None:
+        if self._outbox is not None:
+            await self._outbox.send(event)
+        else:
             await self._send(event)
+
+    async def _write(self, event: dict[str, Any]) -> None:
+        try:
+            await self._transmit(event)
         except Disconnected as error:
             self._ended(error.code, error.reason)
             raise
@@ -276,3 +316,7 @@ class WebSocket:
 
     def _gone(self) -> Disconnected:
         return Disconnected(self.close_code or 1006, self.close_reason)
+
+
+def _name(group: Group | str) -> str:
+    return group.name if isinstance(group, Group) else Group(group).name
