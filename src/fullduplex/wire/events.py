@@ -21,7 +21,7 @@ class Event:
         return tuple(getattr(self, name) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._state() == other._state()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._state() == other._state()
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -209,7 +209,8 @@ class HTTP1Writer:
         persistent = self._persistent and not self._continue_pending
         known_lines = _known_lines
         for field in event.headers:
-            line = known_lines.get(field if type(field) is tuple else tuple(field))
+            key = field if type(field) is tuple else (field[0], field[1])  # ASGI allows lists, too
+            line = known_lines.get(key)
             if line is not None:
                 lines.append(line)
                 continue
