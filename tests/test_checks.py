@@ -7,7 +7,7 @@ from django.core.checks import registry
 from django.core.management import get_commands
 from django.test import override_settings
 
-from fullduplex.checks import check_asgi_application, check_runserver, check_settings
+from fullduplex.checks import check_asgi_application, check_runserver, check_server, check_settings
 
 APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 
@@ -21,7 +21,12 @@ def _fresh_commands() -> Iterator[None]:
 
 def test_the_checks_are_registered() -> None:
     assert registry.registry.tag_exists("fullduplex")
-    assert {check_runserver, check_asgi_application, check_settings} <= registry.registry.registered_checks
+    assert {
+        check_runserver,
+        check_asgi_application,
+        check_settings,
+        check_server,
+    } <= registry.registry.registered_checks
 
 
 @override_settings(INSTALLED_APPS=["fullduplex", "django.contrib.staticfiles", *APPS])
@@ -68,3 +73,15 @@ def test_an_unknown_setting() -> None:
     [error] = check_settings()
     assert error.id == "fullduplex.E001"
     assert "HANDSHAKE_TIMEOUT_S" in error.msg
+
+
+def test_the_server_is_configured_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULLDUPLEX_WS_MAX_SIZE", "1000")
+    assert check_server() == []
+
+
+def test_an_environment_variable_that_the_server_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULLDUPLEX_WS_MAX_SIZE", "much")
+    [warning] = check_server()
+    assert warning.id == "fullduplex.W002"
+    assert "FULLDUPLEX_WS_MAX_SIZE" in warning.msg

@@ -63,6 +63,21 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+def check_server(**kwargs: Any) -> list[CheckMessage]:
+    """The server finds nothing wrong in its environment variables and its configuration file.
+
+    A warning, since other commands do without the server.
+    """
+    from fullduplex.server.sources import load
+
+    try:
+        load({})
+    except ConfigurationError as error:
+        hint = "runserver, serve and the fullduplex command do not start until this is put right."
+        return [Warning(str(error), hint=hint, id="fullduplex.W002")]
+    return []
+
+
 def _exists(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None

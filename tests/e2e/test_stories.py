@@ -16,12 +16,13 @@ from packaging.utils import canonicalize_name
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fullduplex import __version__
-from tests.e2e.startproject import Project, Server, environment, free_port
+from tests.e2e.startproject import WARNINGS, Project, Server, environment, free_port
 
 pytestmark = pytest.mark.e2e
 
 ROCKET = "The install worked successfully!"
 TRACEBACK = "Traceback (most recent call last)"
+NOTICED_S = 0.5  # until the reloader has seen what the files were like before a change
 
 
 # runserver, expecting ASGI ---------------------------------------------------------------------
@@ -289,19 +290,18 @@ def test_an_asgi_application_that_is_not_in_its_module(project: Project) -> None
 # The life of a development server --------------------------------------------------------------
 
 
-def test_autoreload_with_an_open_socket_and_an_open_stream(site: Project, tmp_path: Path) -> None:
-    project = site.copy(tmp_path / "site")
+def test_autoreload_with_an_open_socket_and_an_open_stream(reloading: Project) -> None:
     # A stream that is cancelled in its last breath leaves its request's empty body file to the collector.
-    env = {"PYTHONWARNINGS": "error,ignore:Unclosed file:ResourceWarning"}
-    with project.runserver(str(free_port()), reload=True, env=env) as server:
+    env = {"PYTHONWARNINGS": f"{WARNINGS},ignore:Unclosed file:ResourceWarning"}
+    with reloading.runserver(str(free_port()), reload=True, env=env) as server:
         server.wait_for("Watching for file changes with StatReloader")
         url = f"http://127.0.0.1:{server.port}/events/"
         with httpx.stream("GET", url) as stream, server.websocket("/echo/lobby/") as socket:
             events = stream.iter_text()
             assert next(events) == "data: tick\n\n"
             assert socket.recv(5) == "you are at /echo/lobby/"
-            time.sleep(1.1)  # the reloader compares times once a second, and must have seen the first
-            project.replace("views.py", "from a function", "from a changed function")
+            time.sleep(NOTICED_S)
+            reloading.replace("views.py", "from a function", "from a changed function")
             server.wait_for("views.py changed, reloading.")
             told_s = time.monotonic()
             with pytest.raises(ConnectionClosed) as closed:
@@ -318,14 +318,13 @@ def test_autoreload_with_an_open_socket_and_an_open_stream(site: Project, tmp_pa
         assert TRACEBACK not in server.output
 
 
-def test_autoreload_does_not_wait_for_a_view_that_sleeps(site: Project, tmp_path: Path) -> None:
-    project = site.copy(tmp_path / "site")
-    with project.runserver(str(free_port()), reload=True) as server:
+def test_autoreload_does_not_wait_for_a_view_that_sleeps(reloading: Project) -> None:
+    with reloading.runserver(str(free_port()), reload=True) as server:
         port = server.port
         client = httpx.Client()
         with pytest.raises(httpx.ReadTimeout):
-            client.get(f"http://127.0.0.1:{port}/sleep/", timeout=1.2)
-        project.replace("views.py", "from a function", "from a changed function")
+            client.get(f"http://127.0.0.1:{port}/sleep/", timeout=NOTICED_S)
+        reloading.replace("views.py", "from a function", "from a changed function")
         server.wait_for("views.py changed, reloading.")
         told_s = time.monotonic()
         server.wait_for(re.compile("Starting ASGI.*Starting ASGI", re.S))
@@ -334,16 +333,15 @@ def test_autoreload_does_not_wait_for_a_view_that_sleeps(site: Project, tmp_path
         assert server.get("/function/").text == "from a changed function"
 
 
-def test_autoreload_survives_a_syntax_error(site: Project, tmp_path: Path) -> None:
-    project = site.copy(tmp_path / "site")
-    with project.runserver(str(free_port()), reload=True) as server:
+def test_autoreload_survives_a_syntax_error(reloading: Project) -> None:
+    with reloading.runserver(str(free_port()), reload=True) as server:
         assert server.get("/function/").status_code == 200
-        time.sleep(1.1)
-        project.replace("views.py", "async def function(request):", "async def function(request:")
+        time.sleep(NOTICED_S)
+        reloading.replace("views.py", "async def function(request):", "async def function(request:")
         server.wait_for("SyntaxError")
         start = len(server.output)
-        time.sleep(1.1)
-        project.replace("views.py", "async def function(request:", "async def function(request):")
+        time.sleep(NOTICED_S)
+        reloading.replace("views.py", "async def function(request:", "async def function(request):")
         server.wait_for("Starting ASGI", after=start)
         assert server.get("/function/").text == "from a function"
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import WebSocketLimits
 from fullduplex.management.development import GRACEFUL_TIMEOUT_S, PATIENCE_S, DevelopmentServer, development_config
+from fullduplex.server.config import ServerConfig
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
@@ -71,16 +74,25 @@ def test_an_application_that_does_not_start_ends_the_process(caplog: pytest.LogC
 
 
 def test_no_deadline_but_that_of_stopping() -> None:
-    config = development_config(fd=3)
-    assert config.fd == 3
+    config = development_config(ServerConfig(port=9000, workers=4), fd=3)
+    assert (config.fd, config.port, config.workers) == (3, 8000, 1)
     assert config.graceful_timeout_s == GRACEFUL_TIMEOUT_S
-    assert config.workers == 1
-    groups = [config.http1, config.websocket, config.connection]
     deadlines = [
         getattr(group, field.name)
-        for group in groups
+        for group in (config.http1, config.websocket, config.connection)
         for field in dataclasses.fields(group)
         if field.name.endswith("_timeout_s")
     ]
     assert deadlines
-    assert set(deadlines) == {PATIENCE_S}
+    assert {*deadlines, config.startup_timeout_s} == {PATIENCE_S}
+
+
+def test_the_limits_are_those_of_production() -> None:
+    base = ServerConfig(websocket=WebSocketLimits(max_message_bytes=1000))
+    assert development_config(base, fd=3).websocket.max_message_bytes == 1000
+
+
+def test_a_wrong_setting_is_the_callers_to_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULLDUPLEX_WS_MAX_SIZE", "much")
+    with pytest.raises(ConfigurationError, match="FULLDUPLEX_WS_MAX_SIZE"):
+        DevelopmentServer(("127.0.0.1", 0))

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 from fullduplex.gateway.asgi import Application
 from fullduplex.management.access_log import DjangoServerAccessLog
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.sources import load
 from fullduplex.server.worker import Worker
 
 # Longer than anybody sits at a debugger's prompt: while one holds the loop, deadlines go on.
@@ -40,6 +41,7 @@ class DevelopmentServer:
         ipv6: which family a host name is resolved to.
 
     Raises:
+        ConfigurationError: the environment or the configuration file has a wrong setting.
         OSError: the address cannot be listened on.
     """
 
@@ -47,6 +49,7 @@ class DevelopmentServer:
     daemon_threads = True  # set by Django for its threading server
 
     def __init__(self, server_address: tuple[str, int], handler_class: Any = None, *, ipv6: bool = False) -> None:
+        self._config = load({}).config
         family = socket.AF_INET6 if ipv6 else socket.AF_INET
         self._socket = socket.create_server(server_address, family=family)
         self._worker: DevelopmentWorker | None = None
@@ -63,7 +66,7 @@ class DevelopmentServer:
             KeyboardInterrupt: it was stopped, as Django's server ends.
             SystemExit: the application did not start; the log says why.
         """
-        config = development_config(self._socket.detach())
+        config = development_config(self._config, self._socket.detach())
         self._worker = DevelopmentWorker(config, self._app, DjangoServerAccessLog())
         DevelopmentServer.running = self
         try:
@@ -105,11 +108,11 @@ class DevelopmentWorker(Worker):
         os._exit(self.exit_code)
 
 
-def development_config(fd: int) -> ServerConfig:
-    """The configuration for a listening socket: nothing times out but a stop."""
-    config = _patient(ServerConfig(fd=fd))
-    groups = {name: _patient(getattr(config, name)) for name in ("http1", "websocket", "connection")}
-    return dataclasses.replace(config, graceful_timeout_s=GRACEFUL_TIMEOUT_S, **groups)
+def development_config(base: ServerConfig, fd: int) -> ServerConfig:
+    """The configuration for a listening socket: the limits of ``base``, and no deadline but that of stopping."""
+    groups = [field.name for field in dataclasses.fields(base) if field.metadata.get("nested")]
+    limits = {name: _patient(getattr(base, name)) for name in groups}
+    return ServerConfig(fd=fd, startup_timeout_s=PATIENCE_S, graceful_timeout_s=GRACEFUL_TIMEOUT_S, **limits)
 
 
 Config = TypeVar("Config", bound=Any)

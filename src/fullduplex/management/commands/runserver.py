@@ -10,12 +10,14 @@ from typing import Any, cast
 from django.apps import apps
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.runserver import Command as DjangoCommand
 from django.utils.version import get_docs_version
 
 from fullduplex._version import __version__
 from fullduplex.conf import get_settings
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.layers import allow_in_process
 from fullduplex.management.application import SETTING, get_internal_asgi_application
 from fullduplex.management.development import PATIENCE_S, DevelopmentServer
 
@@ -59,8 +61,12 @@ class Command(DjangoCommand):
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         self._use_threading = options["use_threading"]
+        allow_in_process("runserver")
         outlast_debuggers()
-        super().inner_run(*args, **options)
+        try:
+            super().inner_run(*args, **options)
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from None
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """Return the ASGI application, behind the handler of static files where that is wanted."""

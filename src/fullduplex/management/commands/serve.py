@@ -9,8 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from fullduplex.management.application import get_internal_asgi_application
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.management.application import get_internal_asgi_application
 from fullduplex.server.cli import add_options, check, load_options, serve
 from fullduplex.server.logs import configure_logging
 
