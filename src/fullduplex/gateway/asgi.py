@@ -42,6 +42,8 @@ def http_scope(connection: Connection, head: RequestHead, state: dict[str, Any] 
         "server": connection.server,
         "extensions": {"http.response.trailers": {}},
     }
+    if connection.tls is not None:
+        scope["extensions"]["tls"] = connection.tls
     if state is not None:
         scope["state"] = state.copy()
     return scope
@@ -57,4 +59,6 @@ def websocket_scope(
     scope["scheme"] = "wss" if connection.scheme == "https" else "ws"
     scope["subprotocols"] = subprotocols
     scope["extensions"] = {"websocket.http.response": {}}
+    if connection.tls is not None:
+        scope["extensions"]["tls"] = connection.tls
     return scope

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from fullduplex.limits import ConnectionLimits
 from fullduplex.net.flow import WriteFlow
+from fullduplex.net.tls import describe
 from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, ProtocolFailed, RequestHead
 from fullduplex.wire.http1 import HTTP1Codec
 
@@ -97,6 +98,7 @@ class Connection(asyncio.Protocol):
         "loop",
         "scheme",
         "server",
+        "tls",
         "transport",
         "tunnel",
     )
@@ -129,7 +131,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.flow = WriteFlow(self.transport, self._limits)
-        self.scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
+        ssl_object = transport.get_extra_info("ssl_object")
+        self.tls = None if ssl_object is None else describe(ssl_object)
+        self.scheme = "http" if ssl_object is None else "https"
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         self._connections.add(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullduplex.limits import ConnectionLimits, HTTP1Limits, WebSocketLimits, opt
+from fullduplex.net.tls import TLSConfig
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
@@ -76,6 +77,8 @@ class ServerConfig:
         flags=("--backlog",),
         minimum=1,
     )
+
+    tls: TLSConfig = opt(TLSConfig(), "TLS of all listeners.", group="TLS", nested="ssl")
 
     workers: int = opt(1, "Number of worker processes.", group="Process", flags=("--workers",), metavar="N", minimum=1)
     loop: str = opt(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -21,12 +22,15 @@ from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.net import listeners
 from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
+from fullduplex.net.tls import TLS, files_of, make_context
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
-from fullduplex.server.loading import load_application
+from fullduplex.server.loading import load_application, load_callable
 from fullduplex.wire.http1 import HTTP1Codec
 
 logger = logging.getLogger("fullduplex.server")
+
+PROTOCOLS = ("http/1.1",)  # for ALPN, the preferred one first
 
 SWEEP_INTERVAL_S = 0.5  # deadlines are whole seconds; half of one is close enough, and costs next to nothing
 
@@ -55,6 +59,7 @@ class Worker:
         self._connections: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._tls: TLS | None = None
         self._hurry = False
 
     def run(self) -> int:
@@ -74,6 +79,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         app = self._app or load_application(self.config.app, self.config.app_dir)
+        self._tls = self._make_tls()
         opened = self._listen()
         try:
             lifespan = await self._start_application(app)
@@ -92,6 +98,7 @@ class Worker:
             ConfigurationError: something cannot be loaded, or makes no sense.
         """
         loop_factory(self.config.loop)
+        self._make_tls()
 
     def stop(self) -> None:
         """Stop gracefully; a second call drops what is still open. May be called from any thread."""
@@ -110,12 +117,7 @@ class Worker:
         gateway.state = lifespan.state
         gateway.set_clock(time.time())
         sweep = self._loop.create_task(self._sweep(gateway))
-        servers = [
-            await self._loop.create_server(
-                lambda: self._connect(gateway), sock=listener.sock, backlog=self.config.backlog_count
-            )
-            for listener in opened
-        ]
+        servers = [await self._start_server(listener, gateway) for listener in opened]
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
@@ -128,6 +130,16 @@ class Worker:
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
 
+    async def _start_server(self, listener: Listener, gateway: Gateway) -> asyncio.Server:
+        assert self._loop is not None
+        return await self._loop.create_server(
+            lambda: self._connect(gateway),
+            sock=listener.sock,
+            backlog=self.config.backlog_count,
+            ssl=self._tls.context if self._tls else None,
+            ssl_handshake_timeout=self.config.tls.handshake_timeout_s if self._tls else None,
+        )
+
     def _connect(self, gateway: Gateway) -> Connection:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time())
@@ -139,6 +151,8 @@ class Worker:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             gateway.set_clock(time.time())
+            if self._tls is not None:
+                self._tls.reload_if_changed()
             now_s = self._loop.time()
             for connection in [*self._connections]:
                 try:
@@ -161,6 +175,21 @@ class Worker:
             logger.error("The application does not support lifespan, which --lifespan on asks for.")
             return None
         return lifespan
+
+    def _make_tls(self) -> TLS | None:
+        config = self.config.tls
+        if not config.enabled:
+            return None
+
+        def make() -> ssl.SSLContext:
+            if config.context is None:
+                return make_context(config, PROTOCOLS)
+            context = load_callable(config.context, self.config.app_dir, "a context factory")()
+            if not isinstance(context, ssl.SSLContext):
+                raise ConfigurationError(f"--ssl-context {config.context} returned no ssl.SSLContext.")
+            return context
+
+        return TLS(make, files_of(config))
 
     def _listen(self) -> list[Listener]:
         """Open everything that is asked for, or nothing."""
@@ -191,11 +220,12 @@ class Worker:
         return addresses or [config.host]
 
     def _announce(self, lifespan: Lifespan, opened: list[Listener]) -> None:
-        urls = [listener.url("http") for listener in opened]
+        urls = [listener.url("https" if self._tls else "http") for listener in opened]
         lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
         logger.info("fullduplex %s, process %d, %s", __version__, os.getpid(), type(self._loop).__module__)
         logger.info(
-            "Protocols: HTTP/1.1, WebSocket (permessage-deflate %s); lifespan: %s",
+            "Protocols: %sHTTP/1.1, WebSocket (permessage-deflate %s); lifespan: %s",
+            "TLS, " if self._tls else "",
             "on" if self.config.websocket.deflate else "off",
             "off" if self.config.lifespan == "off" else lifespan_text,
         )
@@ -206,7 +236,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM; other threads than the main one cannot listen to signals."""
+        """Stop on SIGINT and SIGTERM, renew TLS on SIGHUP; other threads than the main one cannot listen to signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -214,11 +244,18 @@ class Worker:
         if sys.platform == "win32":
             handled.append(signal.SIGBREAK)
         before = {number: signal.signal(number, lambda *_: self.stop()) for number in handled}
+        if self._tls is not None and hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._renew_tls())
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _renew_tls(self) -> None:
+        assert self._loop is not None
+        assert self._tls is not None
+        self._loop.call_soon_threadsafe(self._tls.reload)
 
     def _ask_to_stop(self) -> None:
         assert self._stop is not None
