@@ -1,0 +1,116 @@
+from typing import Any
+
+from django import forms
+from django.contrib.auth import authenticate, get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.password_validation import validate_password
+from django.http import HttpRequest
+from django.utils.text import slugify
+
+from .models import Message, Room
+
+User = get_user_model()
+
+
+def one_line(value: str) -> str:
+    """Return ``value`` with its white space made plain; refuse what nobody can see."""
+    value = " ".join(value.split())
+    if not value.isprintable():
+        raise forms.ValidationError("Please leave out the invisible characters.")
+    return value
+
+
+class NameForm(forms.Form):
+    """Sign up and log in at once: a free name becomes yours, a name with a password asks for it.
+
+    Stands in the place of Django's ``AuthenticationForm``, for ``LoginView``.
+    """
+
+    name = forms.CharField(
+        max_length=30,
+        error_messages={"required": "Please choose a name."},
+        widget=forms.TextInput(attrs={"autocomplete": "username", "autofocus": True}),
+    )
+    password = forms.CharField(
+        required=False, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+    )
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.user: AbstractBaseUser | None = None
+
+    def clean_name(self) -> str:
+        name = one_line(User.normalize_username(self.cleaned_data["name"]))
+        if not any(character.isalnum() for character in name):
+            raise forms.ValidationError("A name needs at least one letter or digit.")
+        return name
+
+    def clean(self) -> None:
+        name, password = self.cleaned_data.get("name"), self.cleaned_data.get("password")
+        if name is None:
+            return
+        known = User.objects.filter(username__iexact=name).first()
+        if known is None:
+            self._validate_new_password(name, password)
+            return
+        self.user = authenticate(self.request, username=known.get_username(), password=password) if password else None
+        if self.user is None:
+            self.add_error("name", "That name is taken. If it is yours, enter its password.")
+
+    def _validate_new_password(self, name: str, password: str | None) -> None:
+        try:
+            if password:
+                validate_password(password, User(username=name))
+        except forms.ValidationError as error:
+            self.add_error("password", error)
+
+    def get_user(self) -> AbstractBaseUser:
+        """Return the user to log in; a new name is kept now. Without a password only this session has it."""
+        if self.user is None:
+            self.user = User.objects.create_user(
+                self.cleaned_data["name"], password=self.cleaned_data["password"] or None
+            )
+        return self.user
+
+
+class RoomForm(forms.Form):
+    use_required_attribute = False  # an empty name gets our words, not the browser's
+
+    name = forms.CharField(label="Room name", max_length=40, error_messages={"required": "Give the room a name first."})
+
+    def clean_name(self) -> str:
+        name = one_line(self.cleaned_data["name"])
+        if not self._slug(name):
+            raise forms.ValidationError("A room name needs at least one letter or digit.")
+        return name
+
+    def get_room(self) -> Room:
+        """Return the room of that name; a new one if there is none."""
+        name = self.cleaned_data["name"]
+        return Room.objects.get_or_create(slug=self._slug(name), defaults={"name": name})[0]
+
+    @staticmethod
+    def _slug(name: str) -> str:
+        return slugify(name, allow_unicode=True)[:40].strip("-_")
+
+
+class MessageForm(forms.ModelForm):
+    """What a page sends over the socket, as JSON."""
+
+    class Meta:
+        model = Message
+        fields = ("text", "key")
+
+    def clean_text(self) -> str:
+        text: str = self.cleaned_data["text"]
+        if any("\ud800" <= character <= "\udfff" for character in text):  # JSON can say it, UTF-8 and databases cannot
+            raise forms.ValidationError("Half a character cannot be kept.")
+        return text
+
+
+class PageForm(forms.Form):
+    """Which messages: after an id, before an id, or simply the newest."""
+
+    after = forms.IntegerField(required=False, min_value=0)
+    before = forms.IntegerField(required=False, min_value=0)

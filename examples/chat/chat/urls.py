@@ -1,0 +1,15 @@
+from django.contrib.auth.views import LogoutView
+from django.urls import path
+from django.views.generic import RedirectView
+
+from . import views
+
+urlpatterns = [
+    path("", views.lobby, name="lobby"),
+    path("name/", views.NameView.as_view(), name="name"),
+    path("leave/", LogoutView.as_view(), name="leave"),
+    path("rooms/", RedirectView.as_view(pattern_name="lobby")),
+    path("rooms/<str:slug>/", views.room, name="room"),
+    path("rooms/<str:slug>/messages/", views.messages, name="messages"),
+    path("rooms/<str:slug>/socket/", views.room_socket, name="room-socket"),
+]

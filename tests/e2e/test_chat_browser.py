@@ -1,0 +1,325 @@
+"""The chat of examples/chat, as two people with browsers see it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+
+from tests.e2e.browser import TIMEOUT_MS, chromium
+from tests.e2e.process import ROOT, Process
+
+pytestmark = pytest.mark.e2e
+
+PROJECT = ROOT / "examples" / "chat"
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+
+
+class Chat:
+    """The demo with a database of its own, on a port that it keeps over restarts."""
+
+    def __init__(self, database: Path) -> None:
+        # pytest-django has named the settings of our own tests in the environment.
+        self._env = {"CHAT_DATABASE": str(database), "DJANGO_SETTINGS_MODULE": "mysite.settings"}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: Process | None = None
+
+    def manage(self, *arguments: str) -> str:
+        """Run one of the project's commands to its end, and return what it wrote."""
+        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
+        env = {**os.environ, **self._env}
+        done = subprocess.run(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def start(self) -> None:
+        command = (sys.executable, str(PROJECT / "manage.py"), "runserver", str(self.port), "--noreload")
+        self.process = Process(*command, ready=r"development server at (\S+)", env=self._env)
+        self.process.__enter__()
+
+    def kill(self) -> str:
+        """End the server without warning; return what it wrote."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.kill()
+        return process.output
+
+    def stop(self) -> str:
+        """Ask the server to end; return what it wrote."""
+        assert self.process is not None
+        process, self.process = self.process, None
+        process.stop()
+        return process.output
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[Chat]:
+    chat = Chat(tmp_path / "chat.sqlite3")
+    chat.manage("migrate", "--verbosity", "0")
+    chat.start()
+    try:
+        yield chat
+    finally:
+        if chat.process is not None:
+            print(chat.kill())  # pytest shows it where a test fails
+
+
+class Person:
+    """Somebody with a browser of their own: cookies, storage and one page."""
+
+    def __init__(self, context: BrowserContext, chat: Chat) -> None:
+        context.set_default_timeout(TIMEOUT_MS)
+        context.set_default_navigation_timeout(TIMEOUT_MS)
+        self.chat = chat
+        self.page: Page = context.new_page()
+        self.problems: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", self._note)
+
+    def call(self, name: str) -> None:
+        """Choose a name."""
+        self.page.goto(f"{self.chat.url}/name/")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_role("button", name="Continue").click()
+        expect(self.page.locator(".my-name")).to_have_text(name)
+
+    def enter(self, room: str) -> None:
+        """Enter a room by the form of the lobby."""
+        self.page.goto(self.chat.url)
+        self.page.get_by_label("Room name").fill(room)
+        self.page.get_by_role("button", name="Enter room").click()
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(room)
+        self.is_connected()
+
+    def say(self, text: str) -> None:
+        box = self.page.get_by_role("textbox", name="Message to")
+        box.fill(text)
+        box.press("Enter")
+        expect(box).to_have_value("")
+
+    def sees(self, *texts: str) -> None:
+        """These messages and no others, in this order, all of them kept by the server."""
+        expect(self.page.locator("#messages .text")).to_have_text(list(texts))
+        expect(self.page.locator("#messages .unsent")).to_have_count(0)
+
+    def is_connected(self) -> None:
+        expect(self.page.locator("#log")).to_have_attribute("aria-busy", "false")
+        expect(self.page.get_by_role("status")).to_have_text("")
+
+    def sees_here(self, *names: str) -> None:
+        expect(self.page.locator("#here li")).to_contain_text(list(names))
+
+    def _note(self, message: object) -> None:
+        if getattr(message, "type", "") == "error":
+            self.problems.append(getattr(message, "text", ""))
+
+
+@pytest.fixture
+def people(browser: Browser, chat: Chat) -> Iterator[list[Person]]:
+    """Ada and Grace, each with a name and a browser of her own; neither page may complain of anything."""
+    contexts = [browser.new_context(viewport=DESKTOP) for _ in range(2)]
+    try:
+        people = [Person(context, chat) for context in contexts]
+        for person, name in zip(people, ("Ada", "Grace"), strict=True):
+            person.call(name)
+        yield people
+        assert [person.problems for person in people] == [[], []]
+    finally:
+        for context in contexts:
+            context.close()
+
+
+def test_two_people_see_each_others_messages_and_the_history_after_a_reload(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    ada.enter("Tea room")
+    grace.enter("Tea room")
+    for person in people:
+        person.sees_here("Ada", "Grace")
+
+    ada.say("Is anybody here?")
+    grace.sees("Is anybody here?")
+    grace.say("I am. 🫖")
+    ada.sees("Is anybody here?", "I am. 🫖")
+
+    ada.page.reload()
+    ada.is_connected()
+    ada.sees("Is anybody here?", "I am. 🫖")
+    ada.say("Still here.")
+    grace.say("So am I.")
+    for person in people:
+        expect(person.page.locator("#messages .text")).to_have_count(4)
+    expect(ada.page.locator("#messages .mine .text")).to_have_text(["Is anybody here?", "Still here."])
+
+    grace.page.goto(chat.url)
+    ada.sees_here("Ada")
+    grace.page.reload()
+    expect(grace.page.locator(".rooms")).to_contain_text("1 here")
+    expect(grace.page.locator(".rooms")).to_contain_text("4 messages")
+    assert "Traceback" not in chat.stop()
+
+
+def test_both_carry_on_after_the_server_was_killed_and_nothing_is_lost(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    for person in people:
+        person.enter("Tea room")
+    ada.say("before")
+    grace.sees("before")
+
+    chat.kill()
+    for person in people:
+        expect(person.page.get_by_role("status")).to_have_text("Reconnecting…")
+    ada.say("written while the server was down")
+    expect(ada.page.locator("#messages .unsent")).to_have_count(1)
+    chat.start()
+
+    for person in people:
+        person.is_connected()
+        person.sees("before", "written while the server was down")
+        person.sees_here("Ada", "Grace")
+    grace.say("after")
+    ada.sees("before", "written while the server was down", "after")
+    assert "Traceback" not in chat.stop()
+    for person in people:
+        person.problems.clear()  # a browser itself notes each connection that was refused
+
+
+def test_a_page_that_was_away_gets_what_it_missed(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    for person in people:
+        person.enter("Tea room")
+    ada.say("one")
+    grace.sees("one")
+
+    # Playwright's offline mode leaves open sockets alone, so the page's own is closed as a network would.
+    grace.page.context.set_offline(True)
+    chat.kill()
+    chat.start()
+    ada.is_connected()
+    for word in ("two", "three"):
+        ada.say(word)
+    ada.sees("one", "two", "three")
+    grace.sees("one")
+    grace.page.context.set_offline(False)
+    grace.sees("one", "two", "three")
+    for person in people:
+        person.problems.clear()
+
+
+def test_a_long_history_is_read_page_by_page(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    ada.enter("Long room")
+    for number in range(60):
+        ada.say(f"message {number}")
+    expect(ada.page.locator("#messages .text")).to_have_count(60)
+    expect(ada.page.locator("#messages .unsent")).to_have_count(0)
+
+    grace.enter("Long room")
+    grace.sees(*(f"message {number}" for number in range(10, 60)))
+    expect(grace.page.locator("#messages li").last).to_be_in_viewport()
+    grace.page.get_by_role("button", name="Show earlier messages").click()
+    grace.sees(*(f"message {number}" for number in range(60)))
+    expect(grace.page.get_by_role("button", name="Show earlier messages")).to_be_hidden()
+
+
+def test_what_people_write_is_text_and_nothing_else(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    for person in people:
+        person.enter("<b>Bold</b> & quoted")
+    ada.say("<img src=x onerror=\"document.title='broken'\">")
+    grace.sees("<img src=x onerror=\"document.title='broken'\">")
+    expect(grace.page).not_to_have_title("broken")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "Give the room a name first."),
+        ("   ", "Give the room a name first."),
+        ("!?/..", "A room name needs at least one letter or digit."),
+    ],
+)
+def test_an_empty_or_odd_room_name_gets_a_proper_message(
+    chat: Chat, people: list[Person], name: str, message: str
+) -> None:
+    page = people[0].page
+    page.goto(chat.url)
+    page.get_by_label("Room name").fill(name)
+    page.get_by_role("button", name="Enter room").click()
+    expect(page.get_by_role("alert")).to_have_text(message)
+    assert page.url == f"{chat.url}/"
+
+
+def test_the_address_of_a_room_that_is_not_there_offers_to_create_it(chat: Chat, people: list[Person]) -> None:
+    ada = people[0]
+    response = ada.page.goto(f"{chat.url}/rooms/kitchen/")
+    assert response is not None
+    assert response.status == 404
+    ada.problems.clear()  # the browser notes the 404
+    expect(ada.page.get_by_role("heading", level=1)).to_have_text("No such room yet")
+    ada.page.get_by_role("button", name="Enter room").click()
+    expect(ada.page.get_by_role("heading", level=1)).to_have_text("kitchen")
+    ada.is_connected()
+
+
+def test_who_leaves_in_another_tab_is_asked_for_a_name(chat: Chat, people: list[Person]) -> None:
+    ada = people[0]
+    ada.enter("Tea room")
+    other = ada.page.context.new_page()
+    other.goto(chat.url)
+    other.get_by_role("button", name="Leave").click()
+    expect(other.locator(".my-name")).to_have_count(0)
+
+    chat.kill()
+    chat.start()
+    expect(ada.page.get_by_role("heading", level=1)).to_have_text("What is your name?")
+    ada.problems.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_every_page_fits_the_screen(
+    chat: Chat, people: list[Person], tmp_path: Path, size: ViewportSize, scheme: str
+) -> None:
+    """Nothing is wider than the screen, and the box for the message is on it; the pictures are for people."""
+    ada, grace = people
+    for person in people:
+        person.enter("Tea room")
+    ada.say("Has anyone tried sockets in urls.py?")
+    grace.say("Yes! One route, the same middleware, the same user.")
+    grace.sees("Has anyone tried sockets in urls.py?", "Yes! One route, the same middleware, the same user.")
+    grace.say("And the page comes back by itself when the server restarts.")
+    ada.say("Long words fit too: " + "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft")
+    ada.say("🎉")
+    page = ada.page
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    expect(page.locator("#messages .text")).to_have_count(5)
+    expect(page.locator("#composer")).to_be_in_viewport(ratio=1)
+    for name, address in (("room", page.url), ("lobby", chat.url), ("missing", f"{chat.url}/rooms/{'odd' * 12}/")):
+        page.goto(address)
+        if name == "room":
+            ada.is_connected()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        page.screenshot(path=tmp_path / f"{name}.png")
+    page.context.clear_cookies()
+    page.goto(f"{chat.url}/name/")
+    page.screenshot(path=tmp_path / "name.png")
+    ada.problems.clear()  # the 404 above
