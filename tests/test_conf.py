@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +58,10 @@ def test_every_field_documents_itself_and_names_its_unit() -> None:
         assert field.metadata["help"]
         if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
             assert field.name.endswith(("_s", "_bytes", "_count")), field.name
+
+
+def test_the_reference_page_has_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/sockets.md").read_text()
+    for field in dataclasses.fields(Settings):
+        default = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
+        assert re.search(rf"\| `{field.name.upper()}` \| `?{re.escape(default)}`? \|", page), field.name

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 from django.urls import path
 
@@ -171,3 +171,37 @@ async def test_a_task_that_outlives_the_socket_may_still_call_sync_code() -> Non
             await client.end()
         go_on.set()
         assert await tasks[0] == "still works"
+
+
+# Under a sync caller: Django's TestCase, whose transaction lives in the thread of the test --------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("middleware", [[], ["tests.handler.test_threads.SyncOnly"]])
+def test_under_async_to_sync_all_sync_code_runs_in_the_callers_thread_and_transaction(middleware: list[str]) -> None:
+    from django.contrib.auth.models import User
+
+    User.objects.create_user("ada")
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        before = await User.objects.acount()
+        await socket.accept()
+        ident = await sync_to_async(threading.get_ident)()
+        await socket.send([before, await User.objects.acount(), ident == threading.main_thread().ident])
+
+    async def handshake() -> str | bytes:
+        async with websocket(application) as client:
+            await client.accepted()
+            return await client.message()
+
+    with project(path("", view), MIDDLEWARE=middleware) as application:
+        assert async_to_sync(handshake)() == "[1,1,true]"
+
+
+class SyncOnly:
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        return self.get_response(request)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, cast
 
 import django
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import Http404, HttpRequest
@@ -14,7 +16,8 @@ from django.http.response import HttpResponseBase
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
-from fullduplex.handler.upgrade import HandshakeRequest, Upgrade, call_socket_view
+from fullduplex.handler.origin import refuse_foreign_origin
+from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
@@ -83,7 +86,7 @@ class ASGIHandler(DjangoASGIHandler):
         async def socket_route(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not isinstance(request, HandshakeRequest):
                 return upgrade_required(request)
-            return await call_socket_view(view, request, args, kwargs)
+            return await refuse_foreign_origin(request, view) or await _call(view, request, *args, **kwargs)
 
         return socket_route
 
@@ -127,3 +130,12 @@ class ASGIHandler(DjangoASGIHandler):
     async def shutdown(self) -> None:
         """The server has served its last request: disconnect the layer."""
         await close_layer()
+
+
+async def _call(view: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    """Call a socket view with its decorators: sync ones run in a thread, as Django does it, and hand on a coroutine."""
+    asynchronous = view if iscoroutinefunction(view) else sync_to_async(view)
+    response = await asynchronous(request, *args, **kwargs)
+    if inspect.isawaitable(response):
+        response = await response
+    return cast(HttpResponseBase, response)

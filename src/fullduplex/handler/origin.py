@@ -6,11 +6,31 @@ ours from a foreign one (cross-site WebSocket hijacking, RFC 6455 section 10.2).
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import get_callable
 from django.utils.http import is_same_domain
+from django.utils.log import log_response
+
+logger = logging.getLogger("django.security.csrf")
+
+
+async def refuse_foreign_origin(request: HttpRequest, view: Callable[..., Any]) -> HttpResponse | None:
+    """Return the refusal of ``CSRF_FAILURE_VIEW``, or None when the handshake may go on to ``view``.
+
+    Raises:
+        DisallowedHost: the Host header is not in ALLOWED_HOSTS.
+    """
+    error = origin_error(request)
+    if error is None or getattr(view, "csrf_exempt", False):
+        return None
+    return await sync_to_async(_refusal)(request, error)
 
 
 def origin_error(request: HttpRequest) -> str | None:
@@ -42,3 +62,9 @@ def _is_trusted(origin: str) -> bool:
         if "*" in trusted.netloc and given.scheme == trusted.scheme and is_same_domain(given.netloc, pattern):
             return True
     return False
+
+
+def _refusal(request: HttpRequest, reason: str) -> HttpResponse:
+    response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
+    log_response("Forbidden (%s): %s", reason, request.path, response=response, request=request, logger=logger)
+    return response

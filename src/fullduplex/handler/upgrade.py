@@ -18,23 +18,21 @@ import contextvars
 import io
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
-from django.conf import settings
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.http import HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
-from django.urls import get_callable, set_script_prefix
+from django.urls import set_script_prefix
 from django.utils.log import log_response
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.handler.inbox import Inbox
-from fullduplex.handler.origin import origin_error
 from fullduplex.handler.threads import HandshakeExecutor, IdleThreadExecutor, current_executor, use_executor
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
@@ -45,9 +43,6 @@ if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
 
 logger = logging.getLogger("django.request")
-security_logger = logging.getLogger("django.security.csrf")
-
-_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 
 class HandshakeRequest(ASGIRequest):
@@ -60,7 +55,7 @@ class HandshakeRequest(ASGIRequest):
 
     def _get_scheme(self) -> str | None:
         # ``scheme``, is_secure() and build_absolute_uri() ask here, after SECURE_PROXY_SSL_HEADER.
-        return _HTTP_SCHEMES.get(self.scope.get("scheme", "ws"), "http")
+        return "https" if self.scope.get("scheme") in ("wss", "https") else "http"
 
 
 class Upgrade:
@@ -134,7 +129,7 @@ class Upgrade:
             return chain.result()
         if self._inbox.left.done():
             return None
-        return self._timed_out("the middleware did not answer")
+        return await self._timed_out("the middleware did not answer")
 
     async def _wait_for_view(self) -> None:
         """Wait until the view has ended, or the client left and the time to end by itself is over."""
@@ -195,7 +190,7 @@ class Upgrade:
         else:
             self._decide(None)
             self._stop(self._view)
-            return self._timed_out("the view did not accept")
+            return await self._timed_out("the view did not accept")
         if response is None:
             raise PermissionDenied("The socket view did not accept.")
         return response
@@ -217,9 +212,9 @@ class Upgrade:
             context.run(use_executor, HandshakeExecutor(during, self._executor))
         return context
 
-    def _timed_out(self, what: str) -> HttpResponse:
+    async def _timed_out(self, what: str) -> HttpResponse:
         response = HttpResponse("The handshake took too long.\n", status=504, content_type="text/plain; charset=utf-8")
-        log_response(
+        await _off_the_loop(log_response)(
             "Gateway Timeout (%s within HANDSHAKE_TIMEOUT_S, %g s): %s",
             what,
             self._settings.handshake_timeout_s,
@@ -353,10 +348,10 @@ class Upgrade:
             response = await view
             if response is not None:
                 raise TypeError(f"The socket view returned {response!r} after it had accepted; only None is possible.")
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if self._view_stopped:
                 return close_code, ""
-            await self._log("The socket view was cancelled from within: %s")
+            await self._log("The socket view was cancelled from within: %s", error)
             return 1011, ""
         except RemoteProtocolError as error:
             logger.warning("%s: %s", error, self._scope["path"], extra={"request": self._request})
@@ -364,37 +359,23 @@ class Upgrade:
         except BaseException as error:
             if _is_disconnect(error):
                 return close_code, ""
-            await self._log("Exception in WebSocket: %s")
+            await self._log("Exception in WebSocket: %s", error)
             return 1011, ""
         return close_code, ""
 
-    async def _log(self, message: str) -> None:
-        """Tell ``got_request_exception`` and the log of the exception that is being handled."""
-        logger.error(message, self._scope["path"], exc_info=True, extra={"status_code": 500, "request": self._request})
+    async def _log(self, message: str, error: BaseException) -> None:
+        """Tell the log of an error, and ``got_request_exception`` while it is being handled (``sys.exc_info()``)."""
+        extra = {"status_code": 500, "request": self._request}
+        await _off_the_loop(logger.error)(message, self._scope["path"], exc_info=error, extra=extra)
         await got_request_exception.asend(sender=None, request=self._request)
 
     def _in_context(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return self._loop.create_task(coroutine, context=self._context)
 
 
-async def call_socket_view(view: Any, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
-    """Check the Origin, then call the view as the URLconf has it, below its decorators."""
-    error = origin_error(request)
-    if error is not None and not getattr(view, "csrf_exempt", False):
-        return await sync_to_async(_refuse_origin)(request, error)
-    if iscoroutinefunction(view):
-        response = await view(request, *args, **kwargs)
-    else:  # a sync decorator on top runs in a thread, as Django does it, and hands back the view's coroutine
-        response = await sync_to_async(view)(request, *args, **kwargs)
-    if asyncio.iscoroutine(response):
-        response = await response
-    return cast(HttpResponseBase, response)
-
-
-def _refuse_origin(request: HandshakeRequest, reason: str) -> HttpResponse:
-    response: HttpResponse = get_callable(settings.CSRF_FAILURE_VIEW)(request, reason=reason)
-    log_response("Forbidden (%s): %s", reason, request.path, response=response, request=request, logger=security_logger)
-    return response
+def _off_the_loop(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """As Django does with what it logs as an error: AdminEmailHandler talks to a mail server."""
+    return sync_to_async(function, thread_sensitive=False)
 
 
 def _is_disconnect(error: BaseException) -> bool:

@@ -102,7 +102,7 @@ class WebSocket:
         for name in headers or ():
             if not may_accept_with(name):
                 raise ValueError(f"the header {name!r} may not go out with an accept")
-        if self._accept_task is not None or self.state is SocketState.OPEN:
+        if self._accept_task is not None and not self.closed:
             raise LocalProtocolError(
                 "the socket is accepted already: accept() comes first, before join, receive and send"
             )
