@@ -16,6 +16,7 @@ from types import TracebackType
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 BIN = Path(sys.executable).parent
 START_TIMEOUT_S = 30.0
@@ -125,7 +126,7 @@ class Server:
     def websocket(self, path: str) -> ClientConnection:
         """What ``new WebSocket(...)`` does, with the Origin that a page of this server has."""
         host = f"127.0.0.1:{self.port}"
-        return connect(f"ws://{host}{path}", origin=f"http://{host}", open_timeout=WAIT_TIMEOUT_S, proxy=None)  # type: ignore[arg-type]
+        return connect(f"ws://{host}{path}", origin=Origin(f"http://{host}"), open_timeout=WAIT_TIMEOUT_S, proxy=None)
 
     def wait_for(self, text: str | re.Pattern[str], timeout_s: float = WAIT_TIMEOUT_S, after: int = 0) -> re.Match[str]:
         """Wait for output, from the character ``after`` on, in which a text or a pattern is found."""

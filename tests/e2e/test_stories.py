@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fullduplex import __version__
 from tests.e2e.startproject import WARNINGS, Project, Server, environment, free_port
@@ -111,6 +113,29 @@ def test_an_exception_in_a_socket_is_logged_once_and_closes_1011(site_runserver:
     output = site_runserver.output[start:]
     assert output.count("RuntimeError: a view that fails") == 1
     assert output.count(TRACEBACK) == 1
+
+
+def test_the_tutorial_ends_as_it_says(project: Project) -> None:
+    tutorial = (Path(__file__).parents[2] / "docs" / "tutorial" / "first-socket.md").read_text()
+    _, views, urls, *_ = re.findall(r"```python\n(.*?)```", tutorial, re.S)
+    project.write("views.py", views)
+    project.write("urls.py", urls)
+    with project.runserver() as server, server.websocket("/echo/") as socket:
+        assert socket.recv(5) == "Say something."
+        socket.send("hello")
+        assert socket.recv(5) == "HELLO"
+
+
+def test_a_page_of_another_site_is_refused(site_runserver: Server) -> None:
+    url = f"ws://127.0.0.1:{site_runserver.port}/echo/lobby/"
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(url, origin=Origin("https://evil.example"), open_timeout=5, proxy=None),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+    site_runserver.wait_for("WebSocket REJECT /echo/lobby/ 403")
+    assert "CSRF_TRUSTED_ORIGINS" in site_runserver.output
 
 
 # The fullduplex command ------------------------------------------------------------------------
