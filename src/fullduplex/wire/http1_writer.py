@@ -176,7 +176,7 @@ class HTTP1Writer:
                 self._send_informational(event)  # type: ignore[arg-type]
             else:
                 raise LocalProtocolError(f"a server does not send {kind.__name__} over HTTP/1")
-        except (TypeError, ValueError, AttributeError) as exc:
+        except (TypeError, ValueError, AttributeError, LookupError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
 
     def data_to_send(self) -> bytes:
