@@ -7,7 +7,7 @@ from django.core.checks import registry
 from django.core.management import get_commands
 from django.test import override_settings
 
-from fullduplex.checks import check_asgi_application, check_runserver, check_server, check_settings
+from fullduplex.checks import check_asgi_application, check_layer, check_runserver, check_server, check_settings
 
 APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 
@@ -73,6 +73,26 @@ def test_an_unknown_setting() -> None:
     [error] = check_settings()
     assert error.id == "fullduplex.E001"
     assert "HANDSHAKE_TIMEOUT_S" in error.msg
+
+
+@pytest.mark.parametrize("backend", ["fullduplex.layers.memory.MemoryLayer", "channels.layers.InMemoryChannelLayer"])
+def test_a_layer_that_exists(backend: str) -> None:
+    with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": backend}}):
+        assert check_layer() == []
+
+
+@pytest.mark.parametrize(
+    "layers", [{"default": {"BACKEND": "nowhere.Layer"}}, {"default": {}}, {"other": {}}, "memory"]
+)
+def test_a_layer_that_cannot_be_made(layers: object) -> None:
+    with override_settings(CHANNEL_LAYERS=layers):
+        [error] = check_layer()
+    assert error.id == "fullduplex.E003"
+    assert "CHANNEL_LAYERS" in error.msg
+
+
+def test_no_layer_at_all() -> None:
+    assert check_layer() == []
 
 
 def test_the_server_is_configured_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,13 @@ class FullduplexConfig(AppConfig):
     verbose_name = "Fullduplex"
 
     def ready(self) -> None:
-        from fullduplex.checks import check_asgi_application, check_runserver, check_server, check_settings
+        from fullduplex import checks as ours
 
-        for check in (check_runserver, check_asgi_application, check_settings, check_server):
+        for check in (
+            ours.check_runserver,
+            ours.check_asgi_application,
+            ours.check_settings,
+            ours.check_layer,
+            ours.check_server,
+        ):
             checks.register(check, "fullduplex")

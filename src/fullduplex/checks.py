@@ -13,7 +13,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 from fullduplex.conf import get_settings
-from fullduplex.exceptions import ConfigurationError
+from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
+from fullduplex.layers import get_layer
 
 
 def check_runserver(**kwargs: Any) -> list[CheckMessage]:
@@ -60,6 +61,19 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         get_settings()
     except ConfigurationError as error:
         return [Error(str(error), id="fullduplex.E001")]
+    return []
+
+
+def check_layer(**kwargs: Any) -> list[CheckMessage]:
+    """``CHANNEL_LAYERS``, where it is set, describes a layer that can be made. It is not opened."""
+    if not getattr(settings, "CHANNEL_LAYERS", None):
+        return []
+    try:
+        get_layer()
+    except LayerNotConfigured:
+        pass  # says that this process reaches no members, which is no matter here
+    except ConfigurationError as error:
+        return [Error(str(error), id="fullduplex.E003")]
     return []
 
 

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from fullduplex import __version__
-from tests.e2e.startproject import WARNINGS, Project, Server, environment, free_port
+from tests.e2e.startproject import WARNINGS, Project, Server, environment, free_port, listens_on_ipv6
 
 pytestmark = pytest.mark.e2e
 
@@ -423,6 +423,17 @@ def test_the_command_on_a_busy_port(plain: Project, plain_runserver: Server) -> 
         lines = [line for line in server.output.splitlines() if "in use" in line]
         assert len(lines) == 1
         assert TRACEBACK not in server.output
+
+
+def test_runserver_on_ipv6(plain: Project) -> None:
+    with plain.runserver("--ipv6", "0") as server:
+        if not listens_on_ipv6():
+            assert server.wait() == 1
+            assert "Error: That IP address can't be assigned to." in server.output
+            return
+        port = server.port
+        server.wait_for(f"development server at http://[::1]:{port}/")
+        assert ROCKET in httpx.get(f"http://[::1]:{port}/").text
 
 
 @pytest.mark.parametrize("path", ["/debug/", "/debug-async/"])
