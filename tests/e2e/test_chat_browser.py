@@ -307,7 +307,7 @@ def test_every_page_fits_the_screen(
     grace.sees("Has anyone tried sockets in urls.py?", "Yes! One route, the same middleware, the same user.")
     grace.say("And the page comes back by itself when the server restarts.")
     ada.say("Long words fit too: " + "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft")
-    ada.say("🎉")
+    ada.say("See?")
     page = ada.page
     page.set_viewport_size(size)
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")

@@ -10,7 +10,7 @@ from fullduplex import WebSocket, websocket
 
 from . import presence
 from .forms import MessageForm, NameForm, PageForm, RoomForm
-from .models import Room
+from .models import Message, Room
 
 PAGE_COUNT = 50
 
@@ -65,8 +65,9 @@ async def room_socket(socket: WebSocket, slug: str) -> None:
         while True:  # until the client leaves: then receive_json raises Disconnected
             form = MessageForm(await receive_object(socket))
             if form.is_valid():
-                text, key = form.cleaned_data["text"], form.cleaned_data["key"]
-                message, _ = await room.messages.aget_or_create(author=user, key=key, defaults={"text": text})
+                message, _ = await Message.objects.select_related("author").aget_or_create(
+                    room=room, author=user, key=form.cleaned_data["key"], defaults={"text": form.cleaned_data["text"]}
+                )
                 await room.group.asend(message.as_event())
             else:
                 refused = {"type": "refused", "key": form.data.get("key"), "errors": form.errors.get_json_data()}

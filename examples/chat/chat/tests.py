@@ -1,0 +1,193 @@
+"""Sockets are tested like pages: in a TestCase, in its transaction, with Django's client and one method more."""
+# ruff: noqa: PT009 - assertEqual and its kin are how Django projects write tests
+
+import json
+import uuid
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.test import TestCase
+from django.urls import reverse
+
+from fullduplex.testing import Client
+
+from . import presence
+from .forms import NameForm, RoomForm
+from .models import Message, Room
+
+User = get_user_model()
+ONE, TWO = uuid.UUID(int=1), uuid.UUID(int=2)
+
+
+class NameTests(TestCase):
+    def choose(self, name: str, password: str = "", client: Any = None) -> Any:
+        return (client or self.client).post(reverse("name"), {"name": name, "password": password})
+
+    def test_a_free_name_is_taken_at_once_and_leads_to_the_page_that_asked_for_it(self) -> None:
+        url = f"{reverse('name')}?next=/rooms/tea-room/"
+        response = self.client.post(url, {"name": "  Ada   Lovelace ", "password": ""})
+        self.assertRedirects(response, "/rooms/tea-room/", fetch_redirect_response=False)
+        user = User.objects.get(username="Ada Lovelace")
+        self.assertEqual(self.client.session["_auth_user_id"], str(user.pk))
+        self.assertFalse(user.has_usable_password())
+
+    def test_a_name_without_a_password_belongs_to_nobody_else(self) -> None:
+        self.choose("Ada")
+        response = self.choose("ada", "a guess at random", Client())
+        self.assertContains(response, "That name is taken")
+
+    def test_a_name_with_a_password_can_be_had_again_with_it_alone(self) -> None:
+        self.assertEqual(self.choose("Ada", "analytical engine").status_code, 302)
+        self.assertContains(self.choose("Ada", "difference engine", Client()), "That name is taken")
+        self.assertContains(self.choose("Ada", "", Client()), "That name is taken")
+        self.assertEqual(self.choose("Ada", "analytical engine", Client()).status_code, 302)
+
+    def test_odd_names_and_weak_passwords_get_a_proper_message(self) -> None:
+        for name, password, field in [
+            ("", "", "name"),
+            ("?!", "", "name"),
+            ("A\u202eda", "", "name"),
+            ("Ada", "1", "password"),
+        ]:
+            with self.subTest(name=name, password=password):
+                form = NameForm(None, {"name": name, "password": password})
+                self.assertEqual(list(form.errors), [field])
+
+
+class LobbyTests(TestCase):
+    def test_it_lists_the_liveliest_room_first(self) -> None:
+        ada = User.objects.create_user("Ada")
+        quiet, lively = (
+            Room.objects.create(name="Quiet", slug="quiet"),
+            Room.objects.create(name="Lively", slug="lively"),
+        )
+        Message.objects.create(room=lively, author=ada, text="Hello", key=ONE)
+        response = self.client.get(reverse("lobby"))
+        self.assertEqual(list(response.context["rooms"]), [lively, quiet])
+        self.assertContains(response, "1 message ")
+        self.assertContains(response, "0 messages")
+
+    def test_a_room_is_created_once_however_its_name_is_written(self) -> None:
+        for name in ("Tea room", " tea  ROOM", "tea-room"):
+            self.assertRedirects(
+                self.client.post(reverse("lobby"), {"name": name}), "/rooms/tea-room/", fetch_redirect_response=False
+            )
+        self.assertEqual(Room.objects.get().name, "Tea room")
+
+    def test_names_of_all_languages_make_rooms(self) -> None:
+        for name in ("Küche", "喫茶店", "Кухня", "42"):
+            form = RoomForm({"name": name})
+            self.assertTrue(form.is_valid(), form.errors)
+            self.client.force_login(User.objects.get_or_create(username="Ada")[0])
+            self.assertContains(self.client.get(form.get_room().get_absolute_url()), name)
+
+    def test_an_empty_or_odd_name_gets_a_proper_message(self) -> None:
+        for name, message in [
+            ("", "Give the room a name first."),
+            ("/?", "at least one letter"),
+            ("x" * 41, "at most 40"),
+        ]:
+            self.assertContains(self.client.post(reverse("lobby"), {"name": name}), message)
+        self.assertFalse(Room.objects.exists())
+
+    def test_the_address_of_a_room_that_is_not_there_offers_to_create_it(self) -> None:
+        self.client.force_login(User.objects.create_user("Ada"))
+        response = self.client.get("/rooms/kitchen/")
+        self.assertContains(response, "There is no room <strong>kitchen</strong>", status_code=404)
+        self.assertContains(response, 'value="kitchen"', status_code=404)
+        self.assertRedirects(self.client.get("/rooms/"), "/")
+
+
+class RoomTests(TestCase):
+    client_class = Client
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.room = Room.objects.create(name="Tea room", slug="tea-room")
+        cls.url = reverse("room-socket", args=[cls.room.slug])
+        cls.ada, cls.grace = User.objects.create_user("Ada"), User.objects.create_user("Grace")
+
+    def setUp(self) -> None:
+        self.client.force_login(self.ada)
+        self.other = Client()
+        self.other.force_login(self.grace)
+
+    def test_what_one_says_reaches_both_and_is_kept(self) -> None:
+        with self.client.websocket(self.url) as ada, self.other.websocket(self.url) as grace:
+            self.assertEqual(ada.receive_json()["names"], ["Ada"])
+            self.assertEqual(ada.receive_json()["names"], ["Ada", "Grace"])
+            self.assertEqual(grace.receive_json()["names"], ["Ada", "Grace"])
+            ada.send({"text": "  Hello ", "key": ONE.hex})
+            for socket in (ada, grace):
+                message = socket.receive_json()
+                self.assertEqual((message["type"], message["author"], message["text"]), ("message", "Ada", "Hello"))
+        kept = Message.objects.get()
+        self.assertEqual((kept.pk, kept.room, kept.author), (message["id"], self.room, self.ada))
+
+    def test_who_leaves_is_not_here_any_more_unless_another_page_of_theirs_is(self) -> None:
+        with self.client.websocket(self.url) as ada:
+            with self.other.websocket(self.url), self.other.websocket(self.url) as second:
+                self.assertEqual(presence.names(self.room), ["Ada", "Grace"])
+                second.close()
+                self.assertEqual([ada.receive_json()["names"] for _ in range(4)][-1], ["Ada", "Grace"])
+            self.assertEqual(ada.receive_json()["names"], ["Ada"])
+        self.assertEqual(presence.names(self.room), [])
+
+    def test_a_message_sent_again_is_kept_once_and_told_again(self) -> None:
+        with self.client.websocket(self.url) as ada:
+            ada.receive_json()
+            for _ in range(2):
+                ada.send({"text": "Hello", "key": ONE.hex})
+            self.assertEqual(ada.receive_json(), ada.receive_json())
+        self.assertEqual(Message.objects.count(), 1)
+
+    def test_a_key_is_good_for_its_author_and_its_room_only(self) -> None:
+        elsewhere = Room.objects.create(name="Elsewhere", slug="elsewhere")
+        Message.objects.create(room=elsewhere, author=self.ada, text="Other room", key=ONE)
+        Message.objects.create(room=self.room, author=self.grace, text="Other author", key=ONE)
+        with self.client.websocket(self.url) as ada:
+            ada.receive_json()
+            ada.send({"text": "Mine", "key": ONE.hex})
+            self.assertEqual(ada.receive_json()["text"], "Mine")
+
+    def test_what_cannot_be_kept_is_refused_and_the_room_goes_on(self) -> None:
+        odd: list[Any] = [
+            {"text": " ", "key": ONE.hex},
+            {"text": "x" * 1001, "key": ONE.hex},
+            {"text": "no key"},
+            [],
+            7,
+        ]
+        with self.client.websocket(self.url) as ada:
+            ada.receive_json()
+            for message in odd:
+                ada.send(message if isinstance(message, (dict, list)) else str(message))
+                self.assertEqual(ada.receive_json()["type"], "refused")
+            ada.send(json.dumps({"text": "half a character: \ud83c", "key": ONE.hex}))
+            self.assertEqual(ada.receive_json()["errors"]["text"][0]["message"], "Half a character cannot be kept.")
+            ada.send({"text": "fine", "key": TWO.hex})
+            self.assertEqual(ada.receive_json()["text"], "fine")
+        self.assertEqual(Message.objects.count(), 1)
+
+    def test_a_socket_asks_for_a_name_and_for_a_room(self) -> None:
+        self.assertEqual(Client().handshake(self.url).status_code, 302)
+        self.assertEqual(self.client.handshake(reverse("room-socket", args=["none"])).status_code, 404)
+
+    def test_messages_come_in_pages(self) -> None:
+        Message.objects.bulk_create(
+            Message(room=self.room, author=self.ada, text=str(number), key=uuid.UUID(int=number))
+            for number in range(120)
+        )
+        url = reverse("messages", args=[self.room.slug])
+        newest = self.client.get(url).json()
+        self.assertEqual(
+            [message["text"] for message in newest["messages"]], [str(number) for number in range(70, 120)]
+        )
+        self.assertTrue(newest["earlier"])
+        first, last = newest["messages"][0]["id"], newest["messages"][-1]["id"]
+        before = self.client.get(url, {"before": first - 50}).json()
+        self.assertEqual([message["text"] for message in before["messages"]], [str(number) for number in range(20)])
+        self.assertFalse(before["earlier"])
+        after = self.client.get(url, {"after": last - 2}).json()
+        self.assertEqual([message["text"] for message in after["messages"]], ["118", "119"])
+        self.assertEqual(self.client.get(url, {"after": "x"}).status_code, 400)
