@@ -374,6 +374,46 @@ async def test_a_streaming_refusal_is_streamed(asynchronous: bool) -> None:
     assert (response.status, response.body) == (409, b"one two")
 
 
+async def test_a_streaming_refusal_runs_in_the_context_of_the_middleware(install: Any) -> None:
+    @middleware
+    async def season(request: HttpRequest, get_response: Any) -> Any:
+        flavour.set("salt")
+        return await get_response(request)
+
+    async def parts() -> Any:
+        yield flavour.get().encode()
+
+    @socket_view
+    async def view(socket: WebSocket) -> StreamingHttpResponse:
+        return StreamingHttpResponse(parts(), status=409)
+
+    with project(path("", view), MIDDLEWARE=install(season)) as application:
+        assert (await refusal(application)).body == b"salt"
+
+
+async def test_an_endless_refusal_ends_when_the_client_leaves() -> None:
+    closed: list[str] = []
+
+    async def parts() -> Any:
+        try:
+            yield b"first"
+            await asyncio.sleep(FOREVER_S)
+        finally:
+            closed.append("closed")
+
+    @socket_view
+    async def view(socket: WebSocket) -> StreamingHttpResponse:
+        return StreamingHttpResponse(parts(), status=409)
+
+    with project(path("", view)) as application:
+        async with websocket(application) as client:
+            assert (await client.event())["status"] == 409
+            assert (await client.event())["body"] == b"first"
+            client.leave()
+            await client.end()
+    assert closed == ["closed"]
+
+
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 async def test_a_file_may_refuse_and_is_closed(tmp_path: Any) -> None:
     page = tmp_path / "page.html"

@@ -69,7 +69,10 @@ class Upgrade:
         self._loop = asyncio.get_running_loop()
         self._deadline_s = self._loop.time() + self._settings.handshake_timeout_s
         self._inbox = Inbox(receive, self._settings.read_ahead_bytes)
+        # Of the request's start and finish, and of the chain between them. They differ, as in Django: a chain that is
+        # cancelled while sync middleware runs leaves asgiref's executor of that thread behind in its context.
         self._context = contextvars.copy_context()
+        self._chain_context = self._context
         self._executor: IdleThreadExecutor | None = None
         self._request: HandshakeRequest | None = None
         self._socket: WebSocket | None = None
@@ -78,6 +81,7 @@ class Upgrade:
         # whether the socket is open.
         self._decision: asyncio.Future[WebSocketResponse | None] = self._loop.create_future()
         self._opened: asyncio.Future[bool] = self._loop.create_future()
+        self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
         self._accepted = False
         self._close_sent = False
@@ -105,7 +109,7 @@ class Upgrade:
 
     async def _shake_hands(self) -> bool:
         """Return whether the socket is open. ``request_finished`` is sent here, and once, on every path."""
-        chain = self._in_context(self._get_response())
+        chain = self._loop.create_task(self._get_response(), context=self._context)
         response: HttpResponseBase | None = None
         try:
             response = await self._wait_for_response(chain)
@@ -115,7 +119,8 @@ class Upgrade:
             try:
                 await _cancel(chain)
             finally:
-                await _complete(self._in_context(self._finish_request(response)))
+                finish = self._loop.create_task(self._finish_request(response), context=self._context)
+                await _complete(finish)
         self._release(self._accepted)
         return self._accepted
 
@@ -141,29 +146,32 @@ class Upgrade:
     # The chain's side ------------------------------------------------------------------------
 
     async def _get_response(self) -> HttpResponseBase:
-        """Make the request and take it through the middleware; runs in the chain's context."""
+        """Start the request and take it through the middleware."""
         if current_executor() is None:
             self._executor = IdleThreadExecutor(self._settings.idle_thread_s)
             # Entered and never left: it lasts as long as the context of the chain and the view, and their tasks.
             await ThreadSensitiveContext(executor=self._executor).__aenter__()  # type: ignore[no-untyped-call]
         set_script_prefix(get_script_prefix(self._scope))
+        self._started = True
         await request_started.asend(sender=self._handler.__class__, scope=self._scope)
         try:
             self._request = HandshakeRequest(self._scope, self)
         except UnicodeDecodeError:
             logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
             return HttpResponse(status=400)
-        return await self._handler.run_get_response(self._request)
+        self._chain_context = contextvars.copy_context()
+        chain = self._handler.run_get_response(self._request)
+        return await self._loop.create_task(chain, context=self._chain_context)
 
     async def _finish_request(self, response: HttpResponseBase | None) -> None:
-        """Send ``request_finished`` and free what the request held; runs in the chain's context."""
+        """Send ``request_finished`` and free what the request held."""
         if self._request is not None:
             self._request.close()
-        if response is None:
-            await request_finished.asend(sender=self._handler.__class__)
-        else:
+        if response is not None:
             response._handler_class = self._handler.__class__  # type: ignore[attr-defined]
             await sync_to_async(response.close)()  # sends it
+        elif self._started:
+            await request_finished.asend(sender=self._handler.__class__)
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
         """Start the view, and return the response to the handshake as soon as it is known.
@@ -259,7 +267,7 @@ class Upgrade:
             refusal: Coroutine[Any, Any, None] = self._send_or_lose({"type": "websocket.close"})
         else:
             refusal = self._handler.send_response(response, self._send_refusal)
-        task = self._in_context(refusal)
+        task = self._loop.create_task(refusal, context=self._chain_context)  # a streaming body has its language
         try:
             await _first({task, self._inbox.left})
         finally:
@@ -368,9 +376,6 @@ class Upgrade:
         extra = {"status_code": 500, "request": self._request}
         await _off_the_loop(logger.error)(message, self._scope["path"], exc_info=error, extra=extra)
         await got_request_exception.asend(sender=None, request=self._request)
-
-    def _in_context(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        return self._loop.create_task(coroutine, context=self._context)
 
 
 def _off_the_loop(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
