@@ -1206,3 +1206,42 @@ async def test_a_join_without_a_layer_refuses_the_handshake_with_500(
     with project(path("", view)) as application:
         assert (await refusal(application)).status == 500
     assert "CHANNEL_LAYERS" in caplog.text
+
+
+async def test_a_client_too_slow_for_its_groups_hears_1013_even_when_the_view_ends_at_once() -> None:
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.join("lobby")
+        await Group("lobby").asend("x" * 1_000)
+        await socket.send("this raises")
+
+    with project(path("", view), FULLDUPLEX={"OUTBOX_MAX_BYTES": 100}) as application:
+        async with websocket(application) as client:
+            await client.accepted()
+            assert await client.closed() == (1013, "too slow")
+            await client.end()
+            assert client.events.empty()
+
+
+async def test_a_close_that_is_cut_short_goes_out_all_the_same() -> None:
+    gate = asyncio.Event()
+    sent: list[Any] = []
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.join("lobby")
+        await Group("lobby").asend("the server takes its time for this")
+        async with asyncio.timeout(0):
+            await socket.close(4000, "bye")
+
+    incoming: asyncio.Queue[Any] = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+
+    async def send(event: Any) -> None:
+        if event["type"] == "websocket.send":
+            await gate.wait()
+        sent.append((event["type"], event.get("code")))
+
+    with project(path("", view)) as application:
+        await application(websocket_scope(), incoming.get, send)
+    assert sent == [("websocket.accept", None), ("websocket.close", 4000)]

@@ -341,10 +341,21 @@ class Upgrade:
                 self._stop(view)
                 await asyncio.wait({view})
                 close_code, reason = await self._judge(view, close_code)
-                if self._accepted and not self._close_sent and not self._inbox.left.done():
-                    await socket.close(close_code, reason)
+                if self._accepted and not self._inbox.left.done():
+                    await self._close(socket, close_code, reason)
         finally:
             await socket.end()
+
+    async def _close(self, socket: WebSocket, code: int, reason: str) -> None:
+        """Close the socket, unless the view did; a close of the view that was cut short goes out now."""
+        await socket.close(code, reason)
+        if not self._close_sent:
+            self._close_sent = True
+            event = {"type": "websocket.close", "code": socket.close_code, "reason": socket.close_reason}
+            try:
+                await self._send_or_lose(event)
+            except Disconnected:
+                pass
 
     def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if not self._view_stopped:  # once, so that it can clean up
@@ -375,7 +386,8 @@ class Upgrade:
         """Tell the log of an error, and ``got_request_exception`` while it is being handled (``sys.exc_info()``)."""
         extra = {"status_code": 500, "request": self._request}
         await _off_the_loop(logger.error)(message, self._scope["path"], exc_info=error, extra=extra)
-        await got_request_exception.asend(sender=None, request=self._request)
+        # Not asend(): it calls synchronous receivers from a task of its own, where sys.exc_info() is empty.
+        await sync_to_async(got_request_exception.send)(sender=None, request=self._request)
 
 
 def _off_the_loop(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:

@@ -83,7 +83,7 @@ class WebSocket:
     @property
     def subprotocols(self) -> list[str]:
         """The subprotocols that the client offers, in its order of preference."""
-        return list(self.scope.get("subprotocols", ()))
+        return list(self.scope.get("subprotocols") or ())
 
     async def accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         """Accept the handshake; return when the response middleware has run and the accept is written.
@@ -217,13 +217,14 @@ class WebSocket:
             TypeError, ValueError: ``group`` is no name for a group.
             LayerError, ConfigurationError: the layer cannot be reached, or none is configured.
         """
+        name = _name(group)
         if self.closed:
             raise self._gone()
         if self._outbox is None:
             self._outbox = Outbox(self.scope, self._send, self._overflowed)
             if self.state is SocketState.CONNECTING:
                 self._outbox.hold()
-        await get_hub().join(_name(group), self._outbox)
+        await get_hub().join(name, self._outbox)
         await self._open()
 
     async def leave(self, group: Group | str) -> None:
