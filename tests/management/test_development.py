@@ -89,7 +89,13 @@ def test_no_deadline_but_that_of_stopping() -> None:
 
 def test_the_limits_are_those_of_production() -> None:
     base = ServerConfig(websocket=WebSocketLimits(max_message_bytes=1000))
-    assert development_config(base, fd=3).websocket.max_message_bytes == 1000
+    config = development_config(base, fd=3)
+    assert config.websocket.max_message_bytes == 1000
+
+
+def test_certificates_are_left_to_production() -> None:
+    base = ServerConfig(tls=dataclasses.replace(ServerConfig().tls, certfile="cert.pem"))
+    assert development_config(base, fd=3).tls == ServerConfig().tls
 
 
 def test_a_wrong_setting_is_the_callers_to_show(monkeypatch: pytest.MonkeyPatch) -> None:

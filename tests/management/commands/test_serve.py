@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -51,5 +52,20 @@ def test_debug_is_warned_about(served: list[tuple[ServerConfig, Any]]) -> None:
 @override_settings(DEBUG=False, ALLOWED_HOSTS=[])
 def test_without_allowed_hosts_it_refuses(served: list[tuple[ServerConfig, Any]]) -> None:
     with pytest.raises(CommandError, match="ALLOWED_HOSTS"):
+        call_command("serve")
+    assert served == []
+
+
+def test_the_configuration_can_be_shown(
+    served: list[tuple[ServerConfig, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("--check-config", "--port", "9000")
+    assert served == []
+    assert re.search(r"^port +=.* 9000 +--port$", capsys.readouterr().out, re.M)
+
+
+def test_a_wrong_variable_is_named(served: list[tuple[ServerConfig, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FULLDUPLEX_PORT", "many")
+    with pytest.raises(CommandError, match="FULLDUPLEX_PORT"):
         call_command("serve")
     assert served == []
