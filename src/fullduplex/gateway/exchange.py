@@ -46,6 +46,8 @@ class Exchange:
         self._gateway = gateway
         self._connection = connection
         self._scope = http_scope(connection, head, gateway.state)
+        if gateway.amend is not None:
+            gateway.amend(self._scope)
         self._started_s = connection.loop.time() if gateway.access_log is not None else 0.0
         self._body: deque[bytes] | None = None
         self._body_bytes = 0

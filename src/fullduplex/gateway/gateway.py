@@ -6,11 +6,11 @@ import asyncio
 import email.utils
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fullduplex.gateway.access_log import AccessLog
-from fullduplex.gateway.asgi import Application
+from fullduplex.gateway.asgi import Application, Scope
 from fullduplex.gateway.exchange import Exchange
 from fullduplex.gateway.session import Session
 from fullduplex.limits import ConnectionLimits, WebSocketLimits
@@ -44,6 +44,7 @@ class Gateway:
         self.websocket = websocket
         self.connection = connection
         self.state: dict[str, Any] | None = None
+        self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields: Fields = []

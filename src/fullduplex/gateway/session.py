@@ -90,6 +90,8 @@ class Session:
             gateway.refuse(connection, error)
             return
         scope = websocket_scope(connection, head, gateway.state, handshake.subprotocols)
+        if gateway.amend is not None:
+            gateway.amend(scope)
         session = cls(gateway, connection, handshake, scope)
         connection.handler = session
         scope["extensions"]["fullduplex.prepared"] = {

@@ -21,6 +21,7 @@ from fullduplex.net.flow import WriteFlow
 from fullduplex.net.tls import describe
 from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, ProtocolFailed, RequestHead
 from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.proxy_protocol import ProxyHeader
 
 
 class StreamHandler(Protocol):
@@ -96,6 +97,7 @@ class Connection(asyncio.Protocol):
         "flow",
         "handler",
         "loop",
+        "proxied",
         "scheme",
         "server",
         "tls",
@@ -118,6 +120,7 @@ class Connection(asyncio.Protocol):
         self.loop = loop
         self.handler: StreamHandler | None = None
         self.tunnel: Tunnel | None = None
+        self.proxied: ProxyHeader | None = None  # set before the connection is made
         self._paused = 0
         self._dispatching = False
         self._discarding = False
@@ -134,8 +137,10 @@ class Connection(asyncio.Protocol):
         ssl_object = transport.get_extra_info("ssl_object")
         self.tls = None if ssl_object is None else describe(ssl_object)
         self.scheme = "http" if ssl_object is None else "https"
-        self.client = _address(transport.get_extra_info("peername"))
-        self.server = _address(transport.get_extra_info("sockname"))
+        self.client = address_of(transport.get_extra_info("peername"))
+        self.server = address_of(transport.get_extra_info("sockname"))
+        if self.proxied is not None:
+            self._apply_proxied(self.proxied)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -301,6 +306,13 @@ class Connection(asyncio.Protocol):
         elif kind is ConnectionEnded and handler is None:
             self.close()
 
+    def _apply_proxied(self, header: ProxyHeader) -> None:
+        """Take the addresses of a PROXY protocol header, where it has any, for the connection's own."""
+        self.client = header.client or self.client
+        self.server = header.server or self.server
+        if header.tls:
+            self.scheme = "https"
+
     def _close_in(self, delay_s: float) -> None:
         if self._close_deadline_s is None:
             self._close_deadline_s = self.loop.time() + delay_s
@@ -327,7 +339,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
 
-def _address(value: object) -> tuple[str, int | None] | None:
+def address_of(value: object) -> tuple[str, int | None] | None:
     """An ASGI address from a socket's name: ``(host, port)``, ``(path, None)`` for UNIX sockets, or None."""
     if isinstance(value, tuple):
         return str(value[0]), int(value[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fullduplex.gateway.forwarded import ProxyConfig
 from fullduplex.limits import ConnectionLimits, HTTP1Limits, WebSocketLimits, opt
 from fullduplex.net.tls import TLSConfig
 
@@ -21,6 +22,14 @@ class ServerConfig:
     app: str = opt("", "The ASGI application: module:attribute.", group="Application", positional=True)
     app_dir: str = opt(
         "", "Look for the application in this directory, too.", group="Application", flags=("--app-dir",), metavar="DIR"
+    )
+    root_path: str = opt(
+        "",
+        "Path under which a proxy mounts the application, and which it strips: put back in front of every path. "
+        "Never taken from a header.",
+        group="Application",
+        flags=("--root-path",),
+        metavar="PATH",
     )
     lifespan: str = opt(
         "auto",
@@ -79,6 +88,8 @@ class ServerConfig:
     )
 
     tls: TLSConfig = opt(TLSConfig(), "TLS of all listeners.", group="TLS", nested="ssl")
+
+    proxy: ProxyConfig = opt(ProxyConfig(), "Trusted proxies.", group="Proxies", nested="proxy")
 
     workers: int = opt(1, "Number of worker processes.", group="Process", flags=("--workers",), metavar="N", minimum=1)
     loop: str = opt(

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -17,16 +18,20 @@ from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.access_log import AccessLog, LoggerAccessLog
 from fullduplex.gateway.asgi import Application
+from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.net import listeners
 from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
+from fullduplex.net.proxied import ProxiedServer
 from fullduplex.net.tls import TLS, files_of, make_context
+from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.proxy_protocol import ProxyHeader
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -98,6 +103,7 @@ class Worker:
             ConfigurationError: something cannot be loaded, or makes no sense.
         """
         loop_factory(self.config.loop)
+        make_amend(self.config)
         self._make_tls()
 
     def stop(self) -> None:
@@ -115,6 +121,7 @@ class Worker:
             app, self._access_log, self.config.websocket, self.config.connection, self.config.server_header
         )
         gateway.state = lifespan.state
+        gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
         sweep = self._loop.create_task(self._sweep(gateway))
         servers = [await self._start_server(listener, gateway) for listener in opened]
@@ -130,20 +137,35 @@ class Worker:
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
 
-    async def _start_server(self, listener: Listener, gateway: Gateway) -> asyncio.Server:
+    async def _start_server(self, listener: Listener, gateway: Gateway) -> asyncio.Server | ProxiedServer:
         assert self._loop is not None
-        return await self._loop.create_server(
-            lambda: self._connect(gateway),
-            sock=listener.sock,
-            backlog=self.config.backlog_count,
-            ssl=self._tls.context if self._tls else None,
-            ssl_handshake_timeout=self.config.tls.handshake_timeout_s if self._tls else None,
-        )
+        loop = self._loop
+        context = self._tls.context if self._tls else None
+        handshake_timeout_s = self.config.tls.handshake_timeout_s if self._tls else None
+        proxy = self.config.proxy
+        if not proxy.protocol:
+            return await loop.create_server(
+                lambda: self._connect(gateway),
+                sock=listener.sock,
+                backlog=self.config.backlog_count,
+                ssl=context,
+                ssl_handshake_timeout=handshake_timeout_s,
+            )
 
-    def _connect(self, gateway: Gateway) -> Connection:
+        async def start(sock: socket.socket, header: ProxyHeader) -> None:
+            await loop.connect_accepted_socket(
+                lambda: self._connect(gateway, header), sock, ssl=context, ssl_handshake_timeout=handshake_timeout_s
+            )
+
+        peers = TrustedPeers(proxy.trusted)
+        return ProxiedServer(listener.sock, peers.trusts, proxy.protocol_timeout_s, start)
+
+    def _connect(self, gateway: Gateway, header: ProxyHeader | None = None) -> Connection:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time())
-        return Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+        connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+        connection.proxied = header
+        return connection
 
     async def _sweep(self, gateway: Gateway) -> None:
         """Renew the date and enforce the deadlines of every connection, twice a second."""
