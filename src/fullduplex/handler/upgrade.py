@@ -172,6 +172,8 @@ class Upgrade:
             await sync_to_async(response.close)()  # sends it
         elif self._started:
             await request_finished.asend(sender=self._handler.__class__)
+        if self._executor is not None:
+            self._executor.give_back()  # many sockets never need it again
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
         """Start the view, and return the response to the handshake as soon as it is known.
