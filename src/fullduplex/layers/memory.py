@@ -86,7 +86,7 @@ class MemoryLayer(BaseLayer):
     def _has_room(self, group: str) -> bool:
         """Whether every loop that ``group`` goes to takes one more message."""
         mailboxes = self._subscriptions.get(group, ())
-        return all(mailbox.pending_bytes < self.max_pending_bytes for mailbox in mailboxes)
+        return all(box.pending_bytes < self.max_pending_bytes or box.loop.is_closed() for box in mailboxes)
 
     def _post(self, group: str, message: Message) -> None:
         for mailbox, subscription in tuple(self._subscriptions.get(group, {}).items()):
@@ -134,10 +134,12 @@ class _Mailbox:
 
     def post(self, subscription: _Subscription, message: Message) -> bool:
         """Leave a message, the lock held; False when the loop is closed."""
+        if self.loop.is_closed():
+            return False
         if not self._scheduled:
             try:
                 self.loop.call_soon_threadsafe(self._empty)
-            except RuntimeError:  # "Event loop is closed"
+            except RuntimeError:  # it has been closed just now
                 return False
             self._scheduled = True
         self._pending.append((subscription, message))
