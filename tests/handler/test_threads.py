@@ -60,6 +60,28 @@ def test_shutdown_ends_the_thread_after_the_last_call_and_a_later_call_still_run
     assert not late.is_alive()
 
 
+def test_a_thread_given_back_ends_at_once_and_the_next_call_lingers_again() -> None:
+    executor = IdleThreadExecutor(LONG_S)
+    first = thread_of(executor)
+    executor.give_back()
+    first.join(10)
+    assert not first.is_alive()
+    second = thread_of(executor)
+    assert thread_of(executor) is second
+    executor.shutdown(wait=True)
+
+
+def test_a_call_that_waits_is_run_before_the_thread_ends() -> None:
+    executor = IdleThreadExecutor(LONG_S)
+    gate = threading.Event()
+    executor.submit(gate.wait)
+    waiting = executor.submit(lambda: "done")
+    executor.give_back()
+    gate.set()
+    assert waiting.result() == "done"
+    executor.shutdown(wait=True)
+
+
 def test_a_cancelled_call_does_not_run() -> None:
     executor = IdleThreadExecutor(LONG_S)
     gate = threading.Event()
@@ -147,6 +169,23 @@ async def test_an_idle_socket_holds_no_thread() -> None:
                 await client.message()
                 threads[-1].join(10)
                 assert not threads[-1].is_alive()
+
+
+async def test_the_thread_of_the_handshake_ends_with_it() -> None:
+    threads: list[threading.Thread] = []
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        threads.append(await sync_to_async(threading.current_thread)())
+        await socket.send("open")
+        await socket.receive()
+
+    with project(path("", view), FULLDUPLEX={"IDLE_THREAD_S": LONG_S}) as application:
+        async with websocket(application) as client:
+            await client.accepted()
+            await client.message()
+            threads[0].join(10)
+            assert not threads[0].is_alive()
 
 
 async def test_a_task_that_outlives_the_socket_may_still_call_sync_code() -> None:

@@ -33,12 +33,14 @@ class IdleThreadExecutor(Executor):
         self._changed = threading.Condition()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._thread: threading.Thread | None = None
+        self._patience_s = idle_s
         self._shut = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue a call. Tasks that outlive the socket may still do so: they get a thread for the one call."""
         future: Future[T] = Future()
         with self._changed:
+            self._patience_s = 0 if self._shut else self._idle_s
             self._calls.append((future, lambda: fn(*args, **kwargs)))
             if self._thread is None:
                 # A daemon, so that an idle thread does not hold up the end of the process.
@@ -48,10 +50,17 @@ class IdleThreadExecutor(Executor):
                 self._changed.notify()
         return future
 
+    def give_back(self) -> None:
+        """No call is expected soon: let the thread end now, if nothing waits for it."""
+        with self._changed:
+            self._patience_s = 0
+            self._changed.notify()
+
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """The socket is over: give the thread back after the last call, an open transaction or not."""
         with self._changed:
             self._shut = True
+            self._patience_s = 0
             self._changed.notify()
             thread = self._thread
         if wait and thread is not None:
@@ -74,17 +83,16 @@ class IdleThreadExecutor(Executor):
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         """Wait for a call; None when the thread is to end."""
-        timeout_s: float | None = self._idle_s
         with self._changed:
             while not self._calls:
-                if not self._shut and self._changed.wait(timeout_s):
+                if self._patience_s and self._changed.wait(self._patience_s):
                     continue
-                if not self._shut and _in_transaction():
-                    timeout_s = None
-                    continue
-                if not self._calls:
+                if self._calls:
+                    break
+                if self._shut or not _in_transaction():
                     self._thread = None
                     return None
+                self._changed.wait()
             return self._calls.popleft()
 
 
