@@ -13,4 +13,5 @@ urlpatterns = [
     path("sleep/", views.sleep),
     path("echo/<slug:room>/", views.echo, name="echo"),
     path("broken/", views.broken),
+    path("room/<slug:room>/", views.room),
 ]

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.decorators import async_only_middleware
 from django.views import View
 
-from fullduplex import websocket
+from fullduplex import Group, websocket
 
 
 @async_only_middleware
@@ -75,3 +75,11 @@ async def echo(socket, room):
 async def broken(socket):
     await socket.accept()
     raise RuntimeError("a view that fails")
+
+
+@websocket
+async def room(socket, room):
+    await socket.join(f"room.{room}")
+    await socket.send("welcome")
+    async for message in socket:
+        await Group(f"room.{room}").asend({"text": message})

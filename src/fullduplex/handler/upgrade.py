@@ -81,6 +81,7 @@ class Upgrade:
         # whether the socket is open.
         self._decision: asyncio.Future[WebSocketResponse | None] = self._loop.create_future()
         self._opened: asyncio.Future[bool] = self._loop.create_future()
+        self._pump: asyncio.Task[None] | None = None
         self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
         self._accepted = False
@@ -90,7 +91,7 @@ class Upgrade:
 
     async def serve(self) -> None:
         """Shake hands, then wait for the view's end; leave nothing running, whatever happens."""
-        pump = self._loop.create_task(self._inbox.pump())
+        pump = self._pump = self._loop.create_task(self._inbox.pump())
         close_code = 1012  # service restart: what a client hears when the server cancels the call
         try:
             if await self._shake_hands():
@@ -305,8 +306,10 @@ class Upgrade:
             raise Disconnected(gone.code, gone.reason)
         if self._close_sent or not (self._opened.done() and self._opened.result()):
             raise Disconnected()
-        self._close_sent = kind == "websocket.close"
-        await self._send_or_lose(event)
+        if kind == "websocket.close":
+            await self._send_close(event)
+        else:
+            await self._send_or_lose(event)
 
     async def _accept(self, event: Event) -> None:
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event["headers"]}
@@ -352,12 +355,18 @@ class Upgrade:
         """Close the socket, unless the view did; a close of the view that was cut short goes out now."""
         await socket.close(code, reason)
         if not self._close_sent:
-            self._close_sent = True
             event = {"type": "websocket.close", "code": socket.close_code, "reason": socket.close_reason}
             try:
-                await self._send_or_lose(event)
+                await self._send_close(event)
             except Disconnected:
                 pass
+
+    async def _send_close(self, event: Event) -> None:
+        """Stop reading, then send the close: Granian (2.8) holds it back while ``receive`` is pending."""
+        self._close_sent = True
+        if self._pump is not None:
+            await _cancel(self._pump)
+        await self._send_or_lose(event)
 
     def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if not self._view_stopped:  # once, so that it can clean up
