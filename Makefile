@@ -33,8 +33,9 @@ imports: install
 unit: install
 	$(BIN)/python -m pytest
 
-bench: install
-	$(BIN)/python -m bench
+# Has an environment of its own, .bench/venv; BENCH_PYTHON= chooses its interpreter. ARGS="hello --seconds 3".
+bench:
+	$(PYTHON) -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

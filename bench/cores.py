@@ -1,0 +1,20 @@
+"""Which core the server runs on, and which the load generator: never the same one, if there are two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+_AVAILABLE = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+SEPARATE = len(_AVAILABLE) > 1
+
+
+def pin_load() -> None:
+    """Pin this process, and what it starts, to the load generator's core."""
+    if SEPARATE:
+        os.sched_setaffinity(0, {_AVAILABLE[-1]})
+
+
+def server_pin() -> Callable[[], None] | None:
+    """What a server's process must call before it becomes the server; None without cores to choose from."""
+    return (lambda: os.sched_setaffinity(0, {_AVAILABLE[0]})) if SEPARATE else None

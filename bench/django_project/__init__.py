@@ -1,0 +1,1 @@
+"""The Django project that is served: what ``startproject`` makes, with DEBUG off."""

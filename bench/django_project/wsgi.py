@@ -1,0 +1,9 @@
+"""Django's WSGI handler."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bench.django_project.settings")
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()

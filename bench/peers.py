@@ -1,0 +1,54 @@
+"""How each server is started: one worker, no access log, and the fast options that its documentation names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.server import Peer
+
+OURS = "fullduplex"
+
+
+def fullduplex(app: str, name: str = OURS, **more: Any) -> Peer:
+    return Peer(
+        name,
+        lambda port: ["fullduplex", app, "--port", str(port), "--no-access-log", "--log-level", "warning"],
+        ours=name == OURS,
+        **more,
+    )
+
+
+def uvicorn(app: str, name: str = "uvicorn", ws: str = "websockets", **more: Any) -> Peer:
+    """httptools and uvloop are what ``uvicorn[standard]`` chooses by itself; here they are demanded."""
+    options = ["--loop", "uvloop", "--http", "httptools", "--ws", ws, "--no-access-log", "--log-level", "warning"]
+    return Peer(name, lambda port: ["uvicorn", app, "--port", str(port), *options], **more)
+
+
+def granian(app: str, name: str = "granian", interface: str = "asgi", **more: Any) -> Peer:
+    """One worker; its access log is off by default."""
+    options = ["--interface", interface, "--workers", "1", "--log-level", "warning"]
+    if interface == "asgi":
+        options += ["--loop", "uvloop"]
+    return Peer(name, lambda port: ["granian", app, "--port", str(port), *options], **more)
+
+
+def hypercorn(app: str, name: str = "hypercorn", **more: Any) -> Peer:
+    """Its access log is off by default."""
+    options = ["--worker-class", "uvloop", "--workers", "1", "--log-level", "warning"]
+    return Peer(name, lambda port: ["hypercorn", app, "--bind", f"127.0.0.1:{port}", *options], **more)
+
+
+def daphne(app: str, name: str = "daphne", **more: Any) -> Peer:
+    """Verbosity 0 turns its access log off."""
+    return Peer(name, lambda port: ["daphne", app, "--port", str(port), "--verbosity", "0"], **more)
+
+
+def gunicorn_threads(app: str, name: str = "gunicorn gthread (WSGI)", threads: int = 8, **more: Any) -> Peer:
+    options = ["--worker-class", "gthread", "--workers", "1", "--threads", str(threads), "--log-level", "warning"]
+    return Peer(name, lambda port: ["gunicorn", app, "--bind", f"127.0.0.1:{port}", *options], **more)
+
+
+def floor(kind: str, name: str, env: Mapping[str, str] | None = None) -> Peer:
+    """A bare loop of bench/floor.py: no server, but what this machine and this load generator allow."""
+    return Peer(name, lambda port: ["python", "-m", "bench.floor", kind, str(port)], env=env or {}, floor=True)

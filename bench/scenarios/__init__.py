@@ -1,0 +1,27 @@
+"""All scenarios, in the order of the report."""
+
+from __future__ import annotations
+
+from bench.scenario import Scenario
+from bench.scenarios.django_http import DJANGO_HTTP
+from bench.scenarios.django_websocket import DjangoHandshakes
+from bench.scenarios.generators import EchoGenerator
+from bench.scenarios.http import Body, Hello
+from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
+from bench.scenarios.websocket import Echo, Handshakes, IdleMemory, IdleMemoryDeflate
+
+SCENARIOS: list[type[Scenario]] = [
+    Hello,
+    Body,
+    Echo,
+    Handshakes,
+    IdleMemory,
+    IdleMemoryDeflate,
+    Room,
+    Room10000,
+    ManyRooms,
+    SlowMember,
+    *DJANGO_HTTP,
+    DjangoHandshakes,
+    EchoGenerator,
+]

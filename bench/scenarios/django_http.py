@@ -1,0 +1,134 @@
+"""Django over HTTP: ``startproject`` settings, DEBUG off, SQLite, the same views under every server."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from bench.django_project.seed import SESSION_KEY
+from bench.load.http import Request
+from bench.scenario import Scenario
+from bench.scenarios import django_project
+from bench.scenarios.http import HTTPScenario
+from bench.server import Peer
+
+_BOUNDARY = "benchbenchbench"
+_COOKIE = {"Cookie": f"sessionid={SESSION_KEY}"}
+_USER = b'{"username": "ada"}'
+_UPLOAD_BYTES = 10 * 1024 * 1024
+
+
+class DjangoHTTP(HTTPScenario):
+    """A view of the project."""
+
+    connections = 32
+
+    def peers(self) -> list[Peer]:
+        return django_project.http_peers()
+
+    def prepare(self) -> None:
+        django_project.make_database()
+
+
+class Sync(DjangoHTTP):
+    name = "django-sync"
+    title = "Django, sync view"
+    about = "13 bytes, default middleware, 32 connections."
+    request = Request("/sync/")
+    expected = b"Hello, world!"
+    goals: ClassVar = {
+        "uvicorn, Django's handler": 12,
+        "gunicorn gthread (WSGI)": 2.5,
+        "granian (WSGI)": 1,
+    }
+
+
+class Async(Sync):
+    name = "django-async"
+    title = "Django, async view"
+    request = Request("/async/")
+    goals: ClassVar = {"uvicorn, Django's handler": 12}
+
+
+class AsyncSleep(DjangoHTTP):
+    name = "django-async-sleep"
+    title = "Django, async view that waits 50 ms"
+    about = "asyncio.sleep(0.05), default middleware, 256 connections."
+    request = Request("/sleep/")
+    expected = b"Hello, world!"
+    connections = 256
+    goals: ClassVar = {"uvicorn, Django's handler": 15}
+
+
+class ORM(DjangoHTTP):
+    name = "django-orm-sync"
+    title = "Django, sync view with one query"
+    about = "One row of SQLite by primary key, as JSON; CONN_MAX_AGE is the default, 0."
+    request = Request("/orm/")
+    expected = _USER
+
+
+class ORMAsync(ORM):
+    name = "django-orm-async"
+    title = "Django, async view with one query"
+    request = Request("/orm-async/")
+
+
+class Login(DjangoHTTP):
+    name = "django-login"
+    title = "Django, sync view with session and user"
+    about = "The session cookie of a logged-in user; two queries."
+    request = Request("/login/", headers=_COOKIE)
+    expected = _USER
+
+
+class LoginAsync(Login):
+    name = "django-login-async"
+    title = "Django, async view with session and user"
+    request = Request("/login-async/", headers=_COOKIE)
+
+
+class Template(DjangoHTTP):
+    name = "django-template"
+    title = "Django, template"
+    about = "Two templates, 20 rows, the default context processors."
+    request = Request("/template/")
+
+
+class PostJSON(DjangoHTTP):
+    name = "django-json"
+    title = "Django, 1 KiB of JSON posted"
+    about = "Parsed by the view, answered with 16 bytes."
+    request = Request("/json/", "POST", json.dumps({"text": "x" * 1012}).encode(), {"Content-Type": "application/json"})
+    expected = b'{"length": 1012}'
+
+
+class Upload(DjangoHTTP):
+    name = "django-upload"
+    title = "Django, upload of 10 MiB"
+    about = "multipart/form-data with one file, 8 connections."
+    request = Request(
+        "/upload/",
+        "POST",
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="bench.bin"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+        + bytes(range(256)) * (_UPLOAD_BYTES // 256)
+        + f"\r\n--{_BOUNDARY}--\r\n".encode(),
+        {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"},
+    )
+    expected = b'{"bytes": %d}' % _UPLOAD_BYTES
+    connections = 8
+
+
+DJANGO_HTTP: list[type[Scenario]] = [
+    Sync,
+    Async,
+    AsyncSleep,
+    ORM,
+    ORMAsync,
+    Login,
+    LoginAsync,
+    Template,
+    PostJSON,
+    Upload,
+]

@@ -1,0 +1,150 @@
+"""A server process under test: start, wait until it answers, what it costs, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from bench import cores
+from bench.environment import ROOT, STATE_DIR
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 5.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+class ServerFailed(Exception):
+    """The server did not start, or died; the message ends with its last words."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server with an application: a row of a table.
+
+    Args:
+        name: as it stands in the table.
+        command: makes the command line for a port; the first word is a program of the environment.
+        env: further environment variables.
+        ours: this is the row that the others are compared with.
+        floor: no peer, but a bare loop that shows what the machine and the load generator can do.
+    """
+
+    name: str
+    command: Callable[[int], list[str]]
+    env: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
+    floor: bool = False
+
+
+class Server:
+    """The running process group of a peer, as a context manager."""
+
+    def __init__(self, peer: Peer, log_name: str) -> None:
+        self._peer = peer
+        self._log_file = STATE_DIR / "logs" / f"{log_name}.log"
+        self._process: subprocess.Popen[bytes]
+        self.port = 0
+
+    def __enter__(self) -> Server:
+        self.port = free_port()
+        program, *arguments = self._peer.command(self.port)
+        path = Path(sys.executable).parent / program
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(path), *arguments],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._peer.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its workers share its process group, and end with it
+                preexec_fn=cores.server_pin(),
+            )
+        try:
+            self._wait_for_port()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                pass
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+
+    @property
+    def name(self) -> str:
+        return self._peer.name
+
+    def cpu_s(self) -> float:
+        """Processor time that the server's processes have used, in seconds."""
+        return sum(int(stat[11]) + int(stat[12]) for stat in self._stats()) / _TICKS_PER_S
+
+    def memory_kib(self) -> float:
+        """Memory of the server's processes in KiB: PSS, where pages shared by n processes count 1/n."""
+        return sum(_pss_kib(int(stat[-1])) for stat in self._stats())
+
+    def check_alive(self) -> None:
+        """Raises ServerFailed when the process has ended."""
+        if self._process.poll() is not None:
+            raise ServerFailed(f"ended with status {self._process.returncode}: {self.last_words()}")
+
+    def last_words(self) -> str:
+        lines = self._log_file.read_text(errors="replace").strip().splitlines()
+        return " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+
+    def _wait_for_port(self) -> None:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            self.check_alive()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise ServerFailed(f"does not listen after {START_TIMEOUT_S:.0f} s: {self.last_words()}")
+
+    def _stats(self) -> Iterator[list[str]]:
+        """For each process of the group: the fields of /proc/PID/stat from the third on, and the PID."""
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has just ended
+            if int(fields[2]) == self._process.pid:
+                yield [*fields, entry.name]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _pss_kib(pid: int) -> float:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0.0)
