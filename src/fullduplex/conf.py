@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,26 @@ class Settings:
         "Messages taken from the server before a socket view asks for them, so that a disconnect behind them is "
         "noticed. Above it the server's own flow control holds the client.",
     )
+    fast: bool = opt(
+        True,
+        "Take requests through our chains: one thread hop for a sync view, none for an async view. False restores "
+        "Django's own chain.",
+    )
+    threads_count: int = opt(
+        min(32, (os.cpu_count() or 1) + 4),
+        "Threads for sync code, and with them database connections, of one process. Python's ThreadPoolExecutor: "
+        "number of processors + 4, at most 32.",
+    )
+    threads_wait_s: float = opt(
+        30.0, "A request that waited so long for a thread is answered with 503. gunicorn's worker timeout: 30."
+    )
     idle_thread_s: float = opt(
-        2.0, "After its last sync call a socket keeps its thread, with its database connections, for so long."
+        2.0,
+        "After its last sync call a request or socket keeps its thread, with its database connections, for so long, "
+        "unless another one needs it. 0: it goes back after each call.",
+    )
+    disconnect_watch_s: float = opt(
+        0.05, "A request that takes longer is cancelled when its client leaves; a shorter one is not watched."
     )
     outbox_max_bytes: int = opt(
         1_048_576,
@@ -47,6 +66,11 @@ class Settings:
         "disconnect",
         "What happens to a client above OUTBOX_MAX_BYTES: `disconnect` (close 1013), `drop_oldest`, `drop_newest` or "
         "`keep_latest` (of each group the newest message).",
+    )
+    prepared_frames: bool = opt(
+        True,
+        "Messages of groups are framed once and written by the server itself. False where ASGI middleware must see "
+        "each of them in its `send`.",
     )
 
 

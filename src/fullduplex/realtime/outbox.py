@@ -108,7 +108,7 @@ class Outbox:
         self._asgi_send = send
         self._on_overflow = on_overflow
         self._close_timeout_s = close_timeout_s
-        extension = (scope.get("extensions") or {}).get(EXTENSION)
+        extension = (scope.get("extensions") or {}).get(EXTENSION) if settings.prepared_frames else None
         self._write: Callable[[Prepared], int] | None = extension["write"] if extension else None
         self._on_drain: Callable[[Callable[[], None]], None] | None = extension["on_drain"] if extension else None
         self._congested_bytes = self.max_bytes if self.policy == "disconnect" else min(_WIRE_BYTES, self.max_bytes)
