@@ -54,6 +54,9 @@ class WebSocketLimits:
     ping_timeout_s: float = opt(
         20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.", flags=("--ws-ping-timeout",)
     )
+    handshake_timeout_s: float = opt(
+        30.0, "The application must accept or refuse within this; then 504. Django's side has its own, shorter one."
+    )
     close_timeout_s: float = opt(5.0, "Wait for the peer's half of the closing handshake, then drop the connection.")
     deflate: bool = opt(True, "Accept permessage-deflate when offered. RFC 7692.", flags=("--ws-per-message-deflate",))
     deflate_takeover: bool = opt(
@@ -73,3 +76,32 @@ class ConnectionLimits:
     half_close_grace_s: float = opt(1.0, "After the client closed its half: time to answer, then it counts as gone.")
     linger_timeout_s: float = opt(2.0, "Input discarded after an early response, so that it arrives. nginx: 5.")
     close_timeout_s: float = opt(5.0, "From closing to the last byte taken by the client; then dropped.")
+    max_body_bytes: int = opt(
+        0,
+        "Content of one request; above it: 413. 0 leaves it to the application: content is never held in memory "
+        "beyond read_buffer_bytes.",
+        flags=("--limit-request-body",),
+    )
+    body_rate_bytes_per_s: int = opt(
+        500,
+        "Content must arrive this fast, on average and after body_grace_s; else 408. A rate and no total, so that "
+        "long uploads that flow are fine. 0 never ends one. Apache httpd mod_reqtimeout: 500.",
+    )
+    body_grace_s: float = opt(20.0, "Waiting for content that body_rate_bytes_per_s forgives. mod_reqtimeout: 20.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadLimits:
+    """What one worker takes on at the same time."""
+
+    max_connections_count: int = opt(
+        65_536,
+        "Open connections; above it a new one gets 503 and is closed. About 1 GiB of idle WebSockets. 0: no limit.",
+        flags=("--limit-connections",),
+    )
+    max_requests_count: int = opt(
+        10_000,
+        "HTTP requests in progress; above it 503 with Retry-After. WebSockets do not count. 0: no limit.",
+        flags=("--limit-concurrency",),
+    )
+    retry_after_s: int = opt(2, "What Retry-After of those 503 says.")

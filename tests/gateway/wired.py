@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from fullduplex.gateway.gateway import Gateway
-from fullduplex.limits import ConnectionLimits, HTTP1Limits, WebSocketLimits
+from fullduplex.limits import ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits
 from fullduplex.net.connection import Connection
 from fullduplex.testing.transport import FakeTransport
 from fullduplex.wire.http1 import HTTP1Codec
@@ -41,7 +41,7 @@ class Wired:
 
     Args:
         app: ASGI application.
-        limits: changed fields of the limits, whichever of the three classes has them.
+        limits: changed fields of the limits, whichever of the classes has them.
     """
 
     def __init__(self, app: Any, **limits: Any) -> None:
@@ -50,7 +50,12 @@ class Wired:
         self.log = RecordingLog()
         self.connections: set[Connection] = set()
         self.gateway = Gateway(
-            app, self.log, _limits(WebSocketLimits, limits), _limits(ConnectionLimits, limits), server_header=False
+            app,
+            self.log,
+            _limits(WebSocketLimits, limits),
+            _limits(ConnectionLimits, limits),
+            _limits(LoadLimits, limits),
+            server_header=False,
         )
         self.connection = Connection(
             self.gateway,

@@ -7,8 +7,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fullduplex.exceptions import Disconnected, LocalProtocolError
+from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.asgi import Message, http_scope
+from fullduplex.net.deadlines import BodyRate
 from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Exchange:
         "_disconnected",
         "_expect_continue",
         "_gateway",
+        "_rate",
         "_scope",
         "_sent_bytes",
         "_start",
@@ -55,6 +57,7 @@ class Exchange:
         self._body_paused = False
         self._body_taken = False
         self._expect_continue = head.expect_continue
+        self._rate = None if head.end_stream else BodyRate(gateway.connection, connection.loop.time())
         self._changed: asyncio.Event | None = None
         self._disconnected = False
         self._start: ResponseHead | None = None
@@ -69,12 +72,20 @@ class Exchange:
         """Make the exchange the connection's handler and start the application."""
         exchange = cls(gateway, connection, head)
         connection.handler = exchange
+        if not head.end_stream and 0 < gateway.connection.max_body_bytes < _announced_bytes(head):
+            exchange._refuse_body()
+            return
+        gateway.exchange_count += 1
         gateway.start(exchange._run(), connection.loop)
 
     # From the connection ---------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
+            return
+        assert self._rate is not None
+        if self._rate.received(len(data)) > self._gateway.connection.max_body_bytes > 0:
+            self._refuse_body()
             return
         if self._body is None:
             self._body = deque()
@@ -92,6 +103,13 @@ class Exchange:
     def disconnected(self) -> None:
         self._disconnected = True
         self._wake()
+
+    def tick(self, now_s: float) -> None:
+        if self._body_complete or self._complete or self._rate is None:
+            return
+        if self._rate.too_slow(now_s, waiting=not self._body_paused and not self._expect_continue):
+            text = "RFC 9110 section 15.5.9: the content arrives too slowly"
+            self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=408))
 
     def drain(self) -> None:
         """Nothing to tell the application: the response goes on, and the connection closes after it."""
@@ -146,6 +164,7 @@ class Exchange:
             if not self._complete and not self._disconnected:
                 self._failed(LocalProtocolError("the application returned without completing its response"))
         finally:
+            self._gateway.exchange_count -= 1
             if not self._complete:
                 self._give_up()
 
@@ -168,6 +187,11 @@ class Exchange:
         if not self._disconnected:
             self._connection.handler = None
             self._connection.abort()
+
+    def _refuse_body(self) -> None:
+        most = self._gateway.connection.max_body_bytes
+        text = f"RFC 9110 section 15.5.14: the content has more than {most} bytes"
+        self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=413))
 
     def _send_start(self, message: Message) -> None:
         if self._start is not None:
@@ -246,3 +270,8 @@ class Exchange:
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
+
+
+def _announced_bytes(head: RequestHead) -> int:
+    """The Content-Length of a request, which its codec has checked; 0 without one."""
+    return next((int(value) for name, value in head.headers if name == b"content-length"), 0)

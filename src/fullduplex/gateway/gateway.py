@@ -13,7 +13,7 @@ from fullduplex.gateway.access_log import AccessLog
 from fullduplex.gateway.asgi import Application, Scope
 from fullduplex.gateway.exchange import Exchange
 from fullduplex.gateway.session import Session
-from fullduplex.limits import ConnectionLimits, WebSocketLimits
+from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
 from fullduplex.net.connection import Connection
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
 
@@ -28,6 +28,7 @@ class Gateway:
         access_log: told about every request and socket, or None.
         websocket: limits of each WebSocket.
         connection: limits of each connection.
+        load: limits of all of them together.
         server_header: whether responses carry ``server: fullduplex``.
     """
 
@@ -37,12 +38,15 @@ class Gateway:
         access_log: AccessLog | None,
         websocket: WebSocketLimits,
         connection: ConnectionLimits,
+        load: LoadLimits | None = None,
         server_header: bool = True,
     ) -> None:
         self.app = app
         self.access_log = access_log
         self.websocket = websocket
         self.connection = connection
+        self.load = load or LoadLimits()
+        self.exchange_count = 0  # in progress
         self.state: dict[str, Any] | None = None
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
@@ -69,8 +73,24 @@ class Gateway:
         self.request_count += 1
         if head.upgrade == b"websocket":
             Session.open(self, connection, head)
+        elif self.exchange_count >= self.load.max_requests_count > 0:
+            connection.send(*self._busy())
+            connection.finish()
         else:
             Exchange.open(self, connection, head)
+
+    def overloaded(self, connection_count: int) -> bytes | None:
+        """What a new connection hears instead of being served, when there are too many; else None."""
+        if not connection_count > self.load.max_connections_count > 0:
+            return None
+        logger.warning("%d connections are open: a new one is refused with 503", connection_count - 1)
+        head, data = self._busy()
+        fields = b"".join(b"%b: %b\r\n" % field for field in head.headers)
+        return b"HTTP/1.1 503 Service Unavailable\r\n%bconnection: close\r\n\r\n%b" % (fields, data.data)
+
+    def _busy(self) -> tuple[ResponseHead, Data]:
+        headers = [(b"retry-after", b"%d" % self.load.retry_after_s)]
+        return self.error_response(503, "Service Unavailable", headers=headers)
 
     def refuse(self, connection: Connection, error: Exception) -> None:
         """Tell the client what it did wrong, if that is still possible; then close."""

@@ -123,11 +123,14 @@ class Session:
     def disconnected(self) -> None:
         self._end(Close(1006), "lost")
 
-    def next_deadline_s(self) -> float | None:
-        return self._codec.next_deadline_s()
-
     def tick(self, now_s: float) -> None:
-        self._handle(self._codec.receive_data(b"", now_s))
+        if self._state is State.OPEN or self._state is State.CLOSING:
+            deadline_s = self._codec.next_deadline_s()
+            if deadline_s is not None and now_s >= deadline_s:
+                self._handle(self._codec.receive_data(b"", now_s))
+        elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._gateway.websocket.handshake_timeout_s:
+            logger.error("The ASGI application did not answer a handshake in time: %s", self._scope["path"])
+            self._refuse(504, "Gateway Timeout")
 
     def drain(self) -> None:
         """Tell the client to come back (1012, service restart), and the application that it is over."""

@@ -39,18 +39,15 @@ class StreamHandler(Protocol):
     def drain(self) -> None:
         """The server is going down: finish soon."""
 
+    def tick(self, now_s: float) -> None:
+        """Enforce the handler's own deadlines. Called a few times a second, on the loop's clock."""
+
 
 class Tunnel(StreamHandler, Protocol):
     """A handler that took the connection over after an upgrade."""
 
     def eof_received(self) -> None:
         """The client sends no more."""
-
-    def next_deadline_s(self) -> float | None:
-        """When :meth:`tick` must be called, on the loop's clock."""
-
-    def tick(self, now_s: float) -> None:
-        """A deadline passed."""
 
 
 class Gateway(Protocol):
@@ -61,6 +58,9 @@ class Gateway(Protocol):
 
     def refuse(self, connection: Connection, error: Exception) -> None:
         """Tell the client what it did wrong, if a response is still possible, and close."""
+
+    def overloaded(self, connection_count: int) -> bytes | None:
+        """What a new connection hears instead of being served, when there are too many."""
 
 
 class Pause(enum.IntFlag):
@@ -142,6 +142,10 @@ class Connection(asyncio.Protocol):
         if self.proxied is not None:
             self._apply_proxied(self.proxied)
         self._connections.add(self)
+        refusal = self._gateway.overloaded(len(self._connections))
+        if refusal is not None:
+            self.transport.write(refusal)
+            self.close_lingering()
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel is not None:
@@ -258,10 +262,8 @@ class Connection(asyncio.Protocol):
             return
         if self.flow.stalled(now_s):
             self.abort()
-        elif self.tunnel is not None:
-            deadline_s = self.tunnel.next_deadline_s()
-            if deadline_s is not None and now_s >= deadline_s:
-                self.tunnel.tick(now_s)
+        elif self.handler is not None:
+            self.handler.tick(now_s)
         else:
             deadline_s = self._codec.next_deadline_s()
             if deadline_s is not None and now_s >= deadline_s:

@@ -1,0 +1,139 @@
+"""What one client, and all of them together, may ask for; and how long they may take."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fullduplex.exceptions import Disconnected
+from fullduplex.limits import ConnectionLimits
+from fullduplex.net.deadlines import BodyRate
+from tests.gateway.test_exchange import GET, echo, post, respond
+from tests.gateway.test_session import HANDSHAKE
+from tests.gateway.wired import Wired, ok
+
+
+async def test_an_announced_body_above_the_limit_is_413_and_not_read():
+    called = []
+
+    async def app(scope, receive, send):
+        called.append(scope)
+
+    wired = Wired(app, max_body_bytes=100)
+    answer = await wired.feed(post(b"x" * 101)[:-101])
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close\r\n" in answer
+    assert not called
+    await wired.finish()
+
+
+async def test_a_body_of_the_limit_passes():
+    wired = Wired(echo, max_body_bytes=100)
+    assert (await wired.feed(post(b"x" * 100))).endswith(b"x" * 100)
+    await wired.finish()
+
+
+async def test_chunks_above_the_limit_are_413_and_the_application_learns_it():
+    seen = []
+
+    async def app(scope, receive, send):
+        while not seen or seen[-1]["type"] != "http.disconnect":
+            seen.append(await receive())
+
+    wired = Wired(app, max_body_bytes=100)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = await wired.feed(head, *[b"32\r\n" + b"x" * 50 + b"\r\n"] * 3)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert seen[-1] == {"type": "http.disconnect"}
+    await wired.finish()
+
+
+async def test_requests_above_the_limit_are_503_with_retry_after():
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await go.wait()
+        await respond(send, b"done")
+
+    first = Wired(app, max_requests_count=1)
+    await first.feed(GET)
+    second = Wired(app)
+    second.connection._gateway = first.gateway
+    answer = await second.feed(GET)
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"retry-after: 2\r\n" in answer
+    go.set()
+    await first.settle()
+    assert first.transport.take().endswith(b"done")
+    assert (await second.feed(GET)).endswith(b"done"), "the connection lives on, and there is room again"
+    assert first.gateway.exchange_count == 0
+    await first.finish()
+    await second.finish()
+
+
+async def test_a_connection_above_the_limit_hears_503_and_is_closed():
+    wired = Wired(ok(), max_connections_count=1)
+    other = Wired(ok())
+    other.connection._gateway = wired.gateway
+    other.connections.update((wired.connection, other.connection))
+    other.connection.connection_made(other.transport)
+    answer = other.transport.take()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close\r\n" in answer
+    assert other.transport.eof_written
+    assert await other.feed(GET) == b""
+    await wired.finish()
+
+
+async def test_a_body_that_trickles_is_408():
+    seen = []
+
+    async def app(scope, receive, send):
+        while not seen or seen[-1]["type"] != "http.disconnect":
+            seen.append(await receive())
+        with pytest.raises(Disconnected):
+            await respond(send, b"late")
+
+    wired = Wired(app, body_grace_s=20.0, body_rate_bytes_per_s=500)
+    await wired.feed(post(b"x" * 10_000)[:-9_000])
+    assert await wired.tick(20) == b""
+    assert (await wired.tick(5)).startswith(b"HTTP/1.1 408 ")
+    assert seen[-1] == {"type": "http.disconnect"}
+    await wired.finish()
+
+
+async def test_a_body_that_flows_may_take_all_day():
+    wired = Wired(echo, body_grace_s=20.0, body_rate_bytes_per_s=500)
+    request = post(b"x" * 600_000)
+    await wired.feed(request[:-600_000])
+    for start in range(0, 600_000, 6_000):
+        await wired.tick(10)
+        answer = await wired.feed(b"x" * min(6_000, 600_000 - start))
+    assert answer.endswith(b"x" * 600_000)
+    await wired.finish()
+
+
+def test_time_behind_a_slow_application_is_not_the_client_s():
+    rate = BodyRate(ConnectionLimits(body_grace_s=20.0, body_rate_bytes_per_s=500), 0.0)
+    assert not rate.too_slow(1000.0, waiting=False)
+    assert not rate.too_slow(1020.0, waiting=True)
+    assert rate.received(500) == 500
+    assert not rate.too_slow(1021.0, waiting=True)
+    assert rate.too_slow(1022.0, waiting=True)
+
+
+async def test_a_handshake_that_the_application_never_answers_is_504(caplog):
+    seen = []
+
+    async def app(scope, receive, send):
+        await receive()
+        seen.append(await receive())
+
+    wired = Wired(app, handshake_timeout_s=30.0)
+    await wired.feed(HANDSHAKE + b"\r\n")
+    assert await wired.tick(29) == b""
+    assert (await wired.tick(2)).startswith(b"HTTP/1.1 504 ")
+    assert seen[0]["type"] == "websocket.disconnect"
+    assert "did not answer a handshake" in caplog.text
+    await wired.finish()
