@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.loading import load_application
 from fullduplex.server.logs import configure_logging
 from fullduplex.server.settings import Setting, all_settings, suggest
 from fullduplex.server.sources import Loaded, load
@@ -53,8 +52,6 @@ def check(loaded: Loaded, app: Any = None) -> int:
     """
     print(loaded.describe())
     try:
-        if app is None:
-            load_application(loaded.config.app, loaded.config.app_dir)
         Worker(loaded.config, app).check()
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)

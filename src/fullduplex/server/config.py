@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullduplex.gateway.forwarded import ProxyConfig
-from fullduplex.limits import ConnectionLimits, HTTP1Limits, WebSocketLimits, opt
+from fullduplex.limits import ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, opt
 from fullduplex.net.tls import TLSConfig
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
@@ -22,6 +22,16 @@ class ServerConfig:
     app: str = opt("", "The ASGI application: module:attribute.", group="Application", positional=True)
     app_dir: str = opt(
         "", "Look for the application in this directory, too.", group="Application", flags=("--app-dir",), metavar="DIR"
+    )
+    interface: str = opt(
+        "asgi", "What the application speaks.", group="Application", flags=("--interface",), choices=("asgi", "wsgi")
+    )
+    wsgi_threads_count: int = opt(
+        16,
+        "Threads that call a WSGI application; requests beyond wait in order. waitress: 4.",
+        group="Application",
+        flags=("--wsgi-threads",),
+        minimum=1,
     )
     root_path: str = opt(
         "",
@@ -116,3 +126,4 @@ class ServerConfig:
     connection: ConnectionLimits = opt(
         ConnectionLimits(), "Limits of each connection.", group="Connections", nested="connection"
     )
+    load: LoadLimits = opt(LoadLimits(), "Limits of all of them together.", group="Connections", nested="load")

@@ -19,7 +19,7 @@ from fullduplex.server.config import ServerConfig
 
 VARIABLE_PREFIX = "FULLDUPLEX_"
 
-_UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_count": "N"}
+_UNITS = {"_per_s": "N", "_s": "SECONDS", "_bytes": "BYTES", "_count": "N"}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

@@ -21,6 +21,7 @@ from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
+from fullduplex.gateway.wsgi import WSGIAdapter
 from fullduplex.net import listeners
 from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
@@ -83,7 +84,7 @@ class Worker:
         """The same inside a running loop."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        app = self._app or load_application(self.config.app, self.config.app_dir)
+        app = self._app or self._load_application()
         self._tls = self._make_tls()
         opened = self._listen()
         try:
@@ -102,6 +103,8 @@ class Worker:
         Raises:
             ConfigurationError: something cannot be loaded, or makes no sense.
         """
+        if self._app is None:
+            self._load_application()
         loop_factory(self.config.loop)
         make_amend(self.config)
         self._make_tls()
@@ -117,9 +120,8 @@ class Worker:
     async def _serve(self, app: Application, lifespan: Lifespan, opened: list[Listener]) -> None:
         assert self._loop is not None
         assert self._stop is not None
-        gateway = Gateway(
-            app, self._access_log, self.config.websocket, self.config.connection, self.config.server_header
-        )
+        config = self.config
+        gateway = Gateway(app, self._access_log, config.websocket, config.connection, config.load, config.server_header)
         gateway.state = lifespan.state
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
@@ -136,6 +138,13 @@ class Worker:
             sweep.cancel()
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
+
+    def _load_application(self) -> Application:
+        config = self.config
+        if config.interface == "asgi":
+            return load_application(config.app, config.app_dir)
+        app = load_callable(config.app, config.app_dir, "a WSGI application")
+        return WSGIAdapter(app, config.wsgi_threads_count, multiprocess=config.workers > 1)
 
     async def _start_server(self, listener: Listener, gateway: Gateway) -> asyncio.Server | ProxiedServer:
         assert self._loop is not None
