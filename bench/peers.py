@@ -19,8 +19,8 @@ def fullduplex(app: str, name: str = OURS, **more: Any) -> Peer:
     )
 
 
-def uvicorn(app: str, name: str = "uvicorn", ws: str = "websockets", **more: Any) -> Peer:
-    """httptools and uvloop are what ``uvicorn[standard]`` chooses by itself; here they are demanded."""
+def uvicorn(app: str, name: str = "uvicorn", ws: str = "auto", **more: Any) -> Peer:
+    """httptools, uvloop and websockets (sans-I/O) are what ``uvicorn[standard]`` chooses by itself."""
     options = ["--loop", "uvloop", "--http", "httptools", "--ws", ws, "--no-access-log", "--log-level", "warning"]
     return Peer(name, lambda port: ["uvicorn", app, "--port", str(port), *options], **more)
 

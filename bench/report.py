@@ -61,9 +61,9 @@ class Table:
         notes = list(dict.fromkeys(one.note for one in self.measurements[peer.name] if one.note))
         load, server = self.spread(peer, "load_busy"), self.spread(peer, "server_busy")
         if server is not None and server.median < BUSY:
-            limited = "by the load generator" if load is not None and load.median > 0.95 else "or disturbed"
-            notes.append(f"used {server.median:.0%} of its core: limited {limited}" if load else "")
-        return [note for note in notes if note]
+            limit = "the load generator was the limit" if load and load.median > BUSY else "it waited, or was disturbed"
+            notes.append(f"used {server.median:.0%} of its core: {limit}")
+        return notes
 
 
 def rows(table: Table) -> tuple[list[str], list[list[str]]]:

@@ -18,6 +18,7 @@ from bench.environment import ROOT, STATE_DIR
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
+LAST_WORDS_COUNT = 300  # characters of its log in an error
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -110,7 +111,7 @@ class Server:
 
     def last_words(self) -> str:
         lines = self._log_file.read_text(errors="replace").strip().splitlines()
-        return " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+        return " | ".join(line.strip() for line in lines[-3:])[-LAST_WORDS_COUNT:] or "it said nothing"
 
     def _wait_for_port(self) -> None:
         deadline_s = time.monotonic() + START_TIMEOUT_S

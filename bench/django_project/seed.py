@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 SESSION_KEY = "benchbenchbenchbenchbenchbench12"
 
@@ -14,16 +15,19 @@ if __name__ == "__main__":
     django.setup()
 
     from django.conf import settings
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, get_user_model
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY
     from django.contrib.auth import SESSION_KEY as USER_KEY
-    from django.contrib.sessions.backends.db import SessionStore
+    from django.contrib.auth.models import User
+    from django.contrib.sessions.models import Session
     from django.core.management import call_command
+    from django.utils import timezone
 
     settings.DATABASES["default"]["NAME"].unlink(missing_ok=True)
     call_command("migrate", verbosity=0)
-    user = get_user_model().objects.create_user("ada", password="lovelace")
-    session = SessionStore(session_key=SESSION_KEY)
-    session[USER_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save(must_create=True)
+    user = User.objects.create_user("ada", password="lovelace")
+    content = {
+        USER_KEY: str(user.pk),
+        BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+        HASH_SESSION_KEY: user.get_session_auth_hash(),
+    }
+    Session.objects.save(SESSION_KEY, content, timezone.now() + timedelta(days=1))

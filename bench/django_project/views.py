@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
@@ -29,11 +29,11 @@ async def sleep(request: HttpRequest) -> HttpResponse:
 
 
 def orm(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"username": get_user_model().objects.get(pk=1).username})
+    return JsonResponse({"username": User.objects.get(pk=1).username})
 
 
 async def orm_async(request: HttpRequest) -> HttpResponse:
-    user = await get_user_model().objects.aget(pk=1)
+    user = await User.objects.aget(pk=1)
     return JsonResponse({"username": user.username})
 
 

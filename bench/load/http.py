@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -53,13 +54,14 @@ class Response:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of it; latencies in seconds."""
+    """What came of it; latencies and the generator's own processor time in seconds."""
 
     requests: int
     seconds: float
     errors: int
     p50_s: float
     p99_s: float
+    cpu_s: float
     explanation: str = ""
 
 
@@ -124,11 +126,15 @@ def _run_wrk(port: int, request: Request, size_bytes: int, connections: int, sec
         options = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
         options += ["--timeout", f"{TIMEOUT_S:.0f}s", "--script", str(script)]
         command = ["wrk", *options, f"http://127.0.0.1:{port}{request.path}"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)  # children that have ended: not the server
         output = subprocess.run(command, capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = re.search(r"^RESULT (.*)$", output.stdout, re.MULTILINE)
     if found is None:
         raise Failed(f"wrk: {output.stderr.strip() or output.stdout.strip()}")
     result = json.loads(found.group(1))
+    if not result["requests"]:
+        raise Failed("no responses in time")
     # What wrk has read of responses that were under way at the end is in `bytes`, not in `requests`.
     surplus_bytes = result["bytes"] - result["requests"] * size_bytes
     wrong_sizes = 0 if 0 <= surplus_bytes <= connections * size_bytes else 1
@@ -141,6 +147,7 @@ def _run_wrk(port: int, request: Request, size_bytes: int, connections: int, sec
         errors=result["status"] + result["socket"] + wrong_sizes,
         p50_s=result["p50_us"] / 1e6,
         p99_s=result["p99_us"] / 1e6,
+        cpu_s=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         explanation=", ".join(reasons),
     )
 
@@ -216,9 +223,9 @@ def _run_own(port: int, request: Request, size_bytes: int, connections: int, sec
             client.stop()
         return clients
 
-    started_s = time.perf_counter()
+    started_s, cpu_s = time.perf_counter(), time.process_time()
     clients = uvloop.run(load())
-    elapsed_s = time.perf_counter() - started_s
+    elapsed_s, cpu_s = time.perf_counter() - started_s, time.process_time() - cpu_s
     latencies_s = [latency_s for client in clients for latency_s in client.latencies_s]
     if not latencies_s:
         raise Failed("no responses")
@@ -229,6 +236,7 @@ def _run_own(port: int, request: Request, size_bytes: int, connections: int, sec
         errors=errors,
         p50_s=percentile(latencies_s, 50),
         p99_s=percentile(latencies_s, 99),
+        cpu_s=cpu_s,
         explanation=f"{errors} wrong responses" if errors else "",
     )
 

@@ -74,8 +74,8 @@ class Room:
         return sum(self._missing)
 
     def close(self) -> None:
-        for client in (*self.members, self.publisher):
-            client.transport.abort()
+        for transport in (self.publisher.transport, *(member.transport for member in self.members)):
+            transport.abort()
 
 
 class _Member(asyncio.Protocol):
@@ -151,7 +151,7 @@ class Rooms:
         """Publish for so long with ``window`` messages under way in each room.
 
         Returns:
-            Deliveries per second, and the latencies in seconds.
+            Deliveries per second, and the latencies in seconds; also of the messages that were under way at the end.
 
         Raises:
             Failed: a message does not arrive, or arrives wrong.
@@ -161,9 +161,8 @@ class Rooms:
             room.start(window)
         await self._watch(seconds)
         rate = (self._deliveries - before) / (clock() - started_s)
-        latencies_s = [latency_s for room in self.rooms for latency_s in room.latencies_s]
         await self._settle()
-        return rate, latencies_s
+        return rate, [latency_s for room in self.rooms for latency_s in room.latencies_s]
 
     async def _watch(self, seconds: float) -> None:
         end_s = clock() + seconds

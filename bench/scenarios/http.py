@@ -47,8 +47,9 @@ class HTTPScenario(Scenario):
             "per_s": load.requests / load.seconds,
             "p50_ms": load.p50_s * 1e3,
             "p99_ms": load.p99_s * 1e3,
-            "cpu_us": cpu_s / max(load.requests, 1) * 1e6,
+            "cpu_us": cpu_s / load.requests * 1e6,
             "server_busy": cpu_s / elapsed_s,
+            "load_busy": load.cpu_s / elapsed_s,
         }
         return Measurement(figures, load.errors, load.explanation)
 

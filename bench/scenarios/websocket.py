@@ -36,7 +36,7 @@ class Echo(Scenario):
     def peers(self) -> list[Peer]:
         return [
             peers.fullduplex(APP),
-            peers.uvicorn(APP, "uvicorn websockets"),
+            peers.uvicorn(APP, "uvicorn websockets", ws="websockets"),
             peers.uvicorn(APP, "uvicorn websockets-sansio", ws="websockets-sansio"),
             peers.granian(APP),
             peers.hypercorn(APP),
@@ -79,7 +79,7 @@ class Handshakes(Scenario):
     def peers(self) -> list[Peer]:
         return [
             peers.fullduplex(APP),
-            peers.uvicorn(APP, "uvicorn websockets"),
+            peers.uvicorn(APP, "uvicorn websockets", ws="websockets"),
             peers.uvicorn(APP, "uvicorn websockets-sansio", ws="websockets-sansio"),
             peers.granian(APP),
             peers.hypercorn(APP),
@@ -111,7 +111,7 @@ class IdleMemory(Scenario):
     def peers(self) -> list[Peer]:
         return [
             peers.fullduplex(APP),
-            peers.uvicorn(APP, "uvicorn websockets"),
+            peers.uvicorn(APP, "uvicorn websockets", ws="websockets"),
             peers.uvicorn(APP, "uvicorn websockets-sansio", ws="websockets-sansio"),
             peers.granian(APP),
             peers.hypercorn(APP),
