@@ -143,7 +143,7 @@ class Person:
 @pytest.fixture
 def people(browser: Browser, chat: Chat) -> Iterator[list[Person]]:
     """Ada and Grace, each with a name and a browser of her own; neither page may complain of anything."""
-    contexts = [browser.new_context(viewport=DESKTOP) for _ in range(2)]
+    contexts = [browser.new_context(viewport=DESKTOP, reduced_motion="reduce") for _ in range(2)]
     try:
         people = [Person(context, chat) for context in contexts]
         for person, name in zip(people, ("Ada", "Grace"), strict=True):
