@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from fullduplex.gateway.request_id import request_id
+
 Scope = Mapping[str, Any]
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
@@ -29,14 +31,17 @@ class AccessLog(Protocol):
 
 
 class LoggerAccessLog:
-    """Writes to the logger ``fullduplex.access``. Control characters and quotes are escaped."""
+    """Writes lines to the logger ``fullduplex.access``. Control characters and quotes are escaped.
+
+    Where requests have ids, they stand at the end.
+    """
 
     def __init__(self) -> None:
         self._log = logging.getLogger("fullduplex.access").info
 
     def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None:
         self._log(
-            '%s "%s %s HTTP/%s" %d %d %.1fms',
+            '%s "%s %s HTTP/%s" %d %d %.1fms%s',
             client(scope),
             scope["method"],
             target(scope),
@@ -44,27 +49,73 @@ class LoggerAccessLog:
             status,
             body_bytes,
             duration_s * 1000,
+            _id_at_end(scope),
         )
 
     def websocket_handshake(self, scope: Scope) -> None:
         pass  # the accept or the refusal says it all
 
     def websocket_accept(self, scope: Scope) -> None:
-        self._log('%s "WebSocket %s" accepted', client(scope), target(scope))
+        self._log('%s "WebSocket %s" accepted%s', client(scope), target(scope), _id_at_end(scope))
 
     def websocket_refuse(self, scope: Scope, status: int) -> None:
-        self._log('%s "WebSocket %s" refused %d', client(scope), target(scope), status)
+        self._log('%s "WebSocket %s" refused %d%s', client(scope), target(scope), status, _id_at_end(scope))
 
     def websocket_close(self, scope: Scope, code: int, reason: str, ended_by: str, duration_s: float) -> None:
         self._log(
-            '%s "WebSocket %s" closed %d%s by %s after %.1fs',
+            '%s "WebSocket %s" closed %d%s by %s after %.1fs%s',
             client(scope),
             target(scope),
             code,
             f' "{reason.translate(_ESCAPES)}"' if reason else "",
             ended_by,
             duration_s,
+            _id_at_end(scope),
         )
+
+
+class StructuredAccessLog:
+    """The same as fields, for :class:`~fullduplex.server.logs.JSONFormatter`: ``record.fields`` is a dict."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("fullduplex.access")
+
+    def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None:
+        self._log(
+            "http",
+            scope,
+            method=scope["method"],
+            http_version=scope["http_version"],
+            status=status,
+            body_bytes=body_bytes,
+            duration_s=round(duration_s, 6),
+        )
+
+    def websocket_handshake(self, scope: Scope) -> None:
+        pass
+
+    def websocket_accept(self, scope: Scope) -> None:
+        self._log("websocket.accept", scope)
+
+    def websocket_refuse(self, scope: Scope, status: int) -> None:
+        self._log("websocket.refuse", scope, status=status)
+
+    def websocket_close(self, scope: Scope, code: int, reason: str, ended_by: str, duration_s: float) -> None:
+        self._log(
+            "websocket.close", scope, code=code, reason=reason, ended_by=ended_by, duration_s=round(duration_s, 6)
+        )
+
+    def _log(self, event: str, scope: Scope, **more: Any) -> None:
+        fields = {"client": client(scope), "target": target(scope), **more}
+        name = request_id(scope)
+        if name is not None:
+            fields["request_id"] = name
+        self._logger.info(event, extra={"fields": fields})
+
+
+def _id_at_end(scope: Scope) -> str:
+    name = request_id(scope)
+    return "" if name is None else f" id={name}"
 
 
 def client(scope: Scope) -> str:

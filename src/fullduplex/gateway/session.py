@@ -16,6 +16,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.gateway.access_log import target
 from fullduplex.gateway.asgi import Message, Scope, websocket_scope
 from fullduplex.wire.deflate import negotiate_deflate
 from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, ProtocolFailed, RequestHead, ResponseHead
@@ -129,7 +130,7 @@ class Session:
             if deadline_s is not None and now_s >= deadline_s:
                 self._handle(self._codec.receive_data(b"", now_s))
         elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._gateway.websocket.handshake_timeout_s:
-            logger.error("The ASGI application did not answer a handshake in time: %s", self._scope["path"])
+            logger.error("The ASGI application did not answer a handshake in time: %s", target(self._scope))
             self._refuse(504, "Gateway Timeout")
 
     def drain(self) -> None:
@@ -350,14 +351,14 @@ class Session:
         except Disconnected:
             self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
         except Exception as error:
-            logger.error("Exception in the ASGI application: WebSocket %s", self._scope["path"], exc_info=error)
+            logger.error("Exception in the ASGI application: WebSocket %s", target(self._scope), exc_info=error)
             self._finish(1011, 500)
         except BaseException:
             self._finish(1012, 503)
             raise
         else:
             if self._state is State.HANDSHAKE:
-                logger.error("The ASGI application returned without an answer: WebSocket %s", self._scope["path"])
+                logger.error("The ASGI application returned without an answer: WebSocket %s", target(self._scope))
             self._finish(1000, 500)
 
     def _finish(self, close_code: int, status: int) -> None:

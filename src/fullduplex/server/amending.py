@@ -1,4 +1,4 @@
-"""What the configuration changes in every scope: the client behind trusted proxies, the root path."""
+"""What the configuration changes in every scope: the client behind trusted proxies, ids, the root path."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.asgi import Scope
 from fullduplex.gateway.forwarded import Forwarded, TrustedPeers
+from fullduplex.gateway.request_id import RequestIds
 from fullduplex.server.config import ServerConfig
 
 Amend = Callable[[Scope], None]
@@ -24,6 +25,8 @@ def make_amend(config: ServerConfig) -> Amend | None:
         raise ConfigurationError("--proxy-protocol needs --forwarded-allow-ips: which proxies may use it.")
     forwarded = Forwarded(peers, proxy.fields)
     steps: list[Amend] = []
+    if config.request_id:  # before the peer is replaced by the client
+        steps.append(RequestIds(peers).apply)
     if proxy.headers and proxy.trusted:
         steps.append(forwarded.apply)
     if config.root_path.strip("/"):

@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     try:
         loaded = load_options(options)
+        if not loaded.config.app:
+            raise ConfigurationError("no application is named: give module:attribute, such as mysite.asgi:application.")
+        configure_logging(loaded.config)
     except ConfigurationError as error:
         parser.error(str(error))
-    if not loaded.config.app:
-        parser.error("no application is named: give module:attribute, such as mysite.asgi:application.")
-    configure_logging(loaded.config.log_level)
     sys.exit(check(loaded) if options.check_config else serve(loaded.config))
 
 

@@ -117,6 +117,27 @@ class ServerConfig:
     )
 
     log_level: str = opt("info", "How much is logged.", group="Logs", flags=("--log-level",), choices=LOG_LEVELS)
+    log_format: str = opt(
+        "text",
+        "Lines for people, or JSON objects.",
+        group="Logs",
+        flags=("--log-format",),
+        choices=("text", "json"),
+    )
+    log_config: str | None = opt(
+        None,
+        "A dictionary for logging.config.dictConfig, as JSON or TOML, instead. Loggers: fullduplex.server, "
+        "fullduplex.access.",
+        group="Logs",
+        flags=("--log-config",),
+        metavar="FILE",
+    )
+    request_id: bool = opt(
+        False,
+        "Name each request, in access lines and for the application: by X-Request-ID of a trusted proxy, else anew.",
+        group="Logs",
+        flags=("--request-id",),
+    )
     access_log: bool = opt(True, "Log a line per request.", group="Logs", flags=("--access-log",))
 
     server_header: bool = opt(True, "Send the Server field.", group="Responses", flags=("--server-header",))

@@ -1,18 +1,90 @@
-"""Where the server's lines go when nobody configured logging."""
+"""Where the server's lines go, and how they look."""
 
 from __future__ import annotations
 
+import json
 import logging
+import logging.config
 import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.gateway.access_log import AccessLog, LoggerAccessLog, StructuredAccessLog
+from fullduplex.server.config import ServerConfig
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
-def configure_logging(level: str) -> None:
-    """Send the loggers ``fullduplex.*`` to standard error, one line each, unless they have handlers already."""
+def configure_logging(config: ServerConfig) -> None:
+    """Send the loggers ``fullduplex.*`` to standard error, unless they have handlers already or a file says where.
+
+    Raises:
+        ConfigurationError: the file of ``--log-config`` cannot be read or makes no sense.
+    """
     logger = logging.getLogger("fullduplex")
-    logger.setLevel(level.upper())
+    logger.setLevel(config.log_level.upper())
+    if config.log_config is not None:
+        _configure_from(config.log_config)
+        return
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(JSONFormatter() if config.log_format == "json" else TextFormatter())
     logger.addHandler(handler)
-    logger.propagate = False
+    logger.propagate = False  # an application that configures the root logger must not repeat our lines
+
+
+def make_access_log(config: ServerConfig) -> AccessLog | None:
+    """The access log that the configuration asks for."""
+    if not config.access_log:
+        return None
+    return StructuredAccessLog() if config.log_format == "json" else LoggerAccessLog()
+
+
+class TextFormatter(logging.Formatter):
+    """One line per record, and a traceback below it. Control characters of the message are escaped."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = record.message.translate(_CONTROLS)
+        return super().formatMessage(record)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object per line.
+
+    Keys: ``time`` (UTC, RFC 3339), ``level``, ``logger``, ``message``; the fields of an access line;
+    ``exception`` with a traceback.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _configure_from(path: str) -> None:
+    """Apply a dictionary of ``logging.config.dictConfig`` from a JSON or TOML file."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        settings = tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+        # The default of dictConfig would silence every logger that exists and is not named.
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **settings})
+    except OSError as error:
+        raise ConfigurationError(f"--log-config {path}: {error.strerror or error}.") from None
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        raise ConfigurationError(f"--log-config {path}: {error.__cause__ or error}.") from None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.gateway.access_log import AccessLog, LoggerAccessLog
+from fullduplex.gateway.access_log import AccessLog
 from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
@@ -31,6 +31,7 @@ from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application, load_callable
+from fullduplex.server.logs import make_access_log
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.proxy_protocol import ProxyHeader
 
@@ -61,7 +62,7 @@ class Worker:
         self.config = config
         self.on_started: Callable[[list[str]], None] | None = None
         self._app = app
-        self._access_log = access_log or (LoggerAccessLog() if config.access_log else None)
+        self._access_log = access_log or make_access_log(config)
         self._connections: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

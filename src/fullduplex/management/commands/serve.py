@@ -33,8 +33,8 @@ class Command(BaseCommand):
             )
         try:
             loaded = load_options(argparse.Namespace(**options))
+            configure_logging(loaded.config)
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
-        configure_logging(loaded.config.log_level)
         application = get_internal_asgi_application()
         sys.exit(check(loaded, application) if options["check_config"] else serve(loaded.config, application))

@@ -1,0 +1,155 @@
+"""Lines for people and for machines, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.gateway.access_log import LoggerAccessLog, StructuredAccessLog
+from fullduplex.server.config import ServerConfig
+from fullduplex.server.logs import JSONFormatter, TextFormatter, configure_logging, make_access_log
+
+SCOPE = {
+    "method": "GET",
+    "raw_path": b"/a%20b",
+    "path": "/a b",
+    "query_string": b"q=\xc3\xa9",
+    "http_version": "1.1",
+    "client": ("192.0.2.1", 1234),
+    "extensions": {"fullduplex.request_id": {"id": "abc"}},
+}
+
+
+@pytest.fixture
+def output(capsys):
+    """What is written to standard error, with the loggers as in a new process."""
+    loggers = [logging.getLogger(name) for name in ("fullduplex", "fullduplex.access", "fullduplex.server")]
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield lambda: capsys.readouterr().err
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def configure(**options):
+    """Configure as in a new process; pytest has handlers of its own on the root logger."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []
+    try:
+        configure_logging(ServerConfig(**options))
+    finally:
+        root.handlers = handlers
+
+
+def test_control_characters_of_a_message_are_escaped_and_tracebacks_are_not(output):
+    configure()
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        logging.getLogger("fullduplex.server").exception("bad \r\n\x1b[2J \x85 path")
+    lines = output().splitlines()
+    assert lines[0].endswith(r"bad \x0d\x0a\x1b[2J \x85 path")
+    assert lines[-1] == "ValueError: boom"
+
+
+def test_json_lines(output):
+    configure(log_format="json")
+    log = make_access_log(ServerConfig(log_format="json"))
+    assert isinstance(log, StructuredAccessLog)
+    log.http(SCOPE, 200, 12, 0.01234567)
+    log.websocket_handshake(SCOPE)
+    log.websocket_accept(SCOPE)
+    log.websocket_refuse(SCOPE, 403)
+    log.websocket_close(SCOPE, 1001, 'going\n"away"', "client", 1.5)
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        logging.getLogger("fullduplex.server").exception("bad")
+    lines = [json.loads(line) for line in output().splitlines()]
+    common = {"client": "192.0.2.1:1234", "target": "/a%20b?q=\u00c3\u00a9", "request_id": "abc"}
+    assert [line["message"] for line in lines] == [
+        "http",
+        "websocket.accept",
+        "websocket.refuse",
+        "websocket.close",
+        "bad",
+    ]
+    assert lines[0].pop("time").endswith("Z")
+    assert lines[0] == {
+        "level": "info",
+        "logger": "fullduplex.access",
+        "message": "http",
+        **common,
+        "method": "GET",
+        "http_version": "1.1",
+        "status": 200,
+        "body_bytes": 12,
+        "duration_s": 0.012346,
+    }
+    assert lines[2]["status"] == 403
+    assert (lines[3]["code"], lines[3]["reason"], lines[3]["ended_by"]) == (1001, 'going\n"away"', "client")
+    assert lines[4]["exception"].endswith("ValueError: boom")
+
+
+def test_no_line_is_written_twice_when_the_application_configures_the_root_logger(output):
+    configure()
+    configure()
+    handler = logging.StreamHandler()
+    logging.getLogger().addHandler(handler)
+    LoggerAccessLog().http(SCOPE, 200, 1, 0.001)
+    logging.getLogger().removeHandler(handler)
+    text = output()
+    assert text.count("GET /a%20b") == 1
+    assert text.rstrip().endswith("1.0ms id=abc")
+
+
+def test_no_access_log():
+    assert make_access_log(ServerConfig(access_log=False)) is None
+    assert isinstance(make_access_log(ServerConfig()), LoggerAccessLog)
+
+
+@pytest.mark.parametrize("kind", ["json", "toml"])
+def test_a_file_says_where_lines_go(output, tmp_path, kind):
+    target = tmp_path / "access.log"
+    file = tmp_path / f"logging.{kind}"
+    if kind == "json":
+        handler = {"class": "logging.FileHandler", "filename": str(target)}
+        settings = {"handlers": {"file": handler}, "loggers": {"fullduplex.access": {"handlers": ["file"]}}}
+        file.write_text(json.dumps(settings))
+    else:
+        file.write_text(
+            f'[handlers.file]\nclass = "logging.FileHandler"\nfilename = "{target}"\n'
+            '[loggers."fullduplex.access"]\nhandlers = ["file"]\n'
+        )
+    configure(log_config=str(file))
+    LoggerAccessLog().http(SCOPE, 200, 1, 0.001)
+    for handler in logging.getLogger("fullduplex.access").handlers:
+        handler.close()
+    assert target.read_text().count("GET /a%20b") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "--log-config .*: "),
+        ("[]", "--log-config .*: "),
+        ('{"handlers": {"x": {"class": "no.such.Class"}}}', "--log-config .*No module named 'no'"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_line(output, tmp_path, text, message):
+    file = tmp_path / "logging.json"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        configure_logging(ServerConfig(log_config=str(file)))
+    with pytest.raises(ConfigurationError, match=r"nowhere\.json: No such file"):
+        configure_logging(ServerConfig(log_config="nowhere.json"))
+
+
+def test_formatters_leave_the_record_s_arguments_alone():
+    record = logging.LogRecord("fullduplex.x", logging.INFO, "", 0, "%s", ("a\nb",), None)
+    assert TextFormatter().format(record).endswith(r"a\x0ab")
+    assert json.loads(JSONFormatter().format(record))["message"] == "a\nb"
