@@ -390,6 +390,32 @@ async def test_response_splitting_is_impossible(headers, caplog):
     await wired.finish()
 
 
+@pytest.mark.parametrize("body", [b"too long", b"a"])
+async def test_content_that_does_not_match_its_length_is_cut_short(body, caplog):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": body})
+
+    wired = Wired(app)
+    answer = await wired.feed(GET)
+    assert not answer.endswith(body)
+    assert wired.transport.is_closing()
+    assert ["RFC 9110 section 8.6" in record.exc_text for record in caplog.records] == [True]
+    await wired.finish()
+
+
+async def test_headers_as_lists():
+    async def app(scope, receive, send):
+        headers = [[b"content-type", b"text/plain"], [b"content-length", b"2"]]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    wired = Wired(app)
+    for _ in range(2):
+        assert b"content-type: text/plain\r\n" in await wired.feed(GET)
+    await wired.finish()
+
+
 async def test_trailers():
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})

@@ -8,9 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.gateway.access_log import target
 from fullduplex.gateway.asgi import Message, http_scope
 from fullduplex.net.deadlines import BodyRate
-from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, RequestHead, ResponseHead
+from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from fullduplex.gateway.gateway import Gateway
@@ -170,12 +171,16 @@ class Exchange:
 
     def _failed(self, error: Exception) -> None:
         logger.error(
-            "Exception in the ASGI application: %s %s", self._scope["method"], self._scope["path"], exc_info=error
+            "Exception in the ASGI application: %s %s", self._scope["method"], target(self._scope), exc_info=error
         )
         if self.response_started or self._complete or self._disconnected:
             return
         self._status = 500
-        self._write(*self._gateway.error_response(500, "Internal Server Error", close=True))
+        try:
+            self._connection.send(*self._gateway.error_response(500, "Internal Server Error", close=True))
+        except LocalProtocolError:
+            return  # a head is on its way already, whose content was wrong: it can only be cut short
+        self.response_started = True
         self._end()
 
     def _give_up(self) -> None:
@@ -215,9 +220,12 @@ class Exchange:
         end = not message.get("more_body", False) and self._trailers is None
         self._sent_bytes += len(body)
         if self.response_started:
-            self._write(Data(body, end))
+            self._connection.send(Data(body, end))
+        elif end:
+            self._connection.respond(start, body)
         else:
-            self._write(start, Data(body, end))
+            self._connection.send(start, Data(body))
+        self.response_started = True
         if end:
             self._end()
 
@@ -226,12 +234,8 @@ class Exchange:
             raise LocalProtocolError("http.response.trailers was not announced, or comes at the wrong time")
         self._trailers.extend(message.get("headers", ()))
         if not message.get("more_trailers", False):
-            self._write(EndOfMessage(self._trailers))
+            self._connection.send(EndOfMessage(self._trailers))
             self._end()
-
-    def _write(self, *events: Event) -> None:
-        self._connection.send(*events)
-        self.response_started = True
 
     def _end(self) -> None:
         self._complete = True

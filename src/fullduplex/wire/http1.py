@@ -269,6 +269,15 @@ class HTTP1Codec(HTTP1Writer):
     def receive_data(self, data: bytes, now_s: float) -> list[Event]:
         """Take bytes from the client, or let time pass; return what they mean."""
         if not self._input:
+            if self._request is _HEAD:
+                head = self._read_repeated_head(data)
+                if head is not None:
+                    return [head]
+            elif self._response is _RESPONSE_DONE and self._request is _COMPLETE and not data and self.keep_alive:
+                # The usual end of a cycle, fused for speed.
+                self._begin_cycle()
+                self._deadline_s = now_s + self._limits.keepalive_timeout_s
+                return []
             self._input = data
         elif data:
             self._input = self._input[self._position :] + data
@@ -404,6 +413,33 @@ class HTTP1Codec(HTTP1Writer):
             )
         )
         return True
+
+    def _read_repeated_head(self, data: bytes) -> RequestHead | None:
+        """Read a whole request that has the fields of the one before and no content; None for any other.
+
+        Fused for speed: what :meth:`_advance` and :meth:`_read_head` do, where all of their questions have the
+        answers of the last time.
+        """
+        block = self._block
+        line_end = len(data) - len(block)
+        framing = self._request_framing
+        if (
+            not block
+            or framing.length
+            or framing.chunked
+            or data.find(b"\r\n") != line_end
+            or not data.endswith(block)
+            or len(data) > self._limits.max_head_bytes
+        ):
+            return None
+        try:
+            method, target, http_version, authority = _read_request_line(data[:line_end], self._limits)
+        except RemoteProtocolError:
+            return None
+        if http_version != framing.http_version or authority is not None:
+            return None
+        self._begin_request(method, framing)
+        return RequestHead(method, target, self._fields.copy(), http_version, True, False, framing.upgrade)
 
     def _begin_request(self, method: str, framing: RequestFraming) -> None:
         self._deadline_s = None
