@@ -61,7 +61,12 @@ async def test_the_scope_is_honest():
         "headers": [(b"host", b"example.org"), (b"x-two", b"1"), (b"x-two", b"2")],
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8000),
-        "extensions": {"http.response.trailers": {}},
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.trailers": {},
+            "http.response.zerocopysend": {},
+        },
         "state": {"pool": 1},
     }
     assert seen["state"] is not wired.gateway.state

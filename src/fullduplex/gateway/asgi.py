@@ -5,6 +5,7 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html (HTTP 2.5, WebSocke
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -20,6 +21,14 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SPEC_VERSION = "2.5"
+#: What works over HTTP/1.1; HTTP/1.0 knows neither informational responses nor trailers.
+_EXTENSIONS: dict[str, Any] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+    "http.response.zerocopysend": {},
+}
+_EXTENSIONS_1_0: dict[str, Any] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
 _VERSIONS = {"version": "3.0", "spec_version": SPEC_VERSION}
 
 
@@ -40,7 +49,7 @@ def http_scope(connection: Connection, head: RequestHead, state: dict[str, Any] 
         "headers": head.headers,
         "client": connection.client,
         "server": connection.server,
-        "extensions": {"http.response.trailers": {}},
+        "extensions": (_EXTENSIONS_1_0 if head.http_version == "1.0" else _EXTENSIONS).copy(),
     }
     if connection.tls is not None:
         scope["extensions"]["tls"] = connection.tls
@@ -62,3 +71,16 @@ def websocket_scope(
     if connection.tls is not None:
         scope["extensions"]["tls"] = connection.tls
     return scope
+
+
+def file_part(message: Message) -> tuple[int, int, int]:
+    """Descriptor, offset and count of ``http.response.zerocopysend``: from where the file stands, to its end."""
+    file = message["file"]
+    fd = file if isinstance(file, int) else int(file.fileno())
+    offset = message.get("offset")
+    if offset is None:
+        offset = os.lseek(fd, 0, os.SEEK_CUR)
+    count = message.get("count")
+    if count is None:
+        count = max(0, os.fstat(fd).st_size - offset)
+    return fd, offset, count

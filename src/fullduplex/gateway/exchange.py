@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import target
-from fullduplex.gateway.asgi import Message, http_scope
+from fullduplex.gateway.asgi import Message, file_part, http_scope
 from fullduplex.net.deadlines import BodyRate
+from fullduplex.net.sendfile import open_file, send_file
 from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ class Exchange:
         elif kind == "http.response.trailers":
             self._send_trailers(message)
         else:
-            raise LocalProtocolError(f"unknown ASGI event {kind!r} in an HTTP response")
+            await self._send_extension(kind, message)
         if self._connection.flow.paused:
             await self._connection.flow.drain()
 
@@ -236,6 +238,53 @@ class Exchange:
         if not message.get("more_trailers", False):
             self._connection.send(EndOfMessage(self._trailers))
             self._end()
+
+    async def _send_extension(self, kind: str, message: Message) -> None:
+        if kind == "http.response.early_hint":
+            links = [(b"link", bytes(link)) for link in message["links"]]
+            self._connection.send(Informational(103, links))  # RFC 8297
+        elif kind == "http.response.pathsend":
+            fd = await self._connection.loop.run_in_executor(None, open_file, message["path"])
+            try:
+                await self._send_file(fd, 0, os.fstat(fd).st_size, end=True)
+            finally:
+                os.close(fd)
+        elif kind == "http.response.zerocopysend":
+            fd, offset, count = file_part(message)
+            await self._send_file(fd, offset, count, end=not message.get("more_body", False))
+        else:
+            raise LocalProtocolError(f"unknown ASGI event {kind!r} in an HTTP response")
+
+    async def _send_file(self, fd: int, offset: int, count: int, *, end: bool) -> None:
+        start = self._start
+        if start is None:
+            raise LocalProtocolError("a file came before http.response.start")
+        if self._complete:
+            raise LocalProtocolError("the response is already complete")
+        end = end and self._trailers is None
+        if not self.response_started:
+            if end and not any(name.lower() == b"content-length" for name, _ in start.headers):
+                start.headers.append((b"content-length", b"%d" % count))
+            self._connection.send(start)
+            self.response_started = True
+        if self._scope["method"] != "HEAD":
+            await self._send_file_content(fd, offset, count)
+        if end:
+            self._connection.send(Data(b"", end_stream=True))
+            self._end()
+
+    async def _send_file_content(self, fd: int, offset: int, count: int) -> None:
+        try:
+            sent = await send_file(self._connection, fd, offset, count)
+        except (ConnectionError, TimeoutError):
+            self._connection.abort()
+            self.disconnected()
+            raise Disconnected from None
+        self._sent_bytes += sent
+        if self._disconnected:
+            raise Disconnected
+        if sent < count:
+            raise LocalProtocolError(f"the file has {sent} bytes of the {count} that were to be sent")
 
     def _end(self) -> None:
         self._complete = True

@@ -49,7 +49,8 @@ class WSGIAdapter:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
-            call = _Call(asyncio.get_running_loop(), receive, send)
+            sends_files = "http.response.zerocopysend" in scope["extensions"]
+            call = _Call(asyncio.get_running_loop(), receive, send, sends_files)
             environ = make_environ(scope, call, multiprocess=self._multiprocess)
             try:
                 await asyncio.wrap_future(self._threads.submit(lambda: call.run(self._app, environ)))
@@ -113,8 +114,9 @@ class DaemonThreads:
 class _Call:
     """One request on its way through the application. Runs in a thread, save for :meth:`abandon`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, send: Send) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, send: Send, sends_files: bool) -> None:
         self._loop = loop
+        self._sends_files = sends_files
         self._receive = receive
         self._send = send
         self._waiting: concurrent.futures.Future[Any] | None = None
@@ -133,6 +135,8 @@ class _Call:
         """
         result = app(environ, self.start_response)
         try:
+            if self._sends_files and isinstance(result, FileWrapper) and self._send_file(result.file):
+                return
             is_single = isinstance(result, (list, tuple)) and len(result) == 1
             for data in result:
                 self.write(data, more_body=not is_single)
@@ -184,6 +188,20 @@ class _Call:
         self._start_sent = True
         self._complete = self._complete or not more_body
         self._wait_for(lambda: self._send_all(messages))
+
+    def _send_file(self, file: Any) -> bool:
+        """Let the server send a file itself, from where it stands; False where it is no file of the system."""
+        start = self._start
+        if start is None:
+            raise LocalProtocolError("PEP 3333: content came before start_response()")
+        try:
+            message: Message = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": file.tell()}
+        except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
+            return False
+        if self._left_bytes is not None:
+            message["count"] = self._left_bytes
+        self._wait_for(lambda: self._send_all([message] if self._start_sent else [start, message]))
+        return True
 
     def receive(self) -> Message:
         """The next piece of the request.

@@ -91,11 +91,11 @@ class Connection(asyncio.Protocol):
         "_eof",
         "_gateway",
         "_half_close",
-        "_limits",
         "_paused",
         "client",
         "flow",
         "handler",
+        "limits",
         "loop",
         "proxied",
         "scheme",
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._gateway = gateway
-        self._limits = limits
+        self.limits = limits
         self._codec = codec
         self._connections = connections
         self.loop = loop
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.flow = WriteFlow(self.transport, self._limits)
+        self.flow = WriteFlow(self.transport, self.limits)
         ssl_object = transport.get_extra_info("ssl_object")
         self.tls = None if ssl_object is None else describe(ssl_object)
         self.scheme = "http" if ssl_object is None else "https"
@@ -166,7 +166,7 @@ class Connection(asyncio.Protocol):
             self._dispatch(self._codec.receive_eof())
         if self.handler is None or self.scheme == "https" or self.transport.is_closing():
             return False
-        self._half_close = self.loop.call_later(self._limits.half_close_grace_s, self._lost)
+        self._half_close = self.loop.call_later(self.limits.half_close_grace_s, self._lost)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -202,6 +202,14 @@ class Connection(asyncio.Protocol):
         """
         self._codec.send_response(head, content)
         self.transport.write(self._codec.data_to_send())
+
+    def takes_plain(self, count: int) -> bool:
+        """Whether ``count`` bytes of content may be written to the transport as they are."""
+        return self._codec.takes_plain(count)
+
+    def sent_plain(self, count: int) -> None:
+        """Take note that they were."""
+        self._codec.sent_plain(count)
 
     def finish(self) -> None:
         """The response is complete: take the next request, or close."""
@@ -241,13 +249,13 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._resume(Pause.PIPELINE | Pause.HANDLER)
         self.transport.write_eof()
-        self._close_in(self._limits.linger_timeout_s)
+        self._close_in(self.limits.linger_timeout_s)
 
     def close(self) -> None:
         """Close after what is written has left, within a deadline."""
         if not self.transport.is_closing():
             self.transport.close()
-        self._close_in(self._limits.close_timeout_s)
+        self._close_in(self.limits.close_timeout_s)
 
     def abort(self) -> None:
         """Drop the connection; what is not yet written is lost."""

@@ -332,6 +332,17 @@ class HTTP1Writer:
 
     # Content ---------------------------------------------------------------------------------
 
+    def takes_plain(self, count: int) -> bool:
+        """Whether ``count`` bytes of content may go out as they are, past this codec; see :meth:`sent_plain`."""
+        if self._response is not _BODY:
+            return False
+        return self._framing is _CLOSE or (self._framing is _LENGTH and count <= self._remaining_bytes)
+
+    def sent_plain(self, count: int) -> None:
+        """Take note of content that went out past this codec, by ``sendfile``."""
+        if self._framing is _LENGTH:
+            self._remaining_bytes -= count
+
     def _send_data(self, data: bytes, end_stream: bool) -> None:
         response = self._response
         output = self._output

@@ -1,0 +1,108 @@
+"""Files to the client without a detour through Python, where loop and transport can do that."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from fullduplex.wire.events import Data
+
+if TYPE_CHECKING:
+    from fullduplex.net.connection import Connection
+
+# By asyncio's sendfile: it tells nothing until a piece is out, so a deadline can only be set for whole
+# pieces. 128 KiB in the default 30 seconds are 4 KiB/s.
+PIECE_BYTES = 131_072
+BLOCK_BYTES = 262_144  # read and written otherwise
+
+
+class _File:
+    """What asyncio asks of a file: its descriptor, and where it stands afterwards."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def seek(self, offset: int) -> int:
+        return os.lseek(self._fd, offset, os.SEEK_SET)
+
+
+def open_file(path: str) -> int:
+    """Open a file to be sent, and return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file (reading a pipe would wait for its writer).
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return fd
+
+
+async def send_file(connection: Connection, fd: int, offset: int, count: int) -> int:
+    """Send a part of a file as content of the response whose head was sent before; the response goes on.
+
+    Args:
+        connection: where to.
+        fd: the file, open for reading.
+        offset: of the first byte.
+        count: bytes to send.
+
+    Returns:
+        Bytes sent: fewer than ``count`` where the file ends before that.
+
+    Raises:
+        ConnectionError: the client is gone.
+        TimeoutError: it takes nothing any more.
+        OSError: the file cannot be read.
+        LocalProtocolError: the Content-Length leaves no room for so much.
+    """
+    sent = await _by_kernel(connection, fd, offset, count) if connection.takes_plain(count) else 0
+    return sent + await _by_hand(connection, fd, offset + sent, count - sent)
+
+
+async def _by_kernel(connection: Connection, fd: int, offset: int, count: int) -> int:
+    """Send as much as asyncio's ``sendfile`` can: nothing with uvloop, TLS or Windows' older loop."""
+    sent = 0
+    while sent < count:
+        transport = connection.transport
+        if transport.is_closing():
+            raise ConnectionResetError
+        size = min(PIECE_BYTES, count - sent)
+        piece = connection.loop.sendfile(transport, _File(fd), offset + sent, size, fallback=False)  # type: ignore[arg-type]
+        try:
+            progress = await asyncio.wait_for(piece, connection.limits.stalled_write_timeout_s)
+        except RuntimeError:  # not here; NotImplementedError and SendfileNotAvailableError are RuntimeErrors, too
+            break
+        if not progress:
+            break
+        sent += progress
+        connection.sent_plain(progress)
+    return sent
+
+
+async def _by_hand(connection: Connection, fd: int, offset: int, count: int) -> int:
+    sent = 0
+    while sent < count:
+        data = await connection.loop.run_in_executor(None, _read_at, fd, min(BLOCK_BYTES, count - sent), offset + sent)
+        if not data:
+            break
+        if connection.transport.is_closing():
+            raise ConnectionResetError
+        connection.send(Data(data))
+        sent += len(data)
+        await connection.flow.drain()
+    return sent
+
+
+def _read_at(fd: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(fd, count, offset)
+    os.lseek(fd, offset, os.SEEK_SET)  # Windows
+    return os.read(fd, count)
