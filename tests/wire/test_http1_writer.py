@@ -158,7 +158,8 @@ def test_connection(request_head: bytes, fields: Fields, connection: list[bytes]
     assert codec.keep_alive is (b"connection: close" not in connection)
 
 
-def test_upgrade_required() -> None:
+@pytest.mark.parametrize("time", ["first", "second"])  # lines are remembered: not this one, which means more
+def test_upgrade_required(time: str) -> None:
     output = written(after(GET), ResponseHead(426, [(b"upgrade", b"websocket")], end_stream=True))
     assert output == (
         lines(b"HTTP/1.1 426 Upgrade Required", b"upgrade: websocket", b"connection: upgrade", b"content-length: 0")

@@ -260,7 +260,7 @@ class HTTP1Writer:
             elif kind == _CONNECTION:
                 persistent = persistent and b"close" not in split_list(value)
             elif kind == _UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
-                lines += (_plain_line(b"upgrade", value), b"connection: upgrade\r\n")
+                lines += (_joined([b"upgrade: %b\r\n" % value]), b"connection: upgrade\r\n")
         head = b"".join(lines)
         without_content = self._is_head_request or status in _STATUSES_WITHOUT_CONTENT
         if event.end_stream and length and not without_content:
