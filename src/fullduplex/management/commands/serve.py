@@ -19,7 +19,7 @@ class Command(BaseCommand):
     help = "Serves the project for production: HTTP and WebSocket, with the options of the `fullduplex` command."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        add_options(parser, without=frozenset({"--app-dir"}))
+        add_options(parser, without=frozenset({"--app-dir", "--interface", "--wsgi-threads"}))
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEBUG and not settings.ALLOWED_HOSTS:
