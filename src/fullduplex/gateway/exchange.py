@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
@@ -53,7 +54,7 @@ class Exchange:
         self._scope = http_scope(connection, head, gateway.state)
         if gateway.amend is not None:
             gateway.amend(self._scope)
-        self._started_s = connection.loop.time() if gateway.access_log is not None else 0.0
+        self._started_s = perf_counter() if gateway.access_log is not None else 0.0  # uvloop's clock counts in ms
         self._body: deque[bytes] | None = None
         self._body_bytes = 0
         self._body_complete = head.end_stream
@@ -297,7 +298,7 @@ class Exchange:
     def _log(self) -> None:
         log = self._gateway.access_log
         if log is not None:
-            duration_s = self._connection.loop.time() - self._started_s
+            duration_s = perf_counter() - self._started_s
             log.http(self._scope, self._status, self._sent_bytes, duration_s)
 
     def _take_body(self) -> Message:

@@ -1,0 +1,63 @@
+"""What a running server logs: every line once, whole, and readable by machines where asked."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.e2e.process import ROOT, fullduplex
+from tests.e2e.test_proxies import fetch
+from tests.e2e.test_server import exchange, get
+
+pytestmark = pytest.mark.e2e
+
+HERE = {"PYTHONPATH": str(ROOT)}
+
+
+def test_json_lines_and_request_ids():
+    options = ("--log-format", "json", "--request-id", "--forwarded-allow-ips", "127.0.0.1")
+    ready = r'"Listening on (\S+) \('
+    with fullduplex("scope_asgi:app", *options, env=HERE, ready=ready) as process:
+        assert fetch(process, headers={"X-Request-ID": "from-proxy"})["headers"]["x-request-id"] == "from-proxy"
+        made = fetch(process, headers={"X-Request-ID": "two words"})["headers"]["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{32}", made)
+        with connect(f"ws://127.0.0.1:{process.port}/", open_timeout=10) as websocket:
+            websocket.close(4000, "bye\nbye")
+        process.wait_for_line('"message": "websocket.close"')
+        assert process.stop() == 0
+    lines = [json.loads(line) for line in process.output.splitlines() if line != "lifespan over"]
+    requests = [line for line in lines if line["message"] == "http"]
+    assert [line["request_id"] for line in requests] == ["from-proxy", made]
+    assert all(line["status"] == 200 and line["duration_s"] > 0 and line["body_bytes"] > 0 for line in requests)
+    (closed,) = [line for line in lines if line["message"] == "websocket.close"]
+    assert (closed["code"], closed["reason"], closed["ended_by"]) == (4000, "bye\nbye", "client")
+
+
+def test_an_error_is_one_line_with_its_traceback_and_cannot_be_forged():
+    with fullduplex("broken_asgi:app", env=HERE) as process:
+        status, _ = get(process, "/a%0d%0aERROR%20forged")
+        assert status == 500
+        process.wait_for_line("RuntimeError: boom")
+    assert process.output.count("RuntimeError: boom") == 1
+    assert process.output.count("Exception in the ASGI application") == 1
+    assert not re.search("^ERROR forged", process.output, re.MULTILINE)
+    assert len(re.findall(r'"GET /a%0d%0aERROR%20forged HTTP/1\.1" 500', process.output)) == 1
+
+
+def test_an_application_that_configures_logging_does_not_double_lines():
+    with fullduplex("broken_asgi:noisy", env=HERE) as process:
+        assert get(process, "/")[0] == 200
+        process.wait_for_line("GET / HTTP")
+    assert process.output.count('"GET / HTTP/1.1" 200') == 1
+    assert process.output.count("Listening on") == 1
+
+
+def test_without_access_lines():
+    with fullduplex("plain_asgi:app", "--no-access-log") as process:
+        assert get(process) == (200, b"Hello, world!")
+        exchange(process, b"nonsense\r\n\r\n")
+        process.wait_for_line("Refused a request")
+    assert "GET /" not in process.output
