@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.forwarded import HEADERS, MAX_HOPS_COUNT, Forwarded, TrustedPeers, parse_node
@@ -161,3 +165,36 @@ def test_what_is_no_network_is_one_clear_line(element):
 def test_nodes():
     assert parse_node("1.2.3.4:99999") == ("1.2.3.4", 0)
     assert parse_node("_obfuscated") is None
+
+
+_PIECES = [
+    "1.2.3.4",
+    "10.0.0.7",
+    "[::1]:80",
+    "for=",
+    "proto=https",
+    "host=",
+    '"',
+    "\\",
+    ",",
+    ";",
+    "=",
+    " ",
+    "\t",
+    "é",
+    ":",
+    "%",
+]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(_PIECES) | st.text(st.characters(max_codepoint=255)), max_size=8), max_size=4),
+    st.sampled_from(HEADERS),
+)
+def test_no_header_raises_or_makes_up_what_is_no_address(lines, name):
+    headers = [(name, "".join(pieces)) for pieces in lines]
+    scope = corrected(headers, names=["forwarded"] if name == "forwarded" else X_HEADERS)
+    ipaddress.ip_address(scope["client"][0])
+    assert 0 <= scope["client"][1] <= 65_535
+    assert 0 <= scope["server"][1] <= 65_535
+    assert scope["scheme"] in ("http", "https")

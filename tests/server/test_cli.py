@@ -10,7 +10,7 @@ from fullduplex.server.cli import build_parser, config_from, main
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cli_app.py").write_text("async def app(scope, receive, send): ...\n")
+    (tmp_path / "cli_app.py").write_text("async def app(scope, receive, send): ...\nnumber = 3\n")
     return tmp_path
 
 
@@ -72,8 +72,27 @@ def test_check_config_prints_and_does_not_serve(capsys):
     assert any(line.split() == ["port", "=", "1234", "--port"] for line in capsys.readouterr().out.splitlines())
 
 
-def test_check_config_says_why_a_server_would_not_start(capsys):
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["cli_app:nothing"], '"cli_app" has no attribute "nothing".'),
+        (["cli_app:app", "--ssl-certfile", "nowhere.pem"], "nowhere.pem: No such file or directory."),
+        (["cli_app:app", "--ssl-context", "cli_app:nothing"], '"cli_app" has no attribute "nothing".'),
+        (["cli_app:app", "--proxy-protocol"], "--proxy-protocol needs --forwarded-allow-ips"),
+        (["cli_app:app", "--root-path", "x"], "--root-path x: a path begins with a slash"),
+        (["cli_app:number", "--interface", "wsgi"], '"cli_app:number" is not a WSGI application'),
+    ],
+)
+def test_check_config_says_why_a_server_would_not_start(argv, message, capsys):
     with pytest.raises(SystemExit) as ending:
-        main(["cli_app:nothing", "--check-config"])
+        main([*argv, "--check-config"])
     assert ending.value.code == 1
-    assert 'error: "cli_app" has no attribute "nothing".' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"error: {message}" in error or message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_secret_is_not_shown(capsys):
+    with pytest.raises(SystemExit):
+        main(["cli_app:app", "--check-config", "--ssl-keyfile-password", "hunter2"])
+    assert "hunter2" not in capsys.readouterr().out
