@@ -45,6 +45,26 @@ class Peer:
     floor: bool = False
 
 
+@dataclass(frozen=True)
+class CPU:
+    """Processor time: in the program, and in the kernel on its behalf."""
+
+    user_s: float
+    system_s: float
+
+    def __sub__(self, earlier: CPU) -> CPU:
+        return CPU(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
+
+    def figures(self, operations: float, elapsed_s: float) -> dict[str, float]:
+        """What one operation cost, and how busy the server was."""
+        total_s = self.user_s + self.system_s
+        return {
+            "cpu_us": total_s / operations * 1e6,
+            "user_us": self.user_s / operations * 1e6,
+            "server_busy": total_s / elapsed_s,
+        }
+
+
 class Server:
     """The running process group of a peer, as a context manager."""
 
@@ -96,9 +116,11 @@ class Server:
     def name(self) -> str:
         return self._peer.name
 
-    def cpu_s(self) -> float:
-        """Processor time that the server's processes have used, in seconds."""
-        return sum(int(stat[11]) + int(stat[12]) for stat in self._stats()) / _TICKS_PER_S
+    def cpu(self) -> CPU:
+        """Processor time that the server's processes have used so far."""
+        stats = list(self._stats())
+        user, system = (sum(int(stat[index]) for stat in stats) for index in (11, 12))  # utime, stime: proc(5)
+        return CPU(user / _TICKS_PER_S, system / _TICKS_PER_S)
 
     def memory_kib(self) -> float:
         """Memory of the server's processes in KiB: PSS, where pages shared by n processes count 1/n."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 SESSION_KEY = "benchbenchbenchbenchbenchbench12"
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
     from django.core.management import call_command
     from django.utils import timezone
 
-    settings.DATABASES["default"]["NAME"].unlink(missing_ok=True)
+    Path(settings.DATABASES["default"]["NAME"]).unlink(missing_ok=True)
     call_command("migrate", verbosity=0)
     user = User.objects.create_user("ada", password="lovelace")
     content = {

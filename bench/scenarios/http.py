@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from bench import peers
 from bench.load import http
-from bench.scenario import Column, Failed, Measurement, Scenario
+from bench.scenario import Column, Failed, Measurement, Scenario, cpu_columns
 from bench.server import Peer, Server
 
 WARM_UP_S = 1.0
@@ -27,7 +27,7 @@ class HTTPScenario(Scenario):
         Column("per_s", "requests/s"),
         Column("p50_ms", "p50 ms"),
         Column("p99_ms", "p99 ms"),
-        Column("cpu_us", "server µs/request"),
+        *cpu_columns("request"),
     )
     request: ClassVar[http.Request] = http.Request()
     expected: ClassVar[bytes | None] = None
@@ -39,17 +39,16 @@ class HTTPScenario(Scenario):
         if response.status != 200 or self.expected not in (None, response.body):
             raise Failed(f"status {response.status}, content {response.body[:100]!r}")
         http.run(server.port, request, response.size_bytes, self.connections, WARM_UP_S)
-        cpu_s, started_s = server.cpu_s(), time.perf_counter()
+        cpu, started_s = server.cpu(), time.perf_counter()
         load = http.run(server.port, request, response.size_bytes, self.connections, seconds)
-        cpu_s, elapsed_s = server.cpu_s() - cpu_s, time.perf_counter() - started_s
+        cpu, elapsed_s = server.cpu() - cpu, time.perf_counter() - started_s
         server.check_alive()
         figures = {
             "per_s": load.requests / load.seconds,
             "p50_ms": load.p50_s * 1e3,
             "p99_ms": load.p99_s * 1e3,
-            "cpu_us": cpu_s / load.requests * 1e6,
-            "server_busy": cpu_s / elapsed_s,
             "load_busy": load.cpu_s / elapsed_s,
+            **cpu.figures(load.requests, elapsed_s),
         }
         return Measurement(figures, load.errors, load.explanation)
 

@@ -12,7 +12,7 @@ from bench.figures import percentile
 from bench.load.room import Room as LoadRoom
 from bench.load.room import Rooms
 from bench.load.slow import SlowMembers
-from bench.scenario import Column, Measurement, Scenario
+from bench.scenario import Column, Measurement, Scenario, cpu_columns
 from bench.scenarios import django_project
 from bench.server import Peer, Server
 
@@ -33,7 +33,7 @@ class RoomScenario(Scenario):
         Column("per_s", "deliveries/s"),
         Column("p50_ms", "p50 ms"),
         Column("p99_ms", "p99 ms"),
-        Column("cpu_us", "server µs/delivery"),
+        *cpu_columns("delivery"),
     )
     room_count: ClassVar[int]
     member_count: ClassVar[int]
@@ -54,19 +54,18 @@ class RoomScenario(Scenario):
             await rooms.open(server.port)
             await rooms.run(self.window, WARM_UP_S)
             _, latencies_s = await rooms.run(1, seconds / 2)
-            cpu_s, load_cpu_s, started_s = server.cpu_s(), time.process_time(), time.perf_counter()
+            cpu, load_cpu_s, started_s = server.cpu(), time.process_time(), time.perf_counter()
             per_s, delivered = await rooms.run(self.window, seconds)
             elapsed_s = time.perf_counter() - started_s
-            cpu_s, load_cpu_s = server.cpu_s() - cpu_s, time.process_time() - load_cpu_s
+            cpu, load_cpu_s = server.cpu() - cpu, time.process_time() - load_cpu_s
         finally:
             rooms.close()
         figures = {
             "per_s": per_s,
             "p50_ms": percentile(latencies_s, 50) * 1e3,
             "p99_ms": percentile(latencies_s, 99) * 1e3,
-            "cpu_us": cpu_s / len(delivered) * 1e6,
-            "server_busy": cpu_s / elapsed_s,
             "load_busy": load_cpu_s / elapsed_s,
+            **cpu.figures(len(delivered), elapsed_s),
         }
         return Measurement(figures)
 

@@ -13,7 +13,7 @@ from bench.figures import percentile
 from bench.load import handshakes
 from bench.load.echo import EchoRun
 from bench.load.idle import IdleSockets
-from bench.scenario import Column, Measurement, Scenario
+from bench.scenario import Column, Measurement, Scenario, cpu_columns
 from bench.server import Peer, Server
 
 WARM_UP_S = 1.0
@@ -28,7 +28,7 @@ class Echo(Scenario):
         Column("per_s", "echoes/s"),
         Column("p50_ms", "p50 ms"),
         Column("p99_ms", "p99 ms"),
-        Column("cpu_us", "server µs/echo"),
+        *cpu_columns("echo"),
     )
     goals: ClassVar = {"uvicorn websockets": 1.4, "uvicorn websockets-sansio": 1.4}
     batch: ClassVar[int] = 1
@@ -52,19 +52,18 @@ class Echo(Scenario):
         await run.open()
         try:
             await run.run(WARM_UP_S)
-            cpu_s, load_cpu_s, started_s = server.cpu_s(), time.process_time(), time.perf_counter()
+            cpu, load_cpu_s, started_s = server.cpu(), time.process_time(), time.perf_counter()
             per_s = await run.run(seconds)
             elapsed_s = time.perf_counter() - started_s
-            cpu_s, load_cpu_s = server.cpu_s() - cpu_s, time.process_time() - load_cpu_s
+            cpu, load_cpu_s = server.cpu() - cpu, time.process_time() - load_cpu_s
         finally:
             run.close()
         figures = {
             "per_s": per_s,
             "p50_ms": percentile(run.latencies_s, 50) * 1e3,
             "p99_ms": percentile(run.latencies_s, 99) * 1e3,
-            "cpu_us": cpu_s / max(run.count, 1) * 1e6,
-            "server_busy": cpu_s / elapsed_s,
             "load_busy": load_cpu_s / elapsed_s,
+            **cpu.figures(max(run.count, 1), elapsed_s),
         }
         return Measurement(figures, run.errors, "wrong or missing echoes" if run.errors else "")
 
@@ -73,7 +72,7 @@ class Handshakes(Scenario):
     name = "handshakes"
     title = "WebSocket handshakes"
     about = "Connect, upgrade, close properly; 32 at a time; a plain ASGI application."
-    columns = (Column("per_s", "handshakes/s"), Column("cpu_us", "server µs/handshake"))
+    columns = (Column("per_s", "handshakes/s"), *cpu_columns("handshake"))
     path: ClassVar[str] = "/"
 
     def peers(self) -> list[Peer]:
@@ -91,12 +90,10 @@ class Handshakes(Scenario):
 
     async def _measure(self, server: Server, seconds: float) -> Measurement:
         await handshakes.run(server.port, self.path, 32, WARM_UP_S)
-        cpu_s, started_s = server.cpu_s(), time.perf_counter()
+        cpu, started_s = server.cpu(), time.perf_counter()
         per_s = await handshakes.run(server.port, self.path, 32, seconds)
         elapsed_s = time.perf_counter() - started_s
-        cpu_s = server.cpu_s() - cpu_s
-        busy = cpu_s / elapsed_s
-        return Measurement({"per_s": per_s, "cpu_us": cpu_s / (per_s * elapsed_s) * 1e6, "server_busy": busy})
+        return Measurement({"per_s": per_s, **(server.cpu() - cpu).figures(per_s * elapsed_s, elapsed_s)})
 
 
 class IdleMemory(Scenario):

@@ -1,0 +1,124 @@
+"""The arithmetic of the benchmarks: a wrong ratio would be worse than none."""
+
+from __future__ import annotations
+
+import pytest
+from bench.figures import Spread, human, percentile, ratios
+from bench.load import frames
+from bench.load.http import Request, _end_of_response
+from bench.report import Table, markdown, text
+from bench.scenario import Column, Measurement, Scenario
+from bench.server import CPU, Peer
+
+from fullduplex.limits import WebSocketLimits
+from fullduplex.wire.events import Message
+from fullduplex.wire.websocket import WebSocketCodec
+
+
+class Example(Scenario):
+    name = "example"
+    title = "An example"
+    columns = (Column("per_s", "things/s"), Column("p99_ms", "p99 ms"))
+    goals = {"theirs": 2.0}  # noqa: RUF012
+
+
+OURS = Peer("ours", lambda port: [], ours=True)
+THEIRS = Peer("theirs", lambda port: [])
+
+
+def table(ours: list[Measurement], theirs: list[Measurement]) -> Table:
+    return Table(Example(), [OURS, THEIRS], {"ours": ours, "theirs": theirs})
+
+
+def rates(*values: float) -> list[Measurement]:
+    return [Measurement({"per_s": value, "p99_ms": 1.0}) for value in values]
+
+
+def test_spread() -> None:
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, 50), (99, 99), (100, 100), (0, 1)])
+def test_percentile_is_the_nearest_rank(percent: float, expected: float) -> None:
+    assert percentile([float(value) for value in range(100, 0, -1)], percent) == expected
+
+
+def test_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+
+
+def test_ratios_compare_round_by_round() -> None:
+    # Both become ten times slower in the second round: medians of each would say 2, and so do the rounds.
+    assert ratios([100.0, 10.0], [50.0, 5.0]) == Spread(2.0, 2.0, 2.0)
+
+
+def test_ratios_leave_out_rounds_that_failed() -> None:
+    assert ratios([100.0, None, 90.0], [50.0, 1.0, None]) == Spread(2.0, 2.0, 2.0)
+    assert ratios([None], [1.0]) is None
+
+
+@pytest.mark.parametrize(("value", "shown"), [(83_120.4, "83,120"), (512.4, "512"), (14.23, "14.2"), (0.868, "0.87")])
+def test_human(value: float, shown: str) -> None:
+    assert human(value) == shown
+
+
+def test_cost_of_one_operation() -> None:
+    figures = (CPU(user_s=1.5, system_s=0.9) - CPU(user_s=0.5, system_s=0.4)).figures(operations=1000, elapsed_s=2.0)
+    assert figures == {"cpu_us": 1500.0, "user_us": 1000.0, "server_busy": 0.75}
+
+
+def test_a_table_shows_medians_ratios_and_goals() -> None:
+    shown = text(table(rates(100, 300, 200), rates(50, 100, 100)))
+    assert "200   100 - 300" in shown
+    assert "2.00 (2.00 - 3.00)  2: reached" in shown
+    assert "2: missed" in text(table(rates(100), rates(90)))
+
+
+def test_errors_leave_no_figure() -> None:
+    shown = table(rates(100, 100), [*rates(50), Measurement({"per_s": 999_999.0}, errors=3, note="wrong answers")])
+    assert not shown.good(THEIRS)
+    assert shown.ratio(THEIRS) is None
+    for form in (text(shown), markdown(shown)):
+        assert "failed" in form
+        assert "not measured" in form
+        assert "theirs: wrong answers" in form
+        assert "999,999" not in form
+
+
+def test_a_server_that_was_not_busy_is_marked() -> None:
+    waiting = Measurement({"per_s": 1.0, "server_busy": 0.3, "load_busy": 0.97})
+    assert "theirs: used 30% of its core: the load generator was the limit" in text(table(rates(1), [waiting]))
+
+
+def test_frames_of_the_load_generator_are_understood() -> None:
+    payload = b"x" * 300
+    codec = WebSocketCodec(WebSocketLimits(), deflate=None, now_s=0.0)
+    (event,) = codec.receive_data(frames.client_frame(payload), 0.0)
+    assert isinstance(event, Message)
+    assert event.data == payload.decode()
+    codec.send(Message(payload.decode()))
+    sent = codec.data_to_send()
+    assert sent == frames.server_frame(payload)
+    reader = frames.FrameReader()
+    got = [frame for index in range(len(sent)) for frame in reader.feed(sent[index : index + 1])]
+    assert got == [(0x81, payload)]
+
+
+def test_the_accept_of_the_handshake_is_checked() -> None:
+    assert not frames.accepts(b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: c29tZXRoaW5nIGVsc2U=")
+
+
+def test_the_size_of_a_response() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    assert _end_of_response(head + b"hell") is None
+    assert _end_of_response(head + b"hello, and more") == len(head) + 5
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+    assert _end_of_response(chunked) == len(chunked)
+
+
+def test_a_request_is_whole() -> None:
+    encoded = Request("/json/", "POST", b"{}", {"Content-Type": "application/json"}).encode(80)
+    assert encoded == (
+        b"POST /json/ HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
