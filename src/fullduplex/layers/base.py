@@ -12,6 +12,10 @@ Message = str | bytes
 #: Takes a message on the loop that subscribed. It does not block, and does not raise.
 Deliver = Callable[[Message], None]
 
+#: Called on the loop that subscribed when messages may have been missed: the broker was lost, and is back. Whatever
+#: is published from then on arrives. It does not block, and does not raise.
+Gap = Callable[[], None]
+
 
 class BaseLayer(ABC):
     """Moves messages from any process to every process that subscribed to their group.
@@ -63,10 +67,12 @@ class BaseLayer(ABC):
         starve them."""
 
     @abstractmethod
-    async def subscribe(self, group: str, deliver: Deliver) -> None:
+    async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
         """Call ``deliver(message)`` on the running loop for what is published to ``group`` from now on.
 
-        A loop subscribes once to a group; doing it again puts the new ``deliver`` in the old one's place.
+        It returns when the broker has confirmed. A loop subscribes once to a group; doing it again puts the new
+        ``deliver`` in the old one's place. When the connection to the broker is lost, the layer connects and
+        subscribes anew by itself, and then calls ``on_gap()``.
 
         Raises:
             LayerUnavailable: the broker cannot be reached; then nothing is subscribed.

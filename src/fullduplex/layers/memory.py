@@ -10,7 +10,7 @@ from sys import getsizeof
 from typing import ClassVar
 
 from fullduplex.exceptions import ChannelFull
-from fullduplex.layers.base import BaseLayer, Deliver, Message
+from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 
 logger = logging.getLogger("fullduplex.layers")
 
@@ -60,7 +60,7 @@ class MemoryLayer(BaseLayer):
         else:
             await asyncio.to_thread(self.publish, group, message)
 
-    async def subscribe(self, group: str, deliver: Deliver) -> None:
+    async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
         loop = asyncio.get_running_loop()
         with self._changed:
             for closed in [other for other in self._mailboxes if other.is_closed()]:

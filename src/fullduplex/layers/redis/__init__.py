@@ -1,0 +1,26 @@
+"""Redis and Valkey between processes: single servers, several hosts, Sentinel and Cluster.
+
+::
+
+    CHANNEL_LAYERS = {"default": {
+        "BACKEND": "fullduplex.layers.redis.RedisLayer",
+        "CONFIG": {"hosts": ["redis://localhost:6379/0"]},
+    }}
+
+How the parts divide the work::
+
+    layer.py        RedisLayer: the contract of layers, one LoopState for each event loop
+    hosts.py        what CONFIG's ``hosts`` says, and redis-py's connection objects made from it
+    topology.py     which server serves a name: hash over hosts, Sentinel, slots of a cluster (sans I/O)
+    connecting.py   opening connections, with deadlines, for coroutines and for threads
+    subscriber.py   the connection that listens: confirmations, liveness, reconnects, gaps
+    pipeline.py     the connection that commands: many callers, one write
+    threads.py      the connections of synchronous code
+    sealing.py      messages to bytes, encrypted where keys are configured
+    queues.py       queues for channel names, in Lua
+"""
+
+from fullduplex.layers.redis.layer import RedisLayer
+from fullduplex.layers.redis.limits import RedisLimits
+
+__all__ = ["RedisLayer", "RedisLimits"]

@@ -1,0 +1,335 @@
+"""The layer itself: the contract of layers/base.py over Redis pub/sub."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from fullduplex.exceptions import ChannelFull, LayerUnavailable
+from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
+from fullduplex.layers.redis.connecting import NotSent, ask_async, backoff_s, translate
+from fullduplex.layers.redis.hosts import Host, read_hosts
+from fullduplex.layers.redis.limits import RedisLimits
+from fullduplex.layers.redis.pipeline import Argument, Pipeline
+from fullduplex.layers.redis.sealing import Seal
+from fullduplex.layers.redis.subscriber import Subscriber, Subscription
+from fullduplex.layers.redis.threads import ThreadConnections
+from fullduplex.layers.redis.topology import Cluster, Hosts, Topology
+
+logger = logging.getLogger("fullduplex.layers")
+
+
+class RedisLayer(BaseLayer):
+    """Reaches the members in all processes that use the same Redis or Valkey.
+
+    Each event loop has one connection that listens and one that publishes, to each server it has to do with;
+    threads without a loop share a small pool. Nothing is stored: who is a member, only its own process knows.
+
+    Args:
+        hosts: see hosts.py; several are independent servers, and a group lives on one of them.
+        cluster: ``hosts`` are nodes of one Redis Cluster (Redis 7 or Valkey; sharded pub/sub).
+        prefix: in front of every name, so that projects can share a server.
+        symmetric_encryption_keys: the first encrypts, all decrypt; takes the package ``cryptography``.
+        limits: fields of :class:`RedisLimits`.
+
+    Raises:
+        ConfigurationError: ``hosts`` or the keys make no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        hosts: Sequence[Any] | None = None,
+        cluster: bool = False,
+        prefix: str = "fullduplex",
+        symmetric_encryption_keys: Sequence[str | bytes] | None = None,
+        **limits: Any,
+    ) -> None:
+        self.limits = RedisLimits(**limits)
+        self.prefix = prefix
+        self._seal = Seal(symmetric_encryption_keys)
+        read = read_hosts(hosts)
+        self._topology: Topology = Cluster(read) if cluster else Hosts(read)
+        self._forget_everything()
+        if hasattr(os, "register_at_fork"):
+            itself = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: _forked(itself))
+
+    # The contract ----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self._loop_state().call(b"", "PING")
+
+    async def close(self) -> None:
+        with self._lock:
+            state = self._loops.get(asyncio.get_running_loop())
+        if state is not None:
+            await state.close()
+        self._threads.close()
+
+    def publish(self, group: str, message: Message) -> None:
+        name = self._name(group)
+        self._threads.call(name, self._topology.publish, name, self._seal.close(message))
+
+    async def apublish(self, group: str, message: Message) -> None:
+        name = self._name(group)
+        await self._loop_state().call(name, self._topology.publish, name, self._seal.close(message))
+
+    async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
+        await self._loop_state().subscribe(self._name(group), self._opener(group, deliver), on_gap)
+
+    async def unsubscribe(self, group: str) -> None:
+        with self._lock:
+            state = self._loops.get(asyncio.get_running_loop())
+        if state is not None:
+            await state.unsubscribe(self._name(group))
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _name(self, group: str) -> bytes:
+        return f"{self.prefix}:{group}".encode()
+
+    def _opener(self, group: str, deliver: Deliver) -> Callable[[bytes], None]:
+        def take(data: bytes) -> None:
+            try:
+                message = self._seal.open(data)
+            except ValueError as error:
+                logger.error("A message to %r cannot be read: %s", group, error)
+                return
+            try:
+                deliver(message)
+            except Exception:
+                logger.exception("A subscriber failed to take a message")
+
+        return take
+
+    def _loop_state(self) -> LoopState:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            state = self._loops.get(loop)
+            if state is None:
+                for closed in [other for other in self._loops if other.is_closed()]:
+                    del self._loops[closed]
+                state = self._loops[loop] = LoopState(self._topology, self.limits, lambda: self._forget(loop))
+        return state
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._loops.pop(loop, None)
+
+    def _forget_everything(self) -> None:
+        self._lock = threading.Lock()
+        self._loops: dict[asyncio.AbstractEventLoop, LoopState] = {}
+        self._threads = ThreadConnections(self._topology, self.limits)
+
+    def after_fork(self) -> None:
+        """In the child: leave the parent's connections alone. Closing them would write to them, or take them out of
+        the selector that parent and child share; so they are kept, unused."""
+        self._of_parent = (self._loops, self._threads)
+        self._forget_everything()
+
+
+class LoopState:
+    """What one event loop holds: its connections and its subscriptions.
+
+    Args:
+        on_close: called when everything was given back.
+    """
+
+    def __init__(self, topology: Topology, limits: RedisLimits, on_close: Callable[[], None]) -> None:
+        self._topology = topology
+        self._limits = limits
+        self._on_close = on_close
+        self._pipelines: dict[Host, Pipeline] = {}
+        self._subscribers: dict[Host, Subscriber] = {}
+        self._subscriptions: dict[bytes, Subscription] = {}
+        self._strays: list[Subscription] = []
+        self._rehoming: asyncio.Task[None] | None = None
+        self._end = self._until_the_loop_ends()
+        _start(self._end)
+
+    async def close(self) -> None:
+        await self._end.aclose()
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        """Closes everything with the loop: ``asyncio.run`` and ``async_to_sync`` end their loops with
+        ``shutdown_asyncgens()``, and nothing else tells that a loop is about to end."""
+        try:
+            yield
+        finally:
+            self._on_close()
+            if self._rehoming is not None:
+                self._rehoming.cancel()
+            for subscriber in self._subscribers.values():
+                await subscriber.close()
+            for pipeline in self._pipelines.values():
+                await pipeline.close()
+            await asyncio.sleep(0)  # transports close in the loop's next turn
+
+    # Commands --------------------------------------------------------------------------------
+
+    async def call(self, name: bytes, *command: Argument) -> Any:
+        """Send a command to the server of ``name`` and return the reply.
+
+        Raises:
+            LayerUnavailable: not answered within ``publish_timeout_s``; when the connection was lost before the
+                answer, whether it was done is unknown.
+            ChannelFull: so much waits for the server already that there was no room within that time.
+        """
+        host = self._topology.host_for(name)
+        problem: BaseException | None = None
+        attempt = 0
+        try:
+            async with asyncio.timeout(self._limits.publish_timeout_s):
+                while True:
+                    try:
+                        host = await self._locate(name)
+                        return await self._pipeline(host).call(*command)
+                    except NotSent as error:
+                        problem = error
+                    except ResponseError as error:
+                        problem = translate(error, host.label if host else "")
+                        if not isinstance(problem, NotSent):
+                            raise problem from error
+                    await asyncio.sleep(backoff_s(attempt, self._limits))
+                    attempt += 1
+                    await self._refresh()
+        except TimeoutError as error:
+            raise self._too_late(host, problem) from (problem or error)
+
+    def _too_late(self, host: Host | None, problem: BaseException | None) -> Exception:
+        if problem is None and host is not None and self._pipeline(host).is_full:
+            return ChannelFull(
+                f"Redis at {host.label}: {self._limits.max_pending_bytes} bytes wait to be written to it"
+            )
+        told = problem or f"Redis at {host.label if host else 'unknown'}: no answer"
+        return LayerUnavailable(f"{told} (gave up after {self._limits.publish_timeout_s:g} s)")
+
+    async def _locate(self, name: bytes) -> Host:
+        host = self._topology.host_for(name)
+        if host is None:
+            await ask_async(self._topology.refresh(), self._limits.connect_timeout_s)
+            host = self._topology.host_for(name)
+        if host is None:
+            raise NotSent("no node of the cluster serves this slot")
+        return host
+
+    async def _refresh(self) -> None:
+        try:
+            await ask_async(self._topology.refresh(), self._limits.connect_timeout_s)
+        except LayerUnavailable:
+            pass  # the next attempt fails the same way, and tells
+
+    def _pipeline(self, host: Host) -> Pipeline:
+        pipeline = self._pipelines.get(host)
+        if pipeline is None:
+            pipeline = self._pipelines[host] = Pipeline(host, self._limits)
+        return pipeline
+
+    # Subscriptions ---------------------------------------------------------------------------
+
+    async def subscribe(self, name: bytes, deliver: Callable[[bytes], None], on_gap: Gap | None) -> None:
+        """Return when the server has confirmed.
+
+        Raises:
+            LayerUnavailable: it did not within ``subscribe_timeout_s``; nothing is subscribed then.
+        """
+        existing = self._subscriptions.get(name)
+        if existing is not None and existing.confirmed:
+            existing.deliver, existing.on_gap = deliver, on_gap
+            return
+        await self.unsubscribe(name)
+        subscription = self._subscriptions[name] = Subscription(name, deliver, on_gap)
+        try:
+            async with asyncio.timeout(self._limits.subscribe_timeout_s):
+                host = self._topology.host_for(name)
+                if host is None:
+                    self._stray(subscription)
+                else:
+                    await self._subscriber(host).add(subscription)
+                await subscription.ready
+        except BaseException as error:
+            await self._drop(subscription)
+            if isinstance(error, TimeoutError):
+                raise self._unconfirmed(name) from error
+            raise
+
+    async def unsubscribe(self, name: bytes) -> None:
+        subscription = self._subscriptions.get(name)
+        if subscription is not None:
+            await self._drop(subscription)
+
+    def _unconfirmed(self, name: bytes) -> LayerUnavailable:
+        host = self._topology.host_for(name)
+        problem = self._subscriber(host).last_error if host is not None else None
+        told = problem or "Redis has not confirmed"
+        return LayerUnavailable(f"{told} (gave up subscribing after {self._limits.subscribe_timeout_s:g} s)")
+
+    async def _drop(self, subscription: Subscription) -> None:
+        if self._subscriptions.get(subscription.name) is subscription:
+            del self._subscriptions[subscription.name]
+        if subscription in self._strays:
+            self._strays.remove(subscription)
+        for subscriber in tuple(self._subscribers.values()):
+            await subscriber.remove(subscription)
+
+    def _subscriber(self, host: Host) -> Subscriber:
+        subscriber = self._subscribers.get(host)
+        if subscriber is None:
+            subscriber = self._subscribers[host] = Subscriber(
+                host, self._topology, self._limits, self._move, self._stray
+            )
+        return subscriber
+
+    # When names move between the nodes of a cluster ------------------------------------------
+
+    async def _move(self, subscriber: Subscriber) -> None:
+        """A connection was lost: perhaps others serve its names now."""
+        await self._refresh()
+        for subscription in subscriber.subscriptions:
+            host = self._topology.host_for(subscription.name)
+            if host not in (None, subscriber.host) and subscriber.take(subscription):
+                self._stray(subscription)
+
+    def _stray(self, subscription: Subscription) -> None:
+        self._strays.append(subscription)
+        if self._rehoming is None:
+            self._rehoming = asyncio.get_running_loop().create_task(self._rehome())
+
+    async def _rehome(self) -> None:
+        attempt = 0
+        try:
+            while self._strays:
+                await asyncio.sleep(backoff_s(attempt, self._limits))
+                attempt += 1
+                await self._refresh()
+                strays, self._strays = self._strays, []
+                for subscription in strays:
+                    host = self._topology.host_for(subscription.name)
+                    if host is None:
+                        self._strays.append(subscription)
+                    else:
+                        await self._subscriber(host).add(subscription)
+        finally:
+            self._rehoming = None
+
+
+def _start(generator: AsyncGenerator[None]) -> None:
+    """Run to the first ``yield``, which makes the loop know of it."""
+    try:
+        generator.asend(None).send(None)
+    except StopIteration:
+        pass
+
+
+def _forked(reference: weakref.ref[RedisLayer]) -> None:
+    layer = reference()
+    if layer is not None:
+        layer.after_fork()

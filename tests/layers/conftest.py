@@ -1,0 +1,37 @@
+"""Servers that the modules of this folder share, one of each kind for a test run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.layers.servers import Cluster, Sentinel, Server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("valkey"))
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield servers.start()
+    finally:
+        servers.kill()
+
+
+@pytest.fixture(scope="session")
+def sentinel(valkey: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinel]:
+    watcher = Sentinel(tmp_path_factory.mktemp("sentinel"), valkey)
+    try:
+        watcher.start()
+        yield watcher
+    finally:
+        watcher.kill()
