@@ -54,6 +54,8 @@ class WSGIAdapter:
             environ = make_environ(scope, call, multiprocess=self._multiprocess)
             try:
                 await asyncio.wrap_future(self._threads.submit(lambda: call.run(self._app, environ)))
+                if call.end is not None:
+                    await asyncio.wrap_future(call.end)
             finally:
                 call.abandon()
 
@@ -112,13 +114,18 @@ class DaemonThreads:
 
 
 class _Call:
-    """One request on its way through the application. Runs in a thread, save for :meth:`abandon`."""
+    """One request on its way through the application. Runs in a thread, save for :meth:`abandon`.
+
+    Attributes:
+        end: the sending of the last block, for which the thread does not wait.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, receive: Receive, send: Send, sends_files: bool) -> None:
         self._loop = loop
         self._sends_files = sends_files
         self._receive = receive
         self._send = send
+        self.end: concurrent.futures.Future[None] | None = None
         self._waiting: concurrent.futures.Future[Any] | None = None
         self._abandoned = False
         self._start: Message | None = None
@@ -187,7 +194,11 @@ class _Call:
         messages.append({"type": "http.response.body", "body": data, "more_body": more_body})
         self._start_sent = True
         self._complete = self._complete or not more_body
-        self._wait_for(lambda: self._send_all(messages))
+        if more_body:
+            self._wait_for(lambda: self._send_all(messages))
+        else:
+            self._check_wanted()
+            self.end = asyncio.run_coroutine_threadsafe(self._send_all(messages), self._loop)
 
     def _send_file(self, file: Any) -> bool:
         """Let the server send a file itself, from where it stands; False where it is no file of the system."""
@@ -224,10 +235,13 @@ class _Call:
         for message in messages:
             await self._send(message)
 
-    def _wait_for(self, function: Callable[[], Awaitable[Any]]) -> Any:
-        """Let the loop await ``function()`` for this thread."""
+    def _check_wanted(self) -> None:
         if self._abandoned or self._loop.is_closed():
             raise Disconnected
+
+    def _wait_for(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """Let the loop await ``function()`` for this thread."""
+        self._check_wanted()
 
         async def run() -> Any:
             return await function()
