@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
@@ -20,12 +21,15 @@ async def echo(socket: WebSocket) -> None:
         await socket.send(message)
 
 
+numbers = itertools.count()
+
+
 @websocket
 async def count_users(socket: WebSocket) -> None:
     """Count users in both ways, as often as asked; "add" adds one."""
     async for message in socket:
         if message == "add":
-            await User.objects.acreate(username=f"user {await User.objects.acount()}")
+            await User.objects.acreate(username=f"user {next(numbers)}")
         await socket.send({"asynchronous": await User.objects.acount(), "synchronous": await in_sync()})
 
 
