@@ -13,18 +13,20 @@ from fullduplex._version import __version__
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import get_asgi_application
+    from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
     from fullduplex.sockets.websocket import WebSocket
 
-__all__ = ["Group", "WebSocket", "WebSocketResponse", "__version__", "get_asgi_application", "websocket"]
+__all__ = ["Group", "WebSocket", "WebSocketResponse", "__version__", "get_asgi_application", "mount", "websocket"]
 
 _HOMES = {
     "Group": "fullduplex.realtime.groups",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",
     "get_asgi_application": "fullduplex.handler.application",
+    "mount": "fullduplex.mounting",
     "websocket": "fullduplex.sockets.views",
 }
 
