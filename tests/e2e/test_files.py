@@ -86,3 +86,19 @@ def test_a_client_that_leaves_or_stalls_is_let_go(server):
             assert time.monotonic() - started_s < 8
         client.close()
     assert "Traceback" not in server.output
+
+
+def test_a_download_that_nobody_reads_does_not_keep_the_server(file):
+    env = {"PYTHONPATH": str(ROOT), "TEST_FILE": str(file)}
+    for loop in ("uvloop", "asyncio"):
+        options = ("--loop", loop, "--timeout-graceful-shutdown", "0.3")
+        with fullduplex("files_asgi:app", *options, env=env) as process:
+            client = client_of(process)
+            client.connect()
+            client.sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.sock.recv(1000)
+            started_s = time.monotonic()
+            assert process.stop() == 0
+            assert time.monotonic() - started_s < 8
+            client.close()
+        assert "Traceback" not in process.output

@@ -144,3 +144,17 @@ def test_a_missing_certificate_is_one_clear_line():
     ) as process:
         assert process.wait() == 1
     assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_handshakes_in_progress_do_not_keep_the_server(directory, loop):
+    cert = str(directory / "cert.pem")
+    with fullduplex("tls_asgi:app", "--ssl-certfile", cert, "--loop", loop, env=HERE) as process:
+        idle = [socket.create_connection(("127.0.0.1", process.port), timeout=10) for _ in range(20)]
+        assert fetch(process)["scheme"] == "https"
+        started_s = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - started_s < 5
+        for sock in idle:
+            sock.close()
+    assert "Traceback" not in process.output

@@ -276,16 +276,15 @@ class Exchange:
 
     async def _send_file_content(self, fd: int, offset: int, count: int) -> None:
         try:
-            sent = await send_file(self._connection, fd, offset, count)
+            await send_file(self._connection, fd, offset, count, self._count_sent)
         except (ConnectionError, TimeoutError):
             self._connection.abort()
             self.disconnected()
-            raise Disconnected from None
-        self._sent_bytes += sent
         if self._disconnected:
             raise Disconnected
-        if sent < count:
-            raise LocalProtocolError(f"the file has {sent} bytes of the {count} that were to be sent")
+
+    def _count_sent(self, count: int) -> None:
+        self._sent_bytes += count
 
     def _end(self) -> None:
         self._complete = True

@@ -68,6 +68,7 @@ class Pause(enum.IntFlag):
 
     PIPELINE = 1  # requests wait for the one that is being answered
     HANDLER = 2  # the application is slower than the client
+    WRITING = 4  # the client sends what must be answered (pings), and does not read
 
 
 class Connection(asyncio.Protocol):
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         "loop",
         "proxied",
         "scheme",
+        "sending",
         "server",
         "tls",
         "transport",
@@ -120,6 +122,7 @@ class Connection(asyncio.Protocol):
         self.loop = loop
         self.handler: StreamHandler | None = None
         self.tunnel: Tunnel | None = None
+        self.sending: asyncio.Task[int] | None = None  # a file, past the transport's buffer
         self.proxied: ProxyHeader | None = None  # set before the connection is made
         self._paused = 0
         self._dispatching = False
@@ -176,8 +179,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.flow.pause(self.loop.time())
+        if self.tunnel is not None:
+            self._pause(Pause.WRITING)
 
     def resume_writing(self) -> None:
+        self._resume(Pause.WRITING)
         self.flow.resume()
 
     # For the gateway -------------------------------------------------------------------------
@@ -247,18 +253,22 @@ class Connection(asyncio.Protocol):
         self._discarding = True
         self.handler = self.tunnel = None
         if self._paused:
-            self._resume(Pause.PIPELINE | Pause.HANDLER)
+            self._resume(Pause.PIPELINE | Pause.HANDLER | Pause.WRITING)
         self.transport.write_eof()
         self._close_in(self.limits.linger_timeout_s)
 
     def close(self) -> None:
         """Close after what is written has left, within a deadline."""
+        if self.sending is not None:
+            self.sending.cancel()
         if not self.transport.is_closing():
             self.transport.close()
         self._close_in(self.limits.close_timeout_s)
 
     def abort(self) -> None:
         """Drop the connection; what is not yet written is lost."""
+        if self.sending is not None:
+            self.sending.cancel()
         self.transport.abort()
 
     # For the worker --------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import asyncio
 import errno
 import os
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fullduplex.exceptions import LocalProtocolError
 from fullduplex.wire.events import Data
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def open_file(path: str) -> int:
     return fd
 
 
-async def send_file(connection: Connection, fd: int, offset: int, count: int) -> int:
+async def send_file(connection: Connection, fd: int, offset: int, count: int, sent: Callable[[int], None]) -> None:
     """Send a part of a file as content of the response whose head was sent before; the response goes on.
 
     Args:
@@ -53,52 +55,75 @@ async def send_file(connection: Connection, fd: int, offset: int, count: int) ->
         fd: the file, open for reading.
         offset: of the first byte.
         count: bytes to send.
-
-    Returns:
-        Bytes sent: fewer than ``count`` where the file ends before that.
+        sent: called with the bytes of each piece that went out.
 
     Raises:
         ConnectionError: the client is gone.
         TimeoutError: it takes nothing any more.
         OSError: the file cannot be read.
-        LocalProtocolError: the Content-Length leaves no room for so much.
+        LocalProtocolError: the Content-Length leaves no room for so much, or the file ends before that.
     """
-    sent = await _by_kernel(connection, fd, offset, count) if connection.takes_plain(count) else 0
-    return sent + await _by_hand(connection, fd, offset + sent, count - sent)
+    end = offset + count
+    if connection.takes_plain(count):
+        offset = await _by_kernel(connection, fd, offset, end, sent)
+    offset = await _by_hand(connection, fd, offset, end, sent)
+    if offset < end:
+        raise LocalProtocolError(f"the file ends {end - offset} bytes before the {count} that were to be sent")
 
 
-async def _by_kernel(connection: Connection, fd: int, offset: int, count: int) -> int:
+async def _by_kernel(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
     """Send as much as asyncio's ``sendfile`` can: nothing with uvloop, TLS or Windows' older loop."""
-    sent = 0
-    while sent < count:
-        transport = connection.transport
-        if transport.is_closing():
-            raise ConnectionResetError
-        size = min(PIECE_BYTES, count - sent)
-        piece = connection.loop.sendfile(transport, _File(fd), offset + sent, size, fallback=False)  # type: ignore[arg-type]
+    while offset < end:
+        size = min(PIECE_BYTES, end - offset)
         try:
-            progress = await asyncio.wait_for(piece, connection.limits.stalled_write_timeout_s)
+            progress = await _send_piece(connection, fd, offset, size)
         except RuntimeError:  # not here; NotImplementedError and SendfileNotAvailableError are RuntimeErrors, too
             break
         if not progress:
             break
-        sent += progress
         connection.sent_plain(progress)
-    return sent
+        sent(progress)
+        offset += progress
+    return offset
 
 
-async def _by_hand(connection: Connection, fd: int, offset: int, count: int) -> int:
-    sent = 0
-    while sent < count:
-        data = await connection.loop.run_in_executor(None, _read_at, fd, min(BLOCK_BYTES, count - sent), offset + sent)
+async def _send_piece(connection: Connection, fd: int, offset: int, size: int) -> int:
+    """One call of ``sendfile``, which ends when the connection does.
+
+    asyncio lets it wait for ever when the transport closes meanwhile, and its transport trips over it; so the
+    connection cancels it first.
+    """
+    transport = connection.transport
+    if transport.is_closing():
+        raise ConnectionResetError
+    piece = connection.loop.create_task(
+        connection.loop.sendfile(transport, _File(fd), offset, size, fallback=False)  # type: ignore[arg-type]
+    )
+    connection.sending = piece
+    try:
+        await asyncio.wait({piece}, timeout=connection.limits.stalled_write_timeout_s)
+        if not piece.done():
+            raise TimeoutError
+        if piece.cancelled():
+            raise ConnectionResetError
+        return piece.result()
+    finally:
+        connection.sending = None
+        piece.cancel()
+
+
+async def _by_hand(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
+    while offset < end:
+        data = await connection.loop.run_in_executor(None, _read_at, fd, min(BLOCK_BYTES, end - offset), offset)
         if not data:
             break
         if connection.transport.is_closing():
             raise ConnectionResetError
         connection.send(Data(data))
-        sent += len(data)
+        sent(len(data))
+        offset += len(data)
         await connection.flow.drain()
-    return sent
+    return offset
 
 
 def _read_at(fd: int, count: int, offset: int) -> bytes:

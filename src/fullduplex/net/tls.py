@@ -83,8 +83,8 @@ class TLS:
         self._make = make
         self._files = files
         self.context = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.current = make()
         self._loaded = self._seen = self._stamps()
+        self.context.current = make()
 
     def reload(self) -> None:
         """Use the files as they are now for new handshakes; with broken ones go on as before, and log it."""
