@@ -153,6 +153,29 @@ async def test_deflate_can_be_switched_off():
     await client.finish()
 
 
+async def test_context_takeover_is_agreed_where_the_configuration_says_so():
+    client = Client(echo, deflate_takeover=True)
+    head = await client.connect(b"Sec-WebSocket-Extensions: permessage-deflate")
+    assert b"no_context_takeover" not in head
+    await client.finish()
+
+
+async def test_pings_of_a_client_that_reads_nothing_do_not_fill_the_memory():
+    client = Client(echo, write_buffer_bytes=20_000)
+    await client.connect()
+    client.transport.stalled = True
+    sent = 0
+    while client.transport.reading and sent < 10_000:
+        for _ in range(20):
+            client.codec.send(Ping(b"x" * 125))
+        sent += 20
+        await client.feed(client.codec.data_to_send())
+    assert sent < 1_000
+    client.transport.peer_reads()
+    assert client.transport.reading
+    await client.finish()
+
+
 async def test_frames_in_the_read_of_the_handshake_are_not_lost():
     seen: list[Any] = []
     client = Client(record(seen))

@@ -210,7 +210,10 @@ class Session:
     def _accept(self, message: Message) -> None:
         self._expect(State.HANDSHAKE, "websocket.accept")
         limits = self._gateway.websocket
-        parameters = negotiate_deflate(self._handshake.extensions) if limits.deflate else None
+        parameters = None
+        if limits.deflate:
+            offers = self._handshake.extensions
+            parameters = negotiate_deflate(offers, context_takeover=limits.deflate_takeover)
         subprotocol = message.get("subprotocol")
         extra = [*message.get("headers", ())]
         self._gateway.add_default_fields(extra)
