@@ -179,8 +179,11 @@ def parse_node(text: str) -> Address | None:
     """Read ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; the port is 0 where none is given.
 
     Returns:
-        None for anything else: ``unknown``, obfuscated identifiers (RFC 7239 section 6), nonsense.
+        None for anything else: ``unknown``, obfuscated identifiers (RFC 7239 section 6), addresses with a zone
+        (which means nothing on another machine, and may be any text), nonsense.
     """
+    if "%" in text:
+        return None
     match = _split_node(text)
     host = (match[1] or match[2]) if match else text
     port = int(match[3] or 0) if match else 0

@@ -1,0 +1,17 @@
+"""All readers by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.config_file import ConfigFile
+from tests.fuzz.deflate import Deflate
+from tests.fuzz.forwarded import ForwardedFields
+from tests.fuzz.handshake import Handshake
+from tests.fuzz.harness import Harness
+from tests.fuzz.http1 import HTTP1
+from tests.fuzz.proxy_protocol import ProxyProtocol
+from tests.fuzz.websocket import WebSocket
+
+READERS: dict[str, type[Harness]] = {
+    harness.name: harness
+    for harness in (HTTP1, WebSocket, Deflate, Handshake, ProxyProtocol, ForwardedFields, ConfigFile)
+}
