@@ -4,14 +4,21 @@
 
     FullduplexError
     ├── ConfigurationError          a setting or an option is wrong; the message says what to set
-    │   └── LayerNotConfigured      no layer that reaches the members from this process
+    │   ├── LayerNotConfigured      no layer that reaches the members from this process
+    │   └── InvalidChannelLayerError    an entry of CHANNEL_LAYERS is wrong (a ValueError, as in Channels)
     ├── ProtocolError
     │   ├── LocalProtocolError      our side (usually the application) broke the protocol
     │   └── RemoteProtocolError     the peer broke it: ``status_hint`` or ``close_code`` says how to tell it
+    ├── ThreadsExhausted            no thread for sync code became free in time: 503
     ├── Disconnected                the peer is gone: ``code`` and ``reason`` (an OSError, as ASGI asks)
     └── LayerError                  a layer failed
         ├── LayerUnavailable        the broker cannot be reached
         └── ChannelFull             a bounded channel is over its capacity
+
+Signals of consumers, no errors::
+
+    AcceptConnection, DenyConnection    raised in ``connect``: accept, refuse
+    StopConsumer                        the consumer is over
 """
 
 from __future__ import annotations
@@ -29,6 +36,10 @@ class ConfigurationError(FullduplexError):
 
 class LayerNotConfigured(ConfigurationError):
     """No layer is configured that would reach the members from this process."""
+
+
+class InvalidChannelLayerError(ConfigurationError, ValueError):
+    """An entry of ``CHANNEL_LAYERS`` is wrong, or a consumer needs a layer and there is none."""
 
 
 class ProtocolError(FullduplexError):
@@ -79,6 +90,10 @@ class Disconnected(FullduplexError, ConnectionError):
         self.reason = reason
 
 
+class ThreadsExhausted(FullduplexError):
+    """No thread for sync code became free in time; the client is told 503."""
+
+
 class LayerError(FullduplexError):
     """A layer failed."""
 
@@ -89,3 +104,15 @@ class LayerUnavailable(LayerError):
 
 class ChannelFull(LayerError):
     """A bounded channel is over its capacity."""
+
+
+class AcceptConnection(Exception):
+    """Raised by a consumer while it connects: accept the socket."""
+
+
+class DenyConnection(Exception):
+    """Raised by a consumer while it connects: refuse the socket."""
+
+
+class StopConsumer(Exception):
+    """Raised by a consumer's handler: the consumer is over."""

@@ -22,14 +22,25 @@ from django.utils.module_loading import import_string
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
 from fullduplex.layers.base import BaseLayer
 
-__all__ = ["BaseLayer", "allow_in_process", "close_layer", "get_layer", "note_serving"]
+__all__ = [
+    "BaseLayer",
+    "allow_in_process",
+    "check_in_process",
+    "close_layer",
+    "get_layer",
+    "in_process_allowed",
+    "note_serving",
+]
 
 SETTING = "CHANNEL_LAYERS"
 MEMORY_LAYER = "fullduplex.layers.memory.MemoryLayer"
 
 # Channels' paths, and those options of theirs that have no meaning here: our bounds are in bytes, and a message is
 # delivered at once or not at all.
-_ALIASES = {"channels.layers.InMemoryChannelLayer": MEMORY_LAYER}
+_ALIASES = {
+    "channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
+    "fullduplex.channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
+}
 _CHANNELS_OPTIONS = frozenset({"expiry", "group_expiry", "capacity", "channel_capacity"})
 
 _lock = threading.Lock()
@@ -49,8 +60,8 @@ def get_layer() -> BaseLayer:
     layer = _layer
     if layer is None:
         layer = _make_layer()
-    if layer.in_process and _allowed_reason is None:
-        _check_in_process()
+    if layer.in_process:
+        check_in_process()
     return layer
 
 
@@ -84,9 +95,18 @@ def note_serving(worker_count: int | None) -> None:
     _worker_count = worker_count
 
 
-def _check_in_process() -> None:
-    """Raise unless the in-process layer reaches every member from here."""
-    if _in_tests():
+def in_process_allowed() -> bool:
+    """Whether this process is known to hold every socket of the site, so that the in-process layer is implied."""
+    return _allowed_reason is not None or _in_tests()
+
+
+def check_in_process() -> None:
+    """Hold an in-process layer against the processes there are.
+
+    Raises:
+        LayerNotConfigured: it does not reach every member from here.
+    """
+    if in_process_allowed():
         return
     configured = bool(getattr(settings, SETTING, None))
     if configured and _serving and _worker_count is None:

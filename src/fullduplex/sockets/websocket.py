@@ -97,6 +97,11 @@ class WebSocket:
             LocalProtocolError: it is accepted already.
             Disconnected: it is closed.
         """
+        self.check_accept(subprotocol, headers)
+        await self._accept(subprotocol, headers)
+
+    def check_accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        """Raise what :meth:`accept` would, but for ``Disconnected``."""
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ValueError(f"the client offers the subprotocols {self.subprotocols}, and {subprotocol!r} is none")
         for name in headers or ():
@@ -106,7 +111,6 @@ class WebSocket:
             raise LocalProtocolError(
                 "the socket is accepted already: accept() comes first, before join, receive and send"
             )
-        await self._accept(subprotocol, headers)
 
     async def receive(self) -> str | bytes:
         """Return the next message: str for text, bytes for binary.
@@ -128,6 +132,17 @@ class WebSocket:
             raise self._gone()
         text = event.get("text")
         return text if text is not None else bytes(event["bytes"])
+
+    async def receive_event(self) -> dict[str, Any]:
+        """Return the next ASGI event, without accepting: for those who speak ASGI themselves, such as consumers.
+
+        In a ``websocket.disconnect`` are the code and the reason with which the socket ended, whoever closed it.
+        """
+        event = await self._receive()
+        if event["type"] != "websocket.disconnect":
+            return dict(event)
+        self._ended(event.get("code") or 1005, event.get("reason") or "")
+        return {"type": "websocket.disconnect", "code": self.close_code, "reason": self.close_reason}
 
     async def receive_text(self) -> str:
         """Return the next message, which must be text.
