@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.layers.servers import Cluster, Sentinel, Server
+from tests.layers.servers import Cluster, Sentinel, Server, redis6_binary
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +35,12 @@ def sentinel(valkey: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield watcher
     finally:
         watcher.kill()
+
+
+@pytest.fixture(scope="session")
+def redis6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("redis6"), binary=redis6_binary())
+    try:
+        yield server.start()
+    finally:
+        server.kill()

@@ -151,9 +151,9 @@ class Cluster:
 
     def _is_ready(self, node: Server) -> bool:
         with node.client(decode_responses=True) as client:
-            info = str(client.execute_command("CLUSTER INFO"))
-            shards = client.execute_command("CLUSTER", "SLOTS")
-        return "cluster_state:ok" in info and len(shards) == 3
+            info: Any = client.execute_command("CLUSTER INFO")
+            shards: Any = client.execute_command("CLUSTER", "SLOTS")
+        return info["cluster_state"] == "ok" and len(shards) == 3
 
     def kill(self) -> None:
         for node in self.nodes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.redis import RedisLayer
 from fullduplex.testing.layers import LayerConformance
-from tests.layers.servers import Cluster, Sentinel, Server, redis6_binary
+from tests.layers.servers import Cluster, Sentinel, Server
 
 
 class RedisConformance(LayerConformance):
@@ -53,14 +52,6 @@ class TestCluster(RedisConformance):
 
 
 class TestRedis6(RedisConformance):
-    @pytest.fixture(scope="class")
-    def redis6(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-        server = Server(tmp_path_factory.mktemp("redis6"), binary=redis6_binary())
-        try:
-            yield server.start()
-        finally:
-            server.kill()
-
     @pytest.fixture(autouse=True)
     def _server(self, redis6: Server) -> None:
         self.config = {"hosts": [redis6.url]}

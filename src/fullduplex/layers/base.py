@@ -36,11 +36,13 @@ class BaseLayer(ABC):
         in_process: it reaches members in its own process only.
         supports_history: it keeps messages for those who come back.
         supports_presence: it knows who is a member, in all processes.
+        supports_queues: it has :meth:`push` and :meth:`pop`.
     """
 
     in_process: ClassVar[bool] = False
     supports_history: ClassVar[bool] = False
     supports_presence: ClassVar[bool] = False
+    supports_queues: ClassVar[bool] = False
 
     async def open(self) -> None:  # noqa: B027 - a layer without connections has nothing to do
         """Connect for the running loop now, not at the first use; doing it twice is no error.
@@ -81,3 +83,26 @@ class BaseLayer(ABC):
     @abstractmethod
     async def unsubscribe(self, group: str) -> None:
         """End the running loop's subscription; ``deliver`` is not called any more. Without one it does nothing."""
+
+    # Queues, where a layer has them ----------------------------------------------------------
+
+    async def push(self, queue: str, message: Message, *, capacity: int, expiry_s: float) -> None:
+        """Put a message on a queue, from which one of those who :meth:`pop` takes it, now or later.
+
+        Args:
+            capacity: messages that may wait there.
+            expiry_s: after that it is dropped.
+
+        Raises:
+            ChannelFull: ``capacity`` messages wait there.
+            LayerUnavailable: the broker cannot be reached.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no queues")
+
+    async def pop(self, queue: str) -> Message:
+        """Take the oldest message of a queue; wait for one. When cancelled, nothing is lost.
+
+        Raises:
+            LayerUnavailable: the broker cannot be reached.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no queues")

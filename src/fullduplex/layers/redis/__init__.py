@@ -9,7 +9,8 @@
 
 How the parts divide the work::
 
-    layer.py        RedisLayer: the contract of layers, one LoopState for each event loop
+    layer.py        RedisLayer: the contract of layers
+    loop_state.py   what one event loop holds: connections, subscriptions, poppers of queues
     hosts.py        what CONFIG's ``hosts`` says, and redis-py's connection objects made from it
     topology.py     which server serves a name: hash over hosts, Sentinel, slots of a cluster (sans I/O)
     connecting.py   opening connections, with deadlines, for coroutines and for threads

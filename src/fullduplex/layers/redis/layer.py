@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
-from redis.exceptions import ResponseError
-
-from fullduplex.exceptions import ChannelFull, LayerUnavailable
+from fullduplex.exceptions import ChannelFull
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
-from fullduplex.layers.redis.connecting import NotSent, ask_async, backoff_s, translate
-from fullduplex.layers.redis.hosts import Host, read_hosts
+from fullduplex.layers.redis.hosts import read_hosts
 from fullduplex.layers.redis.limits import RedisLimits
-from fullduplex.layers.redis.pipeline import Argument, Pipeline
+from fullduplex.layers.redis.loop_state import LoopState
+from fullduplex.layers.redis.queues import PUSH
 from fullduplex.layers.redis.sealing import Seal
-from fullduplex.layers.redis.subscriber import Subscriber, Subscription
 from fullduplex.layers.redis.threads import ThreadConnections
 from fullduplex.layers.redis.topology import Cluster, Hosts, Topology
 
@@ -42,6 +40,8 @@ class RedisLayer(BaseLayer):
     Raises:
         ConfigurationError: ``hosts`` or the keys make no sense.
     """
+
+    supports_queues: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -79,8 +79,7 @@ class RedisLayer(BaseLayer):
         self._threads.call(name, self._topology.publish, name, self._seal.close(message))
 
     async def apublish(self, group: str, message: Message) -> None:
-        name = self._name(group)
-        await self._loop_state().call(name, self._topology.publish, name, self._seal.close(message))
+        await self.apublish_counted(group, message)
 
     async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
         await self._loop_state().subscribe(self._name(group), self._opener(group, deliver), on_gap)
@@ -91,7 +90,48 @@ class RedisLayer(BaseLayer):
         if state is not None:
             await state.unsubscribe(self._name(group))
 
+    async def push(self, queue: str, message: Message, *, capacity: int, expiry_s: float) -> None:
+        key = self._key(queue)
+        data, expiry_ms = self._seal.close(message), int(expiry_s * 1000)
+        taken = await self._loop_state().call(
+            key, "EVAL", PUSH, 1, key, data, capacity, expiry_ms, self._topology.publish
+        )
+        if not taken:
+            raise ChannelFull(f"{capacity} messages wait on {queue!r}")
+
+    async def pop(self, queue: str) -> Message:
+        while True:
+            data = await self._loop_state().pop(self._key(queue))
+            try:
+                return self._seal.open(data)
+            except ValueError as error:
+                logger.error("A message on %r cannot be read: %s", queue, error)
+
+    # Beyond it -------------------------------------------------------------------------------
+
+    async def apublish_counted(self, group: str, message: Message) -> int:
+        """Like :meth:`apublish`; return how many event loops it went to."""
+        name = self._name(group)
+        count: int = await self._loop_state().call(name, self._topology.publish, name, self._seal.close(message))
+        return count
+
+    async def flush_queues(self) -> None:
+        """Delete all queues with this prefix, on all servers."""
+        state = self._loop_state()
+        pattern = glob_escape(self._key("")) + b"*"
+        for host in await state.servers():
+            cursor = b"0"
+            while True:
+                cursor, keys = await state.ask(host, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+                for key in keys:  # one by one: in a cluster they live in different slots
+                    await state.ask(host, "DEL", key)
+                if cursor == b"0":
+                    break
+
     # Inside ----------------------------------------------------------------------------------
+
+    def _key(self, queue: str) -> bytes:
+        return f"{self.prefix}:queue:{queue}".encode()
 
     def _name(self, group: str) -> bytes:
         return f"{self.prefix}:{group}".encode()
@@ -136,197 +176,9 @@ class RedisLayer(BaseLayer):
         self._forget_everything()
 
 
-class LoopState:
-    """What one event loop holds: its connections and its subscriptions.
-
-    Args:
-        on_close: called when everything was given back.
-    """
-
-    def __init__(self, topology: Topology, limits: RedisLimits, on_close: Callable[[], None]) -> None:
-        self._topology = topology
-        self._limits = limits
-        self._on_close = on_close
-        self._pipelines: dict[Host, Pipeline] = {}
-        self._subscribers: dict[Host, Subscriber] = {}
-        self._subscriptions: dict[bytes, Subscription] = {}
-        self._strays: list[Subscription] = []
-        self._rehoming: asyncio.Task[None] | None = None
-        self._end = self._until_the_loop_ends()
-        _start(self._end)
-
-    async def close(self) -> None:
-        await self._end.aclose()
-
-    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
-        """Closes everything with the loop: ``asyncio.run`` and ``async_to_sync`` end their loops with
-        ``shutdown_asyncgens()``, and nothing else tells that a loop is about to end."""
-        try:
-            yield
-        finally:
-            self._on_close()
-            if self._rehoming is not None:
-                self._rehoming.cancel()
-            for subscriber in self._subscribers.values():
-                await subscriber.close()
-            for pipeline in self._pipelines.values():
-                await pipeline.close()
-            await asyncio.sleep(0)  # transports close in the loop's next turn
-
-    # Commands --------------------------------------------------------------------------------
-
-    async def call(self, name: bytes, *command: Argument) -> Any:
-        """Send a command to the server of ``name`` and return the reply.
-
-        Raises:
-            LayerUnavailable: not answered within ``publish_timeout_s``; when the connection was lost before the
-                answer, whether it was done is unknown.
-            ChannelFull: so much waits for the server already that there was no room within that time.
-        """
-        host = self._topology.host_for(name)
-        problem: BaseException | None = None
-        attempt = 0
-        try:
-            async with asyncio.timeout(self._limits.publish_timeout_s):
-                while True:
-                    try:
-                        host = await self._locate(name)
-                        return await self._pipeline(host).call(*command)
-                    except NotSent as error:
-                        problem = error
-                    except ResponseError as error:
-                        problem = translate(error, host.label if host else "")
-                        if not isinstance(problem, NotSent):
-                            raise problem from error
-                    await asyncio.sleep(backoff_s(attempt, self._limits))
-                    attempt += 1
-                    await self._refresh()
-        except TimeoutError as error:
-            raise self._too_late(host, problem) from (problem or error)
-
-    def _too_late(self, host: Host | None, problem: BaseException | None) -> Exception:
-        if problem is None and host is not None and self._pipeline(host).is_full:
-            return ChannelFull(
-                f"Redis at {host.label}: {self._limits.max_pending_bytes} bytes wait to be written to it"
-            )
-        told = problem or f"Redis at {host.label if host else 'unknown'}: no answer"
-        return LayerUnavailable(f"{told} (gave up after {self._limits.publish_timeout_s:g} s)")
-
-    async def _locate(self, name: bytes) -> Host:
-        host = self._topology.host_for(name)
-        if host is None:
-            await ask_async(self._topology.refresh(), self._limits.connect_timeout_s)
-            host = self._topology.host_for(name)
-        if host is None:
-            raise NotSent("no node of the cluster serves this slot")
-        return host
-
-    async def _refresh(self) -> None:
-        try:
-            await ask_async(self._topology.refresh(), self._limits.connect_timeout_s)
-        except LayerUnavailable:
-            pass  # the next attempt fails the same way, and tells
-
-    def _pipeline(self, host: Host) -> Pipeline:
-        pipeline = self._pipelines.get(host)
-        if pipeline is None:
-            pipeline = self._pipelines[host] = Pipeline(host, self._limits)
-        return pipeline
-
-    # Subscriptions ---------------------------------------------------------------------------
-
-    async def subscribe(self, name: bytes, deliver: Callable[[bytes], None], on_gap: Gap | None) -> None:
-        """Return when the server has confirmed.
-
-        Raises:
-            LayerUnavailable: it did not within ``subscribe_timeout_s``; nothing is subscribed then.
-        """
-        existing = self._subscriptions.get(name)
-        if existing is not None and existing.confirmed:
-            existing.deliver, existing.on_gap = deliver, on_gap
-            return
-        await self.unsubscribe(name)
-        subscription = self._subscriptions[name] = Subscription(name, deliver, on_gap)
-        try:
-            async with asyncio.timeout(self._limits.subscribe_timeout_s):
-                host = self._topology.host_for(name)
-                if host is None:
-                    self._stray(subscription)
-                else:
-                    await self._subscriber(host).add(subscription)
-                await subscription.ready
-        except BaseException as error:
-            await self._drop(subscription)
-            if isinstance(error, TimeoutError):
-                raise self._unconfirmed(name) from error
-            raise
-
-    async def unsubscribe(self, name: bytes) -> None:
-        subscription = self._subscriptions.get(name)
-        if subscription is not None:
-            await self._drop(subscription)
-
-    def _unconfirmed(self, name: bytes) -> LayerUnavailable:
-        host = self._topology.host_for(name)
-        problem = self._subscriber(host).last_error if host is not None else None
-        told = problem or "Redis has not confirmed"
-        return LayerUnavailable(f"{told} (gave up subscribing after {self._limits.subscribe_timeout_s:g} s)")
-
-    async def _drop(self, subscription: Subscription) -> None:
-        if self._subscriptions.get(subscription.name) is subscription:
-            del self._subscriptions[subscription.name]
-        if subscription in self._strays:
-            self._strays.remove(subscription)
-        for subscriber in tuple(self._subscribers.values()):
-            await subscriber.remove(subscription)
-
-    def _subscriber(self, host: Host) -> Subscriber:
-        subscriber = self._subscribers.get(host)
-        if subscriber is None:
-            subscriber = self._subscribers[host] = Subscriber(
-                host, self._topology, self._limits, self._move, self._stray
-            )
-        return subscriber
-
-    # When names move between the nodes of a cluster ------------------------------------------
-
-    async def _move(self, subscriber: Subscriber) -> None:
-        """A connection was lost: perhaps others serve its names now."""
-        await self._refresh()
-        for subscription in subscriber.subscriptions:
-            host = self._topology.host_for(subscription.name)
-            if host not in (None, subscriber.host) and subscriber.take(subscription):
-                self._stray(subscription)
-
-    def _stray(self, subscription: Subscription) -> None:
-        self._strays.append(subscription)
-        if self._rehoming is None:
-            self._rehoming = asyncio.get_running_loop().create_task(self._rehome())
-
-    async def _rehome(self) -> None:
-        attempt = 0
-        try:
-            while self._strays:
-                await asyncio.sleep(backoff_s(attempt, self._limits))
-                attempt += 1
-                await self._refresh()
-                strays, self._strays = self._strays, []
-                for subscription in strays:
-                    host = self._topology.host_for(subscription.name)
-                    if host is None:
-                        self._strays.append(subscription)
-                    else:
-                        await self._subscriber(host).add(subscription)
-        finally:
-            self._rehoming = None
-
-
-def _start(generator: AsyncGenerator[None]) -> None:
-    """Run to the first ``yield``, which makes the loop know of it."""
-    try:
-        generator.asend(None).send(None)
-    except StopIteration:
-        pass
+def glob_escape(name: bytes) -> bytes:
+    """Source: the KEYS command, "Use \\ to escape special characters"."""
+    return re.sub(rb"([\\*?\[\]^-])", rb"\\\1", name)
 
 
 def _forked(reference: weakref.ref[RedisLayer]) -> None:

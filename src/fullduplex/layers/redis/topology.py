@@ -41,6 +41,10 @@ class Topology(ABC):
     def host_for(self, name: bytes) -> Host | None:
         """The server of ``name``; None until :meth:`refresh` has been run."""
 
+    @abstractmethod
+    def servers(self) -> list[Host]:
+        """All that are known."""
+
     def refresh(self) -> Steps[None]:
         """Ask the servers anew who serves what.
 
@@ -60,6 +64,9 @@ class Hosts(Topology):
     def host_for(self, name: bytes) -> Host:
         return self._hosts[consistent_hash(name, len(self._hosts))]
 
+    def servers(self) -> list[Host]:
+        return list(self._hosts)
+
 
 class Cluster(Topology):
     """Redis Cluster with sharded pub/sub, which takes Redis 7 or Valkey.
@@ -78,6 +85,9 @@ class Cluster(Topology):
 
     def host_for(self, name: bytes) -> Host | None:
         return self._slots[key_slot(name)] if self._slots else None
+
+    def servers(self) -> list[Host]:
+        return list(self._nodes.values())
 
     def refresh(self) -> Steps[None]:
         errors: list[BaseException] = []
