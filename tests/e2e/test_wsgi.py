@@ -66,3 +66,20 @@ def test_a_thread_that_sleeps_does_not_keep_the_server_from_stopping():
         assert process.wait() == 0
         assert time.monotonic() - started_s < 5
         client.close()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_django_s_own_wsgi_handler(tmp_path, loop):
+    content = os.urandom(1_000_000)
+    (tmp_path / "file.bin").write_bytes(content)
+    proxy = ("--forwarded-allow-ips", "127.0.0.1", "--root-path", "/shop")
+    env = {"TEST_FILE": str(tmp_path / "file.bin")}
+    with fullduplex("django_wsgi:app", "--interface", "wsgi", "--loop", loop, *proxy, env=env) as process:
+        headers = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "Host": "example.org"}
+        status, body = get(process, "/seen/?q=1", method="POST", body=b"posted", headers=headers)
+        assert status == 200
+        assert body.decode().splitlines() == ["/shop/seen/?q=1", "1.2.3.4", "True", "example.org", "posted"]
+        assert get(process, "/stream/") == (200, b"012")
+        assert get(process, "/file/") == (200, content)
+        assert get(process, "/missing/")[0] == 404
+    assert "Traceback" not in process.output
