@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +42,9 @@ class Settings:
         "Django's own chain.",
     )
     threads_count: int = opt(
-        min(32, (os.cpu_count() or 1) + 4),
+        16,
         "Threads for sync code, and with them database connections, of one process. Python's ThreadPoolExecutor: "
-        "number of processors + 4, at most 32.",
+        "processors + 4, at most 32; PostgreSQL takes 100 connections from all processes.",
     )
     threads_wait_s: float = opt(
         30.0, "A request that waited so long for a thread is answered with 503. gunicorn's worker timeout: 30."

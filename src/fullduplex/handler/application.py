@@ -16,7 +16,10 @@ from django.http.response import HttpResponseBase
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
+from fullduplex.handler.base import ChainHandler
+from fullduplex.handler.http import serve_http
 from fullduplex.handler.origin import refuse_foreign_origin
+from fullduplex.handler.threads import get_pool
 from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
@@ -31,8 +34,8 @@ def get_asgi_application() -> ASGIHandler:
     return ASGIHandler()
 
 
-class ASGIHandler(DjangoASGIHandler):
-    """Django's own handler, and beside HTTP it takes WebSocket and lifespan.
+class ASGIHandler(ChainHandler, DjangoASGIHandler):
+    """Django's handler with our chain and threads, and beside HTTP it takes WebSocket and lifespan.
 
     Attributes:
         state: the lifespan state that the server shares with the application; empty without lifespan.
@@ -53,7 +56,10 @@ class ASGIHandler(DjangoASGIHandler):
         if not self._serving:
             self._note_serving(scope)
         if kind == "http":
-            await super().__call__(scope, receive, send)
+            if self.chain is not None:
+                await serve_http(self, scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
         elif kind == "websocket":
             # Anything but connect: the client left before it began.
             if (await receive())["type"] == "websocket.connect":
@@ -128,8 +134,9 @@ class ASGIHandler(DjangoASGIHandler):
                 logger.warning("The layer cannot be reached yet: %s", error)
 
     async def shutdown(self) -> None:
-        """The server has served its last request: disconnect the layer."""
+        """The server has served its last request: disconnect the layer, end the threads."""
         await close_layer()
+        get_pool().close(timeout_s=0)  # they close their connections; the end of the process waits for them
 
 
 async def _call(view: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -1,99 +1,577 @@
-"""The thread of a socket: one at a time for its sync calls, and none while it is idle.
+"""Threads for sync code: a bounded pool, and one lease on it for each request or socket.
 
-asgiref runs the sync code of one request in one thread (``ThreadSensitiveContext``). A request is
-short, a socket is not: an executor of this kind gives the thread back between calls, so
-that a thousand idle sockets hold no thread and no database connection.
+::
+
+    request ── Lease ──┐             ┌── thread, with its database connections
+    request ── Lease ──┼── ThreadPool┼── thread
+    socket  ── Lease ──┘  (waiters)  └── thread
+
+asgiref runs the sync code of one request on one thread and asks for an executor to do so
+(``ThreadSensitiveContext``). Django lets it start a thread for every request, which dies with the request
+and takes its database connection along. A lease takes a thread of the pool with its first call instead.
+Between calls the thread is at the disposal of whoever needs one; until somebody does, or ``idle_s`` have
+passed, it rests with the lease, so that a view with five queries opens one connection. It belongs to the lease
+for good only while one of its connections is in a transaction. Before another lease has it, and when the
+request is over, it is cleaned: transactions rolled back, connections past CONN_MAX_AGE closed.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import contextvars
+import functools
 import logging
+import os
+import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
 
-from asgiref.sync import AsyncToSync
+from asgiref.sync import (
+    AsyncToSync,
+    SyncToAsync,
+    ThreadSensitiveContext,
+    _restore_context,  # moves asgiref's Locals between threads, as sync_to_async does
+    sync_to_async,
+)
 from django.db import connections
+
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import ThreadsExhausted
 
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
+_GO_ON = -1.0  # instead of a time to rest: there is more to do
 
-class IdleThreadExecutor(Executor):
-    """Runs one call at a time, in order, in a thread that ends ``idle_s`` seconds after the last call.
 
-    The thread stays while one of its connections is in a transaction, has autocommit off, or waits
-    with ``on_commit`` callbacks: the next call goes on with it. Before it ends it closes its connections.
+class Call(Protocol):
+    """What a thread runs: it never raises, and ``last`` tells that the lease needs no thread after it."""
+
+    last: bool
+
+    def run(self) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+@dataclass(slots=True)
+class Waits:
+    """What waiting for a thread has cost since the process started.
+
+    Attributes:
+        count: leases that had to wait.
+        total_s: how long, together.
+        longest_s: the longest single wait.
+        exhausted_count: leases that waited past THREADS_WAIT_S and got none.
     """
 
-    def __init__(self, idle_s: float) -> None:
-        self._idle_s = idle_s
-        self._changed = threading.Condition()
-        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._thread: threading.Thread | None = None
-        self._patience_s = idle_s
-        self._shut = False
+    count: int = 0
+    total_s: float = 0.0
+    longest_s: float = 0.0
+    exhausted_count: int = 0
+
+    def note(self, wait_s: float) -> None:
+        self.count += 1
+        self.total_s += wait_s
+        self.longest_s = max(self.longest_s, wait_s)
+
+
+class Lease(Executor):
+    """The way of one request or socket to a thread: its calls run one at a time, in order.
+
+    It may be used after :meth:`end`, by tasks that outlive the request: each call then takes a thread anew.
+    """
+
+    def __init__(self, pool: ThreadPool, idle_s: float = 0.0) -> None:
+        self.pool = pool
+        self.idle_s = idle_s
+        # The rest belongs to the pool and its lock.
+        self.calls: deque[Call] = deque()
+        self.worker: Worker | None = None
+        self.waits_since_s: float | None = None
+        self.ended = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Queue a call. Tasks that outlive the socket may still do so: they get a thread for the one call."""
-        future: Future[T] = Future()
-        with self._changed:
-            self._patience_s = 0 if self._shut else self._idle_s
-            self._calls.append((future, lambda: fn(*args, **kwargs)))
-            if self._thread is None:
-                # A daemon, so that an idle thread does not hold up the end of the process.
-                self._thread = threading.Thread(target=self._work, name="fullduplex-socket", daemon=True)
-                self._thread.start()
+        """Queue a call.
+
+        The future fails with ThreadsExhausted when it was submitted on an event loop and no thread
+        became free within THREADS_WAIT_S.
+        """
+        call = _FutureCall(functools.partial(fn, *args, **kwargs))
+        timer = self.put(call)
+        if timer is not None:
+            loop, handle = timer
+            call.future.add_done_callback(lambda _: _call_on(loop, handle.cancel))
+        return call.future
+
+    def put(self, call: Call) -> tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None:
+        """Queue a call; return the timer that ends its wait where it has to wait, on an event loop."""
+        if not self.pool.run(self, call):
+            return None
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        limit_s = get_settings().threads_wait_s
+        return loop, loop.call_later(limit_s, self.pool.expire, self, self.waits_since_s)
+
+    def give_back(self, roll_back: bool = False) -> None:
+        """No call is expected soon: let the thread go, unless it is running one.
+
+        Args:
+            roll_back: also where a transaction is open.
+        """
+        self.pool.release(self, roll_back)
+
+    def end(self) -> None:
+        """The request or socket is over: the thread goes back after the last call, an open transaction or not."""
+        self.ended = True
+        self.pool.release(self, roll_back=True)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.end()
+
+
+class ThreadPool:
+    """At most ``max_count()`` threads, which start when needed and stay.
+
+    Attributes:
+        waits: what waiting for a thread has cost.
+    """
+
+    def __init__(self, max_count: Callable[[], int]) -> None:
+        self.waits = Waits()
+        self._max_count = max_count
+        self._lock = threading.Lock()
+        self._workers: set[Worker] = set()
+        self._idle: list[Worker] = []  # the one used last comes first: few connections at low load
+        self._parked: dict[Worker, None] = {}  # rest with a lease, longest first, and may be taken from it
+        self._waiting: deque[Lease] = deque()
+
+    @property
+    def thread_count(self) -> int:
+        return len(self._workers)
+
+    @property
+    def leased_count(self) -> int:
+        """Threads that run a call or are in a lease's transaction."""
+        return len(self._workers) - len(self._idle) - len(self._parked)
+
+    @property
+    def waiting_count(self) -> int:
+        return len(self._waiting)
+
+    def run(self, lease: Lease, call: Call) -> bool:
+        """Have ``call`` run for ``lease``; return whether it has to wait for a thread."""
+        with self._lock:
+            lease.calls.append(call)
+            worker = lease.worker
+            if worker is None:
+                if lease.waits_since_s is not None:
+                    return True
+                worker = self._take()
+                if worker is None:
+                    lease.waits_since_s = time.monotonic()
+                    self._waiting.append(lease)
+                    return True
+                worker.lease, lease.worker = lease, worker
+            elif worker.rests:
+                self._parked.pop(worker, None)
             else:
-                self._changed.notify()
-        return future
+                return False  # it runs another call of this lease, and will find this one
+            worker.rests = False
+        worker.wake()
+        return False
 
-    def give_back(self) -> None:
-        """No call is expected soon: let the thread end now, if nothing waits for it."""
-        with self._changed:
-            self._patience_s = 0
-            self._changed.notify()
+    def release(self, lease: Lease, roll_back: bool) -> None:
+        """Take the thread from ``lease`` if it rests, in a transaction only with ``roll_back``."""
+        with self._lock:
+            worker = lease.worker
+            if worker is None or not worker.rests or not (roll_back or worker in self._parked):
+                return
+            must_wake = worker.unclean
+            self._detach(worker)
+            if not must_wake and not self._waiting:
+                self._idle.append(worker)
+                worker.is_idle = True
+                return
+        worker.wake()
 
-    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """The socket is over: give the thread back after the last call, an open transaction or not."""
-        with self._changed:
-            self._shut = True
-            self._patience_s = 0
-            self._changed.notify()
-            thread = self._thread
-        if wait and thread is not None:
-            thread.join()
+    def expire(self, lease: Lease, since_s: float | None) -> None:
+        """``lease`` has waited too long, since ``since_s``: fail its calls."""
+        with self._lock:
+            if lease.waits_since_s is None or lease.waits_since_s != since_s:
+                return
+            self.waits.note(time.monotonic() - lease.waits_since_s)
+            self.waits.exhausted_count += 1
+            lease.waits_since_s = None
+            self._waiting.remove(lease)
+            calls = list(lease.calls)
+            lease.calls.clear()
+        logger.error(
+            "No thread became free within THREADS_WAIT_S, %g s: all %d of THREADS_COUNT are in use.",
+            get_settings().threads_wait_s,
+            self.thread_count,
+        )
+        for call in calls:
+            call.fail(ThreadsExhausted("No thread became free within FULLDUPLEX['THREADS_WAIT_S']."))
 
-    def _work(self) -> None:
-        while (call := self._next()) is not None:
-            future, function = call
-            if not future.set_running_or_notify_cancel():
-                continue
+    def close(self, timeout_s: float = 5.0) -> None:
+        """End the threads, each after what it is doing; wait for them. The next call starts new ones."""
+        with self._lock:
+            workers = list(self._workers)
+            for worker in workers:
+                worker.stops = True
+        for worker in workers:
+            worker.wake()
+        deadline_s = time.monotonic() + timeout_s
+        for worker in workers:
+            if worker is not threading.current_thread():
+                worker.join(max(0.0, deadline_s - time.monotonic()))
+
+    # For the workers -------------------------------------------------------------------------
+
+    def next_call(self, worker: Worker) -> tuple[Lease | None, Call | None]:
+        """Return the lease of ``worker`` and its next call; from here to its next rest nobody takes it away."""
+        with self._lock:
+            lease = worker.lease
+            if lease is None:
+                return None, None
+            self._parked.pop(worker, None)
+            worker.rests = False
+            return lease, lease.calls.popleft() if lease.calls else None
+
+    def rest(self, worker: Worker, lease: Lease, in_transaction: bool) -> float | None:
+        """``lease`` has no call: return how long the worker rests with it (None: until woken), or _GO_ON."""
+        with self._lock:
+            if lease.calls:
+                return _GO_ON
+            if lease.ended or (not in_transaction and (self._waiting or worker.stops or not lease.idle_s)):
+                self._detach(worker)
+                return _GO_ON
+            worker.rests = True
+            if in_transaction:
+                return None
+            self._parked[worker] = None
+            return lease.idle_s
+
+    def detach(self, worker: Worker, lease: Lease) -> None:
+        with self._lock:
+            if not lease.calls:
+                self._detach(worker)
+
+    def take_back(self, worker: Worker) -> None:
+        """The worker has rested long enough; it may have been woken at the same moment."""
+        with self._lock:
+            if worker in self._parked:
+                self._detach(worker)
+
+    def retire(self, worker: Worker) -> float | None:
+        """A clean worker without a lease: it is idle (None), has one that waited (_GO_ON), or ends (0)."""
+        with self._lock:
+            if worker.lease is not None:  # given to it at this moment
+                return _GO_ON
+            if self._waiting:
+                self._drop_idle(worker)
+                lease = self._waiting.popleft()
+                self.waits.note(time.monotonic() - cast(float, lease.waits_since_s))
+                lease.waits_since_s = None
+                lease.worker, worker.lease = worker, lease
+                return _GO_ON
+            if worker.stops or len(self._workers) > self._max_count():
+                self._drop_idle(worker)
+                self._workers.discard(worker)
+                return 0.0
+            if not worker.is_idle:
+                self._idle.append(worker)
+                worker.is_idle = True
+            return None
+
+    # Under the lock --------------------------------------------------------------------------
+
+    def _take(self) -> Worker | None:
+        """Return a thread for a new lease: an idle one, a new one, or one that rests elsewhere."""
+        while self._idle:
+            worker = self._idle.pop()
+            worker.is_idle = False
+            if not worker.stops:
+                return worker
+        if len(self._workers) < self._max_count():
+            worker = Worker(self)
+            self._workers.add(worker)
+            worker.start()
+            return worker
+        if self._parked:
+            worker = next(iter(self._parked))
+            self._detach(worker)
+            return worker
+        return None
+
+    def _detach(self, worker: Worker) -> None:
+        self._parked.pop(worker, None)
+        worker.rests = False
+        if worker.lease is not None:
+            worker.lease.worker = None
+            worker.lease = None
+
+    def _drop_idle(self, worker: Worker) -> None:
+        if worker.is_idle:
+            self._idle.remove(worker)
+            worker.is_idle = False
+
+
+class Worker(threading.Thread):
+    """One thread of the pool.
+
+    Others touch its attributes only under the pool's lock, and ``lease`` only while it rests or is idle.
+
+    Attributes:
+        lease: whose calls it runs.
+        rests: it waits for the next call of its lease.
+        is_idle: it waits for a lease.
+        unclean: while it rests: something is to be rolled back or closed.
+        stops: it ends when it has nothing to do.
+    """
+
+    def __init__(self, pool: ThreadPool) -> None:
+        # A daemon: one that hangs in a view must not hold up the end of the process; atexit waits for the others.
+        super().__init__(name="fullduplex-thread", daemon=True)
+        self.lease: Lease | None = None
+        self.rests = False
+        self.is_idle = False
+        self.unclean = False
+        self.stops = False
+        self._pool = pool
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._used_by: Lease | None = None  # since it was cleaned
+
+    def wake(self) -> None:
+        self._wakes.put(None)
+
+    def run(self) -> None:
+        rest_s: float | None = None
+        while True:
             try:
-                result = function()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-            del call, future, function  # an idle thread must not keep a request alive
-            result = None
-        _close_connections()
+                self._wakes.get(timeout=rest_s)
+            except queue.Empty:
+                self._pool.take_back(self)
+            rest_s = self._work()
+            if rest_s == 0.0:
+                break
+        connections.close_all()
 
-    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
-        """Wait for a call; None when the thread is to end."""
-        with self._changed:
-            while not self._calls:
-                if self._patience_s and self._changed.wait(self._patience_s):
-                    continue
-                if self._calls:
-                    break
-                if self._shut or not _in_transaction():
-                    self._thread = None
-                    return None
-                self._changed.wait()
-            return self._calls.popleft()
+    def _work(self) -> float | None:
+        """Do what there is to do; return how long to rest, None until woken, 0 for ever."""
+        while True:
+            lease, call = self._pool.next_call(self)
+            if lease is None:
+                self._clean()
+                rest_s = self._pool.retire(self)
+            elif call is None:
+                in_transaction = _in_transaction()
+                self.unclean = in_transaction or _has_old_connections()
+                rest_s = self._pool.rest(self, lease, in_transaction)
+            else:
+                self._prepare(lease)
+                call.run()
+                if call.last:
+                    self._clean()
+                    self._pool.detach(self, lease)
+                del call  # a thread that rests must not keep a request alive
+                continue
+            if rest_s != _GO_ON:
+                return rest_s
+
+    def _prepare(self, lease: Lease) -> None:
+        """What Django's receivers of ``request_started`` do, once for each lease."""
+        if self._used_by is not lease:
+            self._clean()
+            self._used_by = lease
+            _clean_connections()
+
+    def _clean(self) -> None:
+        """Leave nothing of one lease for the next, and what Django's receiver of ``request_finished`` does."""
+        if self._used_by is None:
+            return
+        self._used_by = None
+        _clean_connections()
+
+
+class _FutureCall:
+    """A call of asgiref's, or of anybody who uses the lease as an executor."""
+
+    __slots__ = ("_function", "future", "last")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.future: Future[Any] = Future()
+        self.last = False
+        self._function = function
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._function()
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+
+class _HopCall:
+    """A call of our own chain's: what ``sync_to_async`` does, without its detours.
+
+    The context goes along and comes back (with asgiref's Locals moved to the thread and back), ``async_to_sync`` inside
+    finds the loop, and a cancellation reaches the async code inside.
+    """
+
+    __slots__ = ("_args", "_function", "_ticket", "context", "future", "last", "loop", "tasks")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, last: bool, function: Callable[..., Any], args: Any) -> None:
+        self.loop = loop
+        self.last = last
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.context = contextvars.copy_context()
+        self.tasks: list[asyncio.Task[Any]] = []  # asgiref's: what async_to_sync runs inside
+        self._function = function
+        self._args = args
+        self._ticket = [True]  # taken once: by the thread that runs it, or by the loop that cancels it
+
+    def claim(self) -> bool:
+        try:
+            return self._ticket.pop()
+        except IndexError:
+            return False
+
+    def run(self) -> None:
+        if not self.claim():
+            return
+        local = SyncToAsync.threadlocal
+        local.main_event_loop = self.loop
+        local.main_event_loop_pid = os.getpid()
+        local.task_context = self.tasks
+        try:
+            result = self.context.run(self._inside)
+        except BaseException as error:
+            _call_on(self.loop, self._finish, None, error)
+        else:
+            _call_on(self.loop, self._finish, result, None)
+
+    def fail(self, error: Exception) -> None:
+        if self.claim():
+            _call_on(self.loop, self._finish, None, error)
+
+    def _inside(self) -> Any:
+        _restore_context(self.context)
+        return self._function(*self._args)
+
+    def _finish(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():  # cancelled; the task has not heard of it, and will ask for the outcome
+            self.future = self.loop.create_future()
+        if error is None:
+            self.future.set_result(result)
+        elif isinstance(error, StopIteration):  # a future cannot carry it
+            self.future.set_exception(RuntimeError("sync code raised StopIteration"))
+        else:
+            self.future.set_exception(error)
+
+
+_lease: contextvars.ContextVar[Lease | None] = contextvars.ContextVar("fullduplex.lease", default=None)
+
+
+async def enter_lease() -> Lease | None:
+    """Give the current context a lease for its sync code; None where sync code further up already has a thread.
+
+    Entered and never left: it lasts as long as the context and the tasks started in it.
+    """
+    if current_executor() is not None:
+        return None
+    lease = Lease(get_pool(), get_settings().idle_thread_s)
+    await ThreadSensitiveContext(executor=lease).__aenter__()  # type: ignore[no-untyped-call]
+    _lease.set(lease)
+    return lease
+
+
+def current_lease() -> Lease | None:
+    """Return the lease that serves the current context; None outside, and in async code below a sync caller."""
+    lease = _lease.get()
+    return None if lease is None or current_executor() is not None else lease
+
+
+async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
+    """Run sync code on the thread of the current request, as ``sync_to_async`` does.
+
+    Args:
+        last: the request needs no thread after this; it goes back at once.
+
+    Raises:
+        ThreadsExhausted: no thread became free in time.
+    """
+    lease = current_lease()
+    if lease is None:
+        return await sync_to_async(function, thread_sensitive=True)(*args)
+    call = _HopCall(asyncio.get_running_loop(), last, function, args)
+    timer = lease.put(call)
+    try:
+        return cast(T, await call.future)
+    except asyncio.CancelledError:
+        if call.claim():
+            raise
+        return cast(T, await _cancel(call))
+    finally:
+        _restore_context(call.context)
+        if timer is not None:
+            timer[1].cancel()
+
+
+async def _cancel(call: _HopCall) -> Any:
+    """Cancel the async code inside, and wait for the thread: the request is not over before its code is."""
+    if call.future.cancelled():
+        call.future = call.loop.create_future()
+    absorbed = False
+    if call.tasks:
+        task = call.tasks[0]
+        task.cancel()
+        await asyncio.wait({task})
+        absorbed = not task.cancelled()
+    try:
+        result = await call.future
+    except BaseException:
+        if absorbed:
+            raise
+        result = None
+    if absorbed:
+        return result
+    raise asyncio.CancelledError
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        pass  # the loop is closed: nobody waits any more
+
+
+@functools.cache
+def get_pool() -> ThreadPool:
+    """Return the pool of this process."""
+    pool = ThreadPool(lambda: get_settings().threads_count)
+    atexit.register(pool.close)
+    return pool
+
+
+if hasattr(os, "register_at_fork"):  # threads do not survive a fork
+    os.register_at_fork(after_in_child=get_pool.cache_clear)
 
 
 class HandshakeExecutor(Executor):
@@ -125,17 +603,67 @@ def use_executor(executor: Executor) -> None:
     AsyncToSync.executors.current = executor
 
 
+# The database connections of the current thread --------------------------------------------
+
+
+def _initialized() -> list[Any]:
+    return list(connections.all(initialized_only=True))
+
+
 def _in_transaction() -> bool:
     return any(
         connection.in_atomic_block or not connection.autocommit or connection.run_on_commit
-        for connection in connections.all(initialized_only=True)
+        for connection in _initialized()
         if connection.connection is not None
     )
 
 
-def _close_connections() -> None:
-    for connection in connections.all(initialized_only=True):
+def _has_old_connections() -> bool:
+    return any(
+        connection.errors_occurred or _is_past_max_age(connection)
+        for connection in _initialized()
+        if connection.connection is not None
+    )
+
+
+def _is_past_max_age(connection: Any) -> bool:
+    return connection.close_at is not None and time.monotonic() >= connection.close_at
+
+
+def _clean_connections() -> None:
+    for connection in _initialized():
         try:
-            connection.close()
-        except Exception:
-            logger.exception("A database connection could not be closed")
+            connection.queries_log.clear()
+            if connection.connection is not None:
+                _roll_back(connection)
+                _close_if_old(connection)
+        except Exception:  # the thread must go on
+            logger.exception("The database connection %r could not be cleaned", connection.alias)
+
+
+def _close_if_old(connection: Any) -> None:
+    """What ``close_old_connections`` does, without a query."""
+    connection.health_check_done = False
+    if connection.errors_occurred:
+        connection.close_if_unusable_or_obsolete()
+    elif _is_past_max_age(connection):
+        connection.close()
+
+
+def _roll_back(connection: Any) -> None:
+    """End what a view left open; it would go on in the transaction of a stranger."""
+    autocommit = connection.settings_dict["AUTOCOMMIT"]
+    if connection.in_atomic_block:
+        logger.error("A transaction was left open on the database %r; it is rolled back.", connection.alias)
+        # As connect() sets them: the block that would reset them never ends.
+        connection.in_atomic_block = False
+        connection.savepoint_ids = []
+        connection.atomic_blocks = []
+        connection.needs_rollback = False
+    elif not connection.autocommit and autocommit:
+        logger.error("Autocommit was left off on the database %r; it is rolled back.", connection.alias)
+    elif connection.autocommit:
+        return
+    connection.run_on_commit = []
+    connection.rollback()
+    connection.set_autocommit(autocommit)

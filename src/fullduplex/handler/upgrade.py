@@ -21,10 +21,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
-from django.core.signals import got_request_exception, request_finished, request_started
+from django.core.signals import got_request_exception
 from django.http import HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
@@ -33,7 +33,8 @@ from django.utils.log import log_response
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.handler.inbox import Inbox
-from fullduplex.handler.threads import HandshakeExecutor, IdleThreadExecutor, current_executor, use_executor
+from fullduplex.handler.signals import close_response, send_finished, send_started
+from fullduplex.handler.threads import HandshakeExecutor, Lease, current_executor, enter_lease, use_executor
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
@@ -73,7 +74,7 @@ class Upgrade:
         # cancelled while sync middleware runs leaves asgiref's executor of that thread behind in its context.
         self._context = contextvars.copy_context()
         self._chain_context = self._context
-        self._executor: IdleThreadExecutor | None = None
+        self._executor: Lease | None = None
         self._request: HandshakeRequest | None = None
         self._socket: WebSocket | None = None
         self._view: asyncio.Task[HttpResponseBase | None] | None = None
@@ -104,7 +105,7 @@ class Upgrade:
             finally:
                 await _cancel(pump)
                 if self._executor is not None:
-                    self._executor.shutdown()
+                    self._executor.end()
         if not pump.cancelled():
             pump.result()  # a server whose receive fails hears of it
 
@@ -148,13 +149,10 @@ class Upgrade:
 
     async def _get_response(self) -> HttpResponseBase:
         """Start the request and take it through the middleware."""
-        if current_executor() is None:
-            self._executor = IdleThreadExecutor(self._settings.idle_thread_s)
-            # Entered and never left: it lasts as long as the context of the chain and the view, and their tasks.
-            await ThreadSensitiveContext(executor=self._executor).__aenter__()  # type: ignore[no-untyped-call]
+        self._executor = await enter_lease()
         set_script_prefix(get_script_prefix(self._scope))
         self._started = True
-        await request_started.asend(sender=self._handler.__class__, scope=self._scope)
+        await send_started(type(self._handler), self._scope)
         try:
             self._request = HandshakeRequest(self._scope, self)
         except UnicodeDecodeError:
@@ -169,10 +167,9 @@ class Upgrade:
         if self._request is not None:
             self._request.close()
         if response is not None:
-            response._handler_class = self._handler.__class__  # type: ignore[attr-defined]
-            await sync_to_async(response.close)()  # sends it
+            await close_response(response, type(self._handler))  # sends it
         elif self._started:
-            await request_finished.asend(sender=self._handler.__class__)
+            await send_finished(type(self._handler))
         if self._executor is not None:
             self._executor.give_back()  # many sockets never need it again
 

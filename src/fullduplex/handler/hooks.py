@@ -1,0 +1,210 @@
+"""Which middleware hooks may run on the event loop.
+
+Django runs every sync hook of an async request in a thread. Most hooks of its own middleware only look at
+headers: a hop costs them twenty times their work. A hook runs on the loop when it is one of Django's
+own, that exact function of that exact class, and has no blocking work to do for this request; or when the project
+says so (:func:`non_blocking`). A subclass, an override or a foreign session engine does not count.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.contrib.messages.middleware import MessageMiddleware
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.common import BrokenLinkEmailsMiddleware, CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.gzip import GZipMiddleware
+from django.middleware.http import ConditionalGetMiddleware
+from django.middleware.locale import LocaleMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.utils.deprecation import MiddlewareMixin
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Whether a hook has blocking work for this request: called with the middleware and the hook's arguments.
+Blocks = Callable[..., bool]
+
+_MARK = "fullduplex_non_blocking"
+_INLINE_CONTENT_BYTES = 16_384  # hashing or compressing so much costs about as much as a hop
+
+
+def non_blocking(hook: F) -> F:
+    """Declare that a sync middleware hook never blocks, so that async requests run it on the event loop.
+
+    For ``process_request``, ``process_view`` and ``process_response`` of ``MiddlewareMixin`` classes. A hook that
+    uses the ORM, the cache, a file or the network must not have it.
+    """
+    setattr(hook, _MARK, True)
+    return hook
+
+
+def always(*args: Any) -> bool:
+    return True
+
+
+def is_mixin(factory: Any) -> bool:
+    """Whether the middleware is nothing but sync hooks: ``MiddlewareMixin`` calls them, and nobody overrides how."""
+    return (
+        isinstance(factory, type)
+        and issubclass(factory, MiddlewareMixin)
+        and factory.__call__ is MiddlewareMixin.__call__
+        and getattr(factory, "__acall__", None) is _ACALL
+        and bool(factory.sync_capable and factory.async_capable)
+        and not any(
+            iscoroutinefunction(getattr(factory, hook, None)) for hook in ("process_request", "process_response")
+        )
+    )
+
+
+def blocks(middleware: Any, name: str) -> Blocks | None:
+    """Return the test whether the hook ``name`` of ``middleware`` blocks; None: it never does."""
+    hook = getattr(middleware, name)
+    function = getattr(hook, "__func__", hook)
+    if getattr(function, _MARK, False):
+        return None
+    kind = type(middleware)
+    table = _own_hooks()
+    if (kind, name) not in table or vars(kind).get(name) is not function:
+        return always
+    return table[kind, name]
+
+
+# Django's own --------------------------------------------------------------------------------
+
+
+def _not_found(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    """For a 404 the URLconf is asked about other paths (custom converters may query), or the database is."""
+    return response.status_code == 404
+
+
+def _session_is_foreign(middleware: Any, request: HttpRequest) -> bool:
+    return middleware.SessionStore not in _session_stores()
+
+
+def _session_is_saved(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    session = getattr(request, "session", None)
+    if session is None:
+        return False
+    if type(session) not in _session_stores():
+        return True
+    return bool((session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not session.is_empty())
+
+
+def _csrf_secret_is_loaded(middleware: Any, request: HttpRequest) -> bool:
+    if not settings.CSRF_USE_SESSIONS:
+        return False
+    session = getattr(request, "session", None)
+    return session is not None and (type(session) not in _session_stores() or session.session_key is not None)
+
+
+def _csrf_is_checked(middleware: Any, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> bool:
+    """The check parses POST, may load the session, and renders a view when it fails."""
+    return (
+        request.method not in ("GET", "HEAD", "OPTIONS", "TRACE")
+        and not getattr(view, "csrf_exempt", False)
+        and not getattr(request, "csrf_processing_done", False)
+        and not getattr(request, "_dont_enforce_csrf_checks", False)
+    )
+
+
+def _csrf_cookie_is_set(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    return settings.CSRF_USE_SESSIONS and bool(request.META.get("CSRF_COOKIE_NEEDS_UPDATE"))
+
+
+def _login_is_required(middleware: Any, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> bool:
+    return bool(getattr(view, "login_required", True))
+
+
+def _messages_are_foreign(middleware: Any, request: HttpRequest) -> bool:
+    return settings.MESSAGE_STORAGE not in _MESSAGE_STORAGES
+
+
+def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    messages = getattr(request, "_messages", None)
+    if messages is None:
+        return False
+    kind = type(messages)
+    return f"{kind.__module__}.{kind.__qualname__}" not in _MESSAGE_STORAGES or messages.used or messages.added_new
+
+
+def _content_is_hashed(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    return not response.streaming and len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
+
+
+def _content_is_compressed(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    if "gzip" not in request.META.get("HTTP_ACCEPT_ENCODING", ""):
+        return False
+    return bool(response.streaming) or len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
+
+
+_ACALL = vars(MiddlewareMixin)["__acall__"]
+_MESSAGE_STORAGES = frozenset(
+    f"django.contrib.messages.storage.{storage}"
+    for storage in ("fallback.FallbackStorage", "cookie.CookieStorage", "session.SessionStorage")
+)
+_SESSION_ENGINES = ("db", "cached_db", "cache", "file", "signed_cookies")
+
+_HOOKS: dict[tuple[type, str], Blocks | None] = {
+    (SecurityMiddleware, "process_request"): None,
+    (SecurityMiddleware, "process_response"): None,
+    (CommonMiddleware, "process_request"): None,
+    (CommonMiddleware, "process_response"): _not_found,
+    (BrokenLinkEmailsMiddleware, "process_response"): _not_found,
+    (CsrfViewMiddleware, "process_request"): _csrf_secret_is_loaded,
+    (CsrfViewMiddleware, "process_view"): _csrf_is_checked,
+    (CsrfViewMiddleware, "process_response"): _csrf_cookie_is_set,
+    (MessageMiddleware, "process_request"): _messages_are_foreign,
+    (MessageMiddleware, "process_response"): _messages_are_stored,
+    (XFrameOptionsMiddleware, "process_response"): None,
+    (LocaleMiddleware, "process_request"): None,
+    (LocaleMiddleware, "process_response"): _not_found,
+    (ConditionalGetMiddleware, "process_response"): _content_is_hashed,
+    (GZipMiddleware, "process_response"): _content_is_compressed,
+}
+# These import models, or do not exist in every Django: known once somebody has imported them.
+_LATER: dict[str, dict[str, Blocks | None]] = {
+    "django.contrib.sessions.middleware.SessionMiddleware": {
+        "process_request": _session_is_foreign,
+        "process_response": _session_is_saved,
+    },
+    "django.contrib.auth.middleware.AuthenticationMiddleware": {"process_request": None},
+    "django.contrib.auth.middleware.LoginRequiredMiddleware": {"process_view": _login_is_required},
+    "django.middleware.csp.ContentSecurityPolicyMiddleware": {"process_request": None, "process_response": None},
+    "django.contrib.flatpages.middleware.FlatpageFallbackMiddleware": {"process_response": _not_found},
+    "django.contrib.redirects.middleware.RedirectFallbackMiddleware": {"process_response": _not_found},
+}
+
+
+def _own_hooks() -> dict[tuple[type, str], Blocks | None]:
+    for path in [path for path in _LATER if path in settings.MIDDLEWARE]:
+        module, _, name = path.rpartition(".")
+        kind = getattr(importlib.import_module(module), name)
+        for hook, test in _LATER.pop(path).items():
+            _HOOKS[kind, hook] = test
+    return _HOOKS
+
+
+_stores: set[type] = set()
+
+
+def _session_stores() -> set[type]:
+    """Django's own session engines, as far as they are in use: their constructors do no I/O."""
+    if not _stores or _engine_is_new():
+        engine = settings.SESSION_ENGINE
+        if engine in {f"django.contrib.sessions.backends.{name}" for name in _SESSION_ENGINES}:
+            _stores.add(importlib.import_module(engine).SessionStore)
+        _seen.add(engine)
+    return _stores
+
+
+_seen: set[str] = set()
+
+
+def _engine_is_new() -> bool:
+    return settings.SESSION_ENGINE not in _seen

@@ -1,0 +1,172 @@
+"""One ``http`` scope, from its body to ``request_finished``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Coroutine, Generator
+from typing import IO, TYPE_CHECKING, Any
+
+from django.core.exceptions import RequestAborted, RequestDataTooBig
+from django.core.handlers.asgi import get_script_prefix
+from django.http import HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import ThreadsExhausted
+from fullduplex.handler.request import Request, read_body
+from fullduplex.handler.response import send_response
+from fullduplex.handler.signals import close_response, send_finished, send_started
+from fullduplex.handler.threads import current_lease, enter_lease
+from fullduplex.sockets.asgi import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from fullduplex.handler.application import ASGIHandler
+
+logger = logging.getLogger("django.request")
+
+
+class InContext:
+    """Awaits a coroutine in a context of its own, without a task of its own.
+
+    Context variables, the locale and the URLconf of a request end with it, whatever the server does.
+    """
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._context = contextvars.copy_context()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        run, step, argument = self._context.run, self._coroutine.send, None
+        while True:
+            try:
+                awaited = run(step, argument)
+            except StopIteration:
+                return
+            try:
+                argument = yield awaited
+            except GeneratorExit:
+                run(self._coroutine.close)
+                raise
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error
+            else:
+                step = self._coroutine.send
+
+
+class Watch:
+    """Notices that the client of a slow request leaves, and cancels what is done for it.
+
+    Most requests are over before it starts to listen: they pay for a timer.
+    """
+
+    def __init__(self, receive: Receive, delay_s: float) -> None:
+        self._receive = receive
+        self._task = asyncio.current_task()
+        self._left = False
+        self._error: Exception | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._start)
+
+    async def stop(self) -> None:
+        """Listen no more; the request is answered, or given up."""
+        self._timer.cancel()
+        self._task = None
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.wait({self._listener})
+
+    def caused(self) -> bool:
+        """Whether the cancellation that has arrived is this one's, and nobody else wants it too.
+
+        Raises:
+            AssertionError: the server sent something other than a disconnect.
+        """
+        if not self._left or self._task is None or self._task.uncancel() > 0:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def _start(self) -> None:
+        self._listener = asyncio.ensure_future(self._listen())
+
+    async def _listen(self) -> None:
+        try:
+            event = await self._receive()
+            if event["type"] != "http.disconnect":
+                self._error = AssertionError(f"Invalid ASGI message after request body: {event['type']}")
+        except Exception as error:
+            self._error = error
+        if self._task is not None:
+            self._left = True
+            self._task.cancel()
+
+
+async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one request, in a context of its own."""
+    await InContext(_serve(handler, scope, receive, send))
+
+
+async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        body = await read_body(receive)
+    except RequestAborted:
+        return
+    lease = await enter_lease()
+    try:
+        set_script_prefix(get_script_prefix(scope))
+        await send_started(type(handler), scope)
+        await _respond(handler, scope, body, receive, send)
+    finally:
+        body.close()
+        if lease is not None:
+            lease.end()
+
+
+async def _respond(handler: ASGIHandler, scope: Scope, body: IO[bytes], receive: Receive, send: Send) -> None:
+    """Get the response and send it; ``request_finished`` follows on every path."""
+    response: HttpResponseBase | None = None
+    watch = Watch(receive, get_settings().disconnect_watch_s)
+    try:
+        try:
+            response = await _get_response(handler, scope, body)
+            lease = current_lease()
+            if lease is not None:  # the client may be slow
+                lease.give_back(roll_back=True)
+            await send_response(response, scope, send)
+        except RequestAborted:
+            pass
+        except asyncio.CancelledError:
+            if not watch.caused():
+                raise
+        finally:
+            await watch.stop()
+    finally:
+        if response is None:
+            await send_finished(type(handler))
+        else:
+            await close_response(response, type(handler))
+
+
+async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> HttpResponseBase:
+    try:
+        request = Request(scope, body)
+    except UnicodeDecodeError:
+        logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
+        return HttpResponseBadRequest()
+    except RequestDataTooBig:
+        return HttpResponse("413 Payload too large", status=413)
+    try:
+        response: HttpResponseBase = await handler.run_get_response(request)
+    except ThreadsExhausted:
+        # The log has it. A client that comes back later may find a thread.
+        response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
+        response.headers["Retry-After"] = "5"
+        response._resource_closers.append(request.close)  # type: ignore[attr-defined]
+    return response

@@ -1,0 +1,125 @@
+"""``request_started`` and ``request_finished``, with the thread hops that somebody needs and no others.
+
+Django's own receivers close database connections and caches and reset the URLconf. The connections are the
+lease's business (``threads``), which does it on their threads and off the request's way. So a request with no other
+receivers sends these signals without a thread. Receivers of the project or of other packages get them as always:
+sync ones in one hop, async ones on the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from django.core.cache import BaseCache, caches, close_caches
+from django.core.handlers.base import reset_urlconf
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, reset_queries
+from django.dispatch import Signal
+from django.http.response import HttpResponseBase
+
+from fullduplex.handler.request import is_free
+from fullduplex.handler.threads import current_lease, hop
+
+Receiver = Callable[..., Any]
+
+
+class Foreign:
+    """The receivers of a signal that are not Django's own."""
+
+    def __init__(self, signal: Signal, own: set[Receiver]) -> None:
+        self.signal = signal
+        self._own = own
+        self._seen: list[Any] = []
+        self._any: dict[type, bool] = {}
+
+    def any(self, sender: type) -> bool:
+        """Whether there are any; as cheap as comparing two short lists."""
+        if self.signal.receivers != self._seen:
+            self._seen = list(self.signal.receivers)
+            self._any.clear()
+        known = self._any.get(sender)
+        if known is None:
+            known = self._any[sender] = any(self.live(sender))
+        return known
+
+    def live(self, sender: type) -> tuple[list[Receiver], list[Receiver]]:
+        """Return the sync and the async ones."""
+        sync, asynchronous = self.signal._live_receivers(sender)
+        return [receiver for receiver in sync if receiver not in self._own], list(asynchronous)
+
+
+started = Foreign(request_started, {reset_queries, close_old_connections})
+finished = Foreign(request_finished, {close_old_connections, close_caches, reset_urlconf})
+
+
+async def send_started(sender: type, scope: Any) -> None:
+    """Send ``request_started``; what a receiver raises is raised."""
+    if current_lease() is None:
+        await request_started.asend(sender=sender, scope=scope)
+    elif started.any(sender):
+        await _send(started, sender, [], scope=scope)
+
+
+async def send_finished(sender: type) -> None:
+    """Send ``request_finished`` for a request without a response."""
+    if current_lease() is None:
+        await request_finished.asend(sender=sender)
+        return
+    closers = _cache_closers()
+    if closers or finished.any(sender):
+        await _send(finished, sender, closers)
+    reset_urlconf(sender)
+
+
+async def close_response(response: Any, sender: type) -> None:
+    """Close a response, which sends ``request_finished``."""
+    response._handler_class = sender
+    if current_lease() is None or type(response).close is not HttpResponseBase.close:
+        await hop(response.close, last=True)
+        return
+    closers = list(response._resource_closers)
+    response._resource_closers.clear()
+    response.closed = True
+    if all(map(is_free, closers)):
+        for closer in closers:
+            closer()
+        closers = []
+    closers = [_quiet(closer) for closer in closers] + _cache_closers()
+    if closers or finished.any(sender):
+        await _send(finished, sender, closers)
+    reset_urlconf(sender)
+
+
+async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]], **named: Any) -> None:
+    """Call sync code and sync receivers in one hop, then the async receivers together."""
+    sync, asynchronous = foreign.live(sender)
+
+    def send_sync() -> None:
+        for closer in before:
+            closer()
+        for receiver in sync:
+            receiver(signal=foreign.signal, sender=sender, **named)
+
+    if before or sync:
+        await hop(send_sync)
+    if asynchronous:
+        await asyncio.gather(*(receiver(signal=foreign.signal, sender=sender, **named) for receiver in asynchronous))
+
+
+def _quiet(closer: Callable[[], Any]) -> Callable[[], None]:
+    """``HttpResponseBase.close`` lets the errors of closers pass, and so do we."""
+
+    def close() -> None:
+        try:
+            closer()
+        except Exception:
+            pass
+
+    return close
+
+
+def _cache_closers() -> list[Callable[[], Any]]:
+    """The caches of this context whose ``close`` does something; most of Django's do nothing."""
+    return [cache.close for cache in caches.all(initialized_only=True) if type(cache).close is not BaseCache.close]
