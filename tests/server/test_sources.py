@@ -83,6 +83,10 @@ def test_a_wrong_variable_is_one_clear_line(project, variable, value, message):
         load({}, environ={variable: value})
 
 
+def test_an_empty_variable_counts_as_not_set(project):
+    assert load({}, environ={"FULLDUPLEX_UDS": "", "FULLDUPLEX_PORT": ""}).origins == {}
+
+
 def test_kubernetes_describing_a_service_of_our_name_is_not_meant_for_us(project):
     environ = {
         "FULLDUPLEX_SERVICE_HOST": "10.0.0.11",

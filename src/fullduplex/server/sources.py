@@ -88,7 +88,8 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         setting = variables.get(variable)
         if setting is None:
             raise ConfigurationError(f"{variable}: there is no such setting{suggest(variable, variables)}.")
-        values[setting.name] = _located(variable, setting.parse, text)
+        if text:  # composed environments often hold empty variables for what is not set
+            values[setting.name] = _located(variable, setting.parse, text)
     return values
 
 
