@@ -23,8 +23,8 @@ Every setting has one name, used in four places. Of these the first that sets it
 An unknown name is an error, in the environment and in the file as well. An empty variable counts as not set.
 
 Lists are written with commas (`--bind 127.0.0.1:8000,unix:/run/app.sock`, or the option several times), and as arrays
-in TOML. Options that switch something have a twin that switches it off: `--no-access-log`. `fullduplex --check-config APP` prints what is in force
-and from where, and says why where a server would not start.
+in TOML. Options that switch something have a twin that switches it off: `--no-access-log`.
+`fullduplex --check-config APP` prints what is in force and from where, and says why where a server would not start.
 
 In Python the same values are fields of `fullduplex.server.config.ServerConfig`, under the names in the last column.
 """
