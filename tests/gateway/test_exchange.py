@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 
 import pytest
@@ -153,7 +154,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
     count = 30
     wired.connection.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(count)))
     assert not wired.transport.reading, "a client that is ahead of us must wait"
-    while wired.connection.handler is not None:
+    while not wired.transport.written.endswith(b"/%d" % (count - 1)):
         await asyncio.sleep(0)
     bodies = [part.split(b"HTTP/1.1")[0] for part in wired.transport.written.split(b"\r\n\r\n")[1:]]
     assert bodies == [b"/%d" % n for n in range(count)]
@@ -162,11 +163,30 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
     await wired.finish()
 
 
+async def test_context_variables_do_not_leak_into_the_next_request():
+    user = contextvars.ContextVar("user", default="nobody")
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(user.get())
+        user.set(scope["path"])
+        await asyncio.sleep(0)
+        await respond(send, b"")
+        user.set("later")
+
+    wired = Wired(app)
+    wired.connection.data_received(GET * 3)
+    while wired.connection.handler is not None or len(seen) < 3:
+        await asyncio.sleep(0)
+    assert seen == ["nobody"] * 3
+    await wired.finish()
+
+
 async def test_a_thousand_pipelined_requests_do_not_recurse():
     wired = Wired(ok(b"x"))
     wired.connection.data_received(GET * 2000)
-    while wired.connection.handler is not None:
-        await asyncio.sleep(0)
+    while wired.transport.written.count(b"HTTP/1.1 200 OK") < 2000:
+        await wired.settle()
     assert wired.transport.written.count(b"HTTP/1.1 200 OK") == 2000
     await wired.finish()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import email.utils
 import logging
 import sys
@@ -47,6 +48,9 @@ class Gateway:
         self.connection = connection
         self.load = load or LoadLimits()
         self.exchange_count = 0  # in progress
+        # Of every application call, each with a copy: a request may be taken while another one is answered,
+        # and must not see its context variables.
+        self._context = contextvars.copy_context()
         self.state: dict[str, Any] | None = None
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +130,7 @@ class Gateway:
 
         def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
             """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
-            task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
             if not task.done():
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
@@ -135,6 +139,6 @@ class Gateway:
 
         def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
             """Run an application call as a task."""
-            task = loop.create_task(coroutine)
+            task = loop.create_task(coroutine, context=self._context.copy())
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

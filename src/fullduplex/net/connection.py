@@ -225,8 +225,13 @@ class Connection(asyncio.Protocol):
                 self.close()
             else:
                 self.close_lingering()
-        elif not self._dispatching:
-            self._dispatch(self._codec.receive_data(b"", self.loop.time()))
+        elif self._dispatching:
+            pass  # that loop goes on with the next request
+        elif self._codec.holds_data:
+            # Not from within the application that has just ended its response: it is still running.
+            self.loop.call_soon(self._next)
+        else:
+            self._next()
 
     def upgrade(self, tunnel: Tunnel) -> bytes:
         """Give the connection to a tunnel; return the bytes that came after the upgrade request."""
@@ -240,6 +245,11 @@ class Connection(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         self._resume(Pause.HANDLER)
+
+    @property
+    def reading_paused(self) -> bool:
+        """Whether nothing can come from the client, whatever it sends."""
+        return bool(self._paused)
 
     def close_lingering(self) -> None:
         """Close so that the client gets what was written although it may still be sending.
@@ -318,6 +328,11 @@ class Connection(asyncio.Protocol):
                 self._resume(Pause.PIPELINE)
         else:
             self._pause(Pause.PIPELINE)
+
+    def _next(self) -> None:
+        """Start the wait for the next request, or take the one that has come already."""
+        if self.handler is None and not self.transport.is_closing():
+            self._dispatch(self._codec.receive_data(b"", self.loop.time()))
 
     def _handle(self, event: Event) -> None:
         kind = type(event)

@@ -253,6 +253,11 @@ class HTTP1Codec(HTTP1Writer):
             held_bytes < self._limits.max_head_bytes and self._input.find(b"\r\n\r\n", self._position) < 0
         )
 
+    @property
+    def holds_data(self) -> bool:
+        """Whether input has come behind the request in progress."""
+        return self._position < len(self._input)
+
     def trailing_data(self) -> bytes:
         """Return and forget the input after the request; after 101 it belongs to the new protocol."""
         data = self._input[self._position :]
