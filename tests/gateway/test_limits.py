@@ -9,8 +9,9 @@ import pytest
 from fullduplex.exceptions import Disconnected
 from fullduplex.limits import ConnectionLimits
 from fullduplex.net.deadlines import BodyRate
+from fullduplex.wire.events import Message, Ping
 from tests.gateway.test_exchange import GET, echo, post, respond
-from tests.gateway.test_session import HANDSHAKE
+from tests.gateway.test_session import HANDSHAKE, Client, accept
 from tests.gateway.wired import Wired, ok
 
 
@@ -137,3 +138,49 @@ async def test_a_handshake_that_the_application_never_answers_is_504(caplog):
     assert seen[0]["type"] == "websocket.disconnect"
     assert "did not answer a handshake" in caplog.text
     await wired.finish()
+
+
+async def test_empty_messages_wait_for_the_application_in_bounded_number():
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        await go.wait()
+
+    go = asyncio.Event()
+    client = Client(app, read_buffer_bytes=10_000)
+    await client.connect()
+    fed = 0
+    while client.transport.reading and fed < 10_000:
+        for _ in range(10):
+            client.codec.send(Message(""))
+        fed += 10
+        await client.feed(client.codec.data_to_send())
+    assert fed < 500
+    go.set()
+    await client.finish()
+
+
+async def test_a_client_behind_a_slow_application_is_not_silent():
+    """Nothing is read meanwhile, so that its pongs cannot come."""
+    seen = []
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        await go.wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            seen.append(message)
+
+    go = asyncio.Event()
+    client = Client(app, ping_interval_s=20.0, ping_timeout_s=20.0, read_buffer_bytes=1_000)
+    await client.connect()
+    await client.say(Message("x" * 2_000))
+    assert not client.transport.reading
+    for _ in range(10):
+        assert await client.tick(21) == b""
+    go.set()
+    await client.settle()
+    assert client.transport.reading
+    assert len(seen) == 1
+    assert await client.tick(1) == b""
+    ping = client.codec.receive_data(await client.tick(20), 0)
+    assert [type(event) for event in ping] == [Ping], "from here on it counts again"
+    await client.finish()

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fullduplex.server")
 
 
+# What a message costs beyond its data: an object and its place in the queue. Without it, a client's empty messages
+# would wait in any number for a slow application.
+MESSAGE_OVERHEAD_BYTES = 64
+
+
 class State(enum.Enum):
     HANDSHAKE = enum.auto()
     REFUSING = enum.auto()
@@ -125,7 +130,9 @@ class Session:
         self._end(Close(1006), "lost")
 
     def tick(self, now_s: float) -> None:
-        if self._state is State.OPEN or self._state is State.CLOSING:
+        if self._state is State.OPEN and self._connection.reading_paused:
+            self._codec.excuse_silence(now_s)
+        elif self._state is State.OPEN or self._state is State.CLOSING:
             deadline_s = self._codec.next_deadline_s()
             if deadline_s is not None and now_s >= deadline_s:
                 self._handle(self._codec.receive_data(b"", now_s))
@@ -154,7 +161,7 @@ class Session:
                 return {"type": "websocket.disconnect", "code": self._close.code, "reason": self._close.reason}
             await self._wait()
         data = self._pending.popleft()
-        self._pending_bytes -= len(data)
+        self._pending_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
         if self._reading_paused and self._pending_bytes <= self._gateway.connection.read_buffer_bytes // 4:
             self._reading_paused = False
             self._connection.resume_reading()
@@ -317,7 +324,7 @@ class Session:
         if self._close is not None:
             return  # our close frame is on its way: nobody will read this
         self._pending.append(data)
-        self._pending_bytes += len(data)
+        self._pending_bytes += len(data) + MESSAGE_OVERHEAD_BYTES
         if self._waiter is not None:
             self._wake()
         elif self._pending_bytes > self._gateway.connection.read_buffer_bytes and not self._reading_paused:

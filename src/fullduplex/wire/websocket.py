@@ -406,6 +406,10 @@ class WebSocketCodec:
         interval_s = self._limits.ping_interval_s
         return self._last_received_s + interval_s if interval_s else None
 
+    def excuse_silence(self, now_s: float) -> None:
+        """Take note that nothing was read until now, so that the peer's silence is not its own."""
+        self._last_received_s = now_s
+
     def _let_time_pass(self, now_s: float, events: list[Event]) -> None:
         deadline_s = self.next_deadline_s()
         if deadline_s is None or now_s < deadline_s:
