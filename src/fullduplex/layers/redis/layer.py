@@ -18,6 +18,7 @@ from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.loop_state import LoopState
 from fullduplex.layers.redis.queues import PUSH
 from fullduplex.layers.redis.sealing import Seal
+from fullduplex.layers.redis.subscriber import Watchers
 from fullduplex.layers.redis.threads import ThreadConnections
 from fullduplex.layers.redis.topology import Cluster, Hosts, Topology
 
@@ -37,6 +38,9 @@ class RedisLayer(BaseLayer):
         symmetric_encryption_keys: the first encrypts, all decrypt; takes the package ``cryptography``.
         limits: fields of :class:`RedisLimits`.
 
+    Attributes:
+        watchers: may be given callbacks for the loss and the return of a connection that listens.
+
     Raises:
         ConfigurationError: ``hosts`` or the keys make no sense.
     """
@@ -54,6 +58,7 @@ class RedisLayer(BaseLayer):
     ) -> None:
         self.limits = RedisLimits(**limits)
         self.prefix = prefix
+        self.watchers = Watchers()
         self._seal = Seal(symmetric_encryption_keys)
         read = read_hosts(hosts)
         self._topology: Topology = Cluster(read) if cluster else Hosts(read)
@@ -107,6 +112,11 @@ class RedisLayer(BaseLayer):
             except ValueError as error:
                 logger.error("A message on %r cannot be read: %s", queue, error)
 
+    async def pop_now(self, queue: str) -> Message | None:
+        """Like :meth:`pop`; None when nothing is there."""
+        data = await self._loop_state().pop_now(self._key(queue))
+        return None if data is None else self._seal.open(data)
+
     # Beyond it -------------------------------------------------------------------------------
 
     async def apublish_counted(self, group: str, message: Message) -> int:
@@ -157,7 +167,9 @@ class RedisLayer(BaseLayer):
             if state is None:
                 for closed in [other for other in self._loops if other.is_closed()]:
                     del self._loops[closed]
-                state = self._loops[loop] = LoopState(self._topology, self.limits, lambda: self._forget(loop))
+                state = self._loops[loop] = LoopState(
+                    self._topology, self.limits, self.watchers, lambda: self._forget(loop)
+                )
         return state
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,7 +15,7 @@ from fullduplex.layers.redis.hosts import Host
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.pipeline import Argument, Pipeline
 from fullduplex.layers.redis.queues import GIVE_BACK, POP, STAMP_LENGTH, Poppers
-from fullduplex.layers.redis.subscriber import Subscriber, Subscription
+from fullduplex.layers.redis.subscriber import Subscriber, Subscription, Watchers
 from fullduplex.layers.redis.topology import Topology
 
 
@@ -26,9 +26,12 @@ class LoopState:
         on_close: called when everything was given back.
     """
 
-    def __init__(self, topology: Topology, limits: RedisLimits, on_close: Callable[[], None]) -> None:
+    def __init__(
+        self, topology: Topology, limits: RedisLimits, watchers: Watchers, on_close: Callable[[], None]
+    ) -> None:
         self._topology = topology
         self._limits = limits
+        self._watchers = watchers
         self._on_close = on_close
         self._pipelines: dict[Host, Pipeline] = {}
         self._subscribers: dict[Host, Subscriber] = {}
@@ -127,25 +130,39 @@ class LoopState:
         Raises:
             LayerUnavailable: it did not within ``subscribe_timeout_s``; nothing is subscribed then.
         """
-        existing = self._subscriptions.get(name)
-        if existing is not None and existing.confirmed:
-            existing.deliver, existing.on_gap = deliver, on_gap
-            return
-        await self.unsubscribe(name)
-        subscription = self._subscriptions[name] = Subscription(name, deliver, on_gap)
+        subscription = self._subscriptions.get(name)
+        if subscription is None:
+            subscription = self._subscriptions[name] = Subscription(name, deliver, on_gap)
+            former = None
+        else:
+            former = (subscription.deliver, subscription.on_gap)
+            subscription.deliver, subscription.on_gap = deliver, on_gap
         try:
             async with asyncio.timeout(self._limits.subscribe_timeout_s):
-                host = self._topology.host_for(name)
-                if host is None:
-                    self._stray(subscription)
-                else:
-                    await self._subscriber(host).add(subscription)
-                await subscription.ready
+                if former is None:
+                    await self._place(subscription)
+                await subscription.wait_confirmed()
         except BaseException as error:
-            await self._drop(subscription)
+            await self._take_back(subscription, former)
             if isinstance(error, TimeoutError):
                 raise self._unconfirmed(name) from error
             raise
+
+    async def _place(self, subscription: Subscription) -> None:
+        host = self._topology.host_for(subscription.name)
+        if host is None:
+            self._stray(subscription)
+        else:
+            await self._subscriber(host).add(subscription)
+
+    async def _take_back(
+        self, subscription: Subscription, former: tuple[Callable[[bytes], None], Gap | None] | None
+    ) -> None:
+        """A caller of subscribe gave up: others may be waiting for the same name, or had it before."""
+        if subscription.lost and former is not None:
+            subscription.deliver, subscription.on_gap = former
+        elif not subscription.waiters:
+            await self._drop(subscription)
 
     async def unsubscribe(self, name: bytes) -> None:
         subscription = self._subscriptions.get(name)
@@ -163,6 +180,7 @@ class LoopState:
             del self._subscriptions[subscription.name]
         if subscription in self._strays:
             self._strays.remove(subscription)
+        subscription.refuse(LayerUnavailable("the subscription was ended before it was confirmed"))
         for subscriber in tuple(self._subscribers.values()):
             await subscriber.remove(subscription)
 
@@ -170,7 +188,7 @@ class LoopState:
         subscriber = self._subscribers.get(host)
         if subscriber is None:
             subscriber = self._subscribers[host] = Subscriber(
-                host, self._topology, self._limits, self._move, self._stray
+                host, self._topology, self._limits, self._watchers, self._move, self._stray
             )
         return subscriber
 
@@ -182,6 +200,11 @@ class LoopState:
         if poppers is None:
             poppers = self._poppers[key] = self._make_poppers(key)
         return (await poppers.pop())[STAMP_LENGTH:]
+
+    async def pop_now(self, key: bytes) -> bytes | None:
+        """Take the oldest entry of a queue; None when there is none."""
+        entry: bytes | None = await self.call(key, "EVAL", POP, 1, key)
+        return None if entry is None else entry[STAMP_LENGTH:]
 
     def _make_poppers(self, key: bytes) -> Poppers:
         return Poppers(

@@ -62,15 +62,15 @@ def make_fernet(keys: Sequence[str | bytes] | None) -> MultiFernet | None:
     return MultiFernet([Fernet(_derive(key)) for key in keys])
 
 
-def decrypt(fernet: MultiFernet, token: bytes) -> bytes:
+def decrypt(fernet: MultiFernet, token: bytes, ttl_s: int | None = None) -> bytes:
     """
     Raises:
-        ValueError: none of the keys fits.
+        ValueError: none of the keys fits, or it is older than ``ttl_s``.
     """
     from cryptography.fernet import InvalidToken
 
     try:
-        return fernet.decrypt(token)
+        return fernet.decrypt(token, ttl_s)
     except InvalidToken:
         raise ValueError("no key of symmetric_encryption_keys fits") from None
 

@@ -7,6 +7,7 @@ of the gap, after the server's confirmation, so that what is published from then
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -33,11 +34,11 @@ class Subscription:
 
     Attributes:
         confirmed: the server has it; what arrives before that belongs to an earlier subscription.
-        ready: done when it was confirmed for the first time, or cannot be.
         lost: it was confirmed once, and then its connection was lost.
+        waiters: those who wait until it is confirmed.
     """
 
-    __slots__ = ("confirmed", "deliver", "lost", "name", "on_gap", "ready")
+    __slots__ = ("confirmed", "deliver", "lost", "name", "on_gap", "waiters")
 
     def __init__(self, name: bytes, deliver: Callable[[bytes], None], on_gap: Gap | None) -> None:
         self.name = name
@@ -45,12 +46,27 @@ class Subscription:
         self.on_gap = on_gap
         self.confirmed = False
         self.lost = False
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters: set[asyncio.Future[None]] = set()
+
+    async def wait_confirmed(self) -> None:
+        """
+        Raises:
+            LayerUnavailable: the server refused it, or it was ended.
+        """
+        if self.confirmed:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self.waiters.discard(waiter)
 
     def confirm(self) -> None:
         self.confirmed = True
-        if not self.ready.done():
-            self.ready.set_result(None)
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
         if self.lost:
             self.lost = False
             if self.on_gap is not None:
@@ -61,8 +77,32 @@ class Subscription:
         self.confirmed = False
 
     def refuse(self, error: LayerUnavailable) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(error)
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+class Watchers:
+    """Who is told when a connection that listens is lost, and when it is back; what they return is awaited."""
+
+    def __init__(self) -> None:
+        self.on_disconnect: Callable[[], Any] | None = None
+        self.on_reconnect: Callable[[], Any] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def tell(self, callback: Callable[[], Any] | None) -> None:
+        if callback is not None:
+            task = asyncio.get_running_loop().create_task(self._tell(callback))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, callback: Callable[[], Any]) -> None:
+        try:
+            result = callback()
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            logger.exception("A callback of the Redis layer failed")
 
 
 class Subscriber:
@@ -78,6 +118,7 @@ class Subscriber:
         host: Host,
         topology: Topology,
         limits: RedisLimits,
+        watchers: Watchers,
         on_trouble: Callable[[Subscriber], Awaitable[None]],
         on_stray: Callable[[Subscription], None],
     ) -> None:
@@ -85,6 +126,7 @@ class Subscriber:
         self.last_error: LayerUnavailable | None = None
         self._topology = topology
         self._limits = limits
+        self._watchers = watchers
         self._on_trouble = on_trouble
         self._on_stray = on_stray
         self._subscriptions: dict[bytes, Subscription] = {}
@@ -98,7 +140,7 @@ class Subscriber:
         return list(self._subscriptions.values())
 
     async def add(self, subscription: Subscription) -> None:
-        """Subscribe now, or as soon as there is a connection; ``subscription.ready`` tells."""
+        """Subscribe now, or as soon as there is a connection; ``subscription.wait_confirmed()`` waits."""
         self._subscriptions[subscription.name] = subscription
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -158,6 +200,7 @@ class Subscriber:
             raise
         self._connection = connection
         self._tell_return()
+        loop = asyncio.get_running_loop()
         alive: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(None) as deadline:
@@ -171,19 +214,22 @@ class Subscriber:
             self._expected.clear()
             for subscription in self.subscriptions:
                 subscription.lose()
-            if alive is not None:
-                alive.cancel()
-            await connection.disconnect(nowait=True)
+            if not loop.is_closed():  # a loop that is closed under its tasks takes no more part in anything
+                if alive is not None:
+                    alive.cancel()
+                await connection.disconnect(nowait=True)
 
     def _tell_return(self) -> None:
         lost_count = sum(subscription.lost for subscription in self.subscriptions)
         if lost_count:
             logger.warning("Redis at %s is back: subscribing to %d names anew.", self.host.label, lost_count)
+            self._watchers.tell(self._watchers.on_reconnect)
 
     def _lost(self, error: BaseException) -> LayerUnavailable:
         told = translate(error, self.host.label)
         if self._subscriptions:
             logger.warning("%s. Messages to %d names are missed until it is back.", told, len(self._subscriptions))
+            self._watchers.tell(self._watchers.on_disconnect)
         return told
 
     def _refuse(self, error: LayerUnavailable) -> None:
@@ -235,7 +281,7 @@ class Subscriber:
         slice_end_s = loop.time() + self._limits.slice_s
         while True:
             try:
-                reply = await connection.read_response()
+                reply = await connection.read_response(disconnect_on_error=False)
             except ResponseError as error:
                 self._take_error(error)
                 continue
