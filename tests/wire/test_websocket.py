@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -189,7 +190,7 @@ def test_nothing_can_be_sent_after_close(event: Event, ended_by: str) -> None:
     with pytest.raises(LocalProtocolError):
         codec.send(event)
     with pytest.raises(LocalProtocolError):
-        codec.send_shared(b"\x81\x00")
+        codec.shared_frame("", {})
     assert codec.data_to_send() == b""
 
 
@@ -395,23 +396,27 @@ def test_a_client_waits_for_the_server_to_close_tcp() -> None:
 def test_shared_frames_between_own_messages(deflate: DeflateParameters | None) -> None:
     other = WebSocketCodec(LIMITS, deflate=deflate)
     server, client = pair(deflate)
-    assert other.shared_key == server.shared_key
     for number, size in enumerate((10, 2_000, 3_000, 1_500)):
         own, shared = f"own {number} " * size, f"shared {number} " * size
+        frames: dict[Any, bytes] = {}
         server.send(Message(own))
-        server.send_shared(other.encode_shared(shared))
+        sent = server.data_to_send() + server.shared_frame(shared, frames)
         server.send(Message(own))
-        assert client.receive_data(server.data_to_send(), 0.0) == [Message(own), Message(shared), Message(own)]
+        sent += server.data_to_send()
+        assert client.receive_data(sent, 0.0) == [Message(own), Message(shared), Message(own)]
+        assert other.shared_frame(shared, frames) is frames.popitem()[1], "the same bytes, not made again"
 
 
 def test_sockets_that_differ_in_deflate_do_not_share() -> None:
     plain = WebSocketCodec(LIMITS)
     deflate = WebSocketCodec(LIMITS, deflate=DeflateParameters())
     narrow = WebSocketCodec(LIMITS, deflate=DeflateParameters(server_max_window_bits=9))
-    assert len({plain.shared_key, deflate.shared_key, narrow.shared_key}) == 3
-    assert plain.encode_shared("x" * 5_000)[0] == 0x81
-    assert deflate.encode_shared("x" * 5_000)[0] == 0xC1
-    assert deflate.encode_shared(b"short") == encode_frame(BINARY, b"short")
+    frames: dict[Any, bytes] = {}
+    assert plain.shared_frame("x" * 5_000, frames)[0] == 0x81
+    assert deflate.shared_frame("x" * 5_000, frames)[0] == 0xC1
+    assert narrow.shared_frame("x" * 5_000, frames)[0] == 0xC1
+    assert len(frames) == 3
+    assert deflate.shared_frame(b"short", {}) == encode_frame(BINARY, b"short")
 
 
 def test_it_is_a_codec() -> None:

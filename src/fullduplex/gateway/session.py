@@ -203,13 +203,8 @@ class Session:
         """
         if self._state is not State.OPEN:
             raise self._gone()
-        codec = self._codec
-        frame = prepared.frames.get(codec.shared_key)
-        if frame is None:
-            frame = prepared.frames[codec.shared_key] = codec.encode_shared(prepared.data)
-        codec.send_shared(frame)
         transport = self._connection.transport
-        transport.write(codec.data_to_send())
+        transport.write(self._codec.shared_frame(prepared.data, prepared.frames))
         return transport.get_write_buffer_size()
 
     # Handshake -------------------------------------------------------------------------------

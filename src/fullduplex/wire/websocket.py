@@ -22,6 +22,7 @@ How a socket ends, and what the events are:
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
@@ -82,7 +83,6 @@ class WebSocketCodec:
     Attributes:
         close_sent: a Close frame is queued or sent; nothing more can be sent.
         close_received: the peer's Close frame has come.
-        shared_key: frames of :meth:`encode_shared` may be sent to every socket whose key is equal.
     """
 
     __slots__ = (
@@ -108,11 +108,11 @@ class WebSocketCodec:
         "_pongs_count",
         "_reading",
         "_remaining_bytes",
+        "_shared_key",
         "_unanswered_ping",
         "_undecoded",
         "close_received",
         "close_sent",
-        "shared_key",
     )
 
     def __init__(
@@ -153,7 +153,7 @@ class WebSocketCodec:
         self._reading = True
         self._ended = False
         # Deflate window of shared frames; 0 when they are not compressed.
-        self.shared_key = 0 if deflate is None else deflate.server_max_window_bits or 15
+        self._shared_key = 0 if deflate is None else deflate.server_max_window_bits or 15
 
     # Receiving -------------------------------------------------------------------------------
 
@@ -463,28 +463,32 @@ class WebSocketCodec:
         out.clear()
         return data
 
-    def encode_shared(self, data: str | bytes) -> bytes:
-        """Frame a message for every server-side socket with the same :attr:`shared_key`.
+    def shared_frame(self, data: str | bytes, frames: dict[Any, bytes]) -> bytes:
+        """Return the frame of a message that other server-side sockets get, too; to be written behind
+        ``data_to_send()``. Past the queue, because this runs once for each member of a group.
+
+        Args:
+            data: the message.
+            frames: keeps the frames of this message: one for each distinct compression, and one without.
 
         Raises:
-            LocalProtocolError: text that cannot be encoded in UTF-8.
+            LocalProtocolError: text that cannot be encoded in UTF-8, or a Close frame has been sent.
         """
-        opcode, payload = encode_data(data)
-        if self.shared_key and len(payload) >= MIN_DEFLATE_BYTES:
-            return encode_frame(opcode, deflate_alone(payload, self.shared_key), rsv1=True)
-        return encode_frame(opcode, payload)
-
-    def send_shared(self, frame: bytes) -> None:
-        """Queue a frame of :meth:`encode_shared`, from this codec or another with the same key.
-
-        Raises:
-            LocalProtocolError: a Close frame has been sent.
-        """
-        self._check_open()
+        if self.close_sent or self._ended:
+            self._check_open()
+        frame = frames.get(self._shared_key)
+        if frame is None:
+            frame = frames[self._shared_key] = self._encode_shared(data)
         if self._deflater is not None:
             # The peer's context now holds this message, and ours does not.
             self._deflater.reset()
-        self._out.append(frame)
+        return frame
+
+    def _encode_shared(self, data: str | bytes) -> bytes:
+        opcode, payload = encode_data(data)
+        if self._shared_key and len(payload) >= MIN_DEFLATE_BYTES:
+            return encode_frame(opcode, deflate_alone(payload, self._shared_key), rsv1=True)
+        return encode_frame(opcode, payload)
 
     def _encode_message(self, data: str | bytes) -> bytes:
         opcode, payload = encode_data(data)
