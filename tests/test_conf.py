@@ -53,6 +53,14 @@ def test_a_wrong_value_is_an_error_that_names_it(value: Any, message: str) -> No
         get_settings()
 
 
+def test_a_policy_that_does_not_exist_is_an_error() -> None:
+    with (
+        override_settings(FULLDUPLEX={"GAP_POLICY": "ignore"}),
+        pytest.raises(ConfigurationError, match="'GAP_POLICY'.*one of disconnect, continue"),
+    ):
+        get_settings()
+
+
 def test_every_field_documents_itself_and_names_its_unit() -> None:
     for field in dataclasses.fields(Settings):
         assert field.metadata["help"]

@@ -66,6 +66,18 @@ class Settings:
         "What happens to a client above OUTBOX_MAX_BYTES: `disconnect` (close 1013), `drop_oldest`, `drop_newest` or "
         "`keep_latest` (of each group the newest message).",
     )
+    gap_policy: str = opt(
+        "disconnect",
+        "What happens to the members of a group when the layer was lost and is back, so that messages may be missing: "
+        "`disconnect` (close 1012) or `continue`. A layer without a broker has no gaps.",
+        choices=("disconnect", "continue"),
+    )
+    gap_spread_s: float = opt(
+        2.0, "The closes after a gap are spread over this time, so that the clients do not come back all at once."
+    )
+    gap_message: str = opt(
+        "", "With `continue`: a text message that the members get, once for each group; empty: none."
+    )
     prepared_frames: bool = opt(
         True,
         "Messages of groups are framed once and written by the server itself. False where ASGI middleware must see "
@@ -91,6 +103,9 @@ def _read(given: Any) -> Settings:
         if key not in fields:
             raise ConfigurationError(f"{SETTING} has the unknown key {key!r}.{_suggestion(key, list(fields))}")
         _check(key, value, fields[key].default)
+        choices = fields[key].metadata.get("choices", (value,))
+        if value not in choices:
+            raise ConfigurationError(f"{SETTING}[{key!r}] is one of {', '.join(choices)}, not {value!r}.")
     return Settings(**{key.lower(): value for key, value in given.items()})
 
 

@@ -10,13 +10,14 @@ import weakref
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from fullduplex.exceptions import LayerUnavailable
-from fullduplex.layers.base import BaseLayer, Deliver, Message
+from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 from fullduplex.layers.memory import MemoryLayer
 from fullduplex.realtime.groups import Group
 from fullduplex.realtime.hub import Hub, get_hub
-from fullduplex.realtime.outbox import Outbox
+from fullduplex.realtime.outbox import Outbox, totals
 from tests.realtime.client import FakeClient
 
 
@@ -405,6 +406,52 @@ async def test_a_leave_does_not_get_the_error_of_a_join() -> None:
 
 
 # The process ---------------------------------------------------------------------------------
+
+
+class GapLayer(SlowLayer):
+    """A layer that has a broker to lose."""
+
+    reports_gaps = True
+
+    async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
+        await super().subscribe(group, deliver)
+        assert on_gap is not None
+        self.tell = on_gap
+
+
+async def test_a_gap_ends_the_sockets_of_the_group() -> None:
+    layer = GapLayer()
+    hub = Hub(lambda: layer)
+    member, other = client(), client()
+    await hub.join("a", member.outbox)
+    await hub.join("b", other.outbox)
+    layer.tell()  # it was subscribed last to "b"
+    with override_settings(FULLDUPLEX={"GAP_SPREAD_S": 0.0}):
+        layer.tell()
+    gaps = totals.gaps
+    while not other.overflow:
+        await asyncio.sleep(0)
+    assert other.overflow == [(1012, "messages may be missing")]
+    assert member.overflow == []
+    assert gaps >= 2
+    for outbox in (member.outbox, other.outbox):
+        await hub.leave_all(outbox)
+    layer.tell()  # nobody is there any more
+
+
+async def test_a_gap_may_be_told_by_a_message_instead() -> None:
+    layer = GapLayer()
+    hub = Hub(lambda: layer)
+    member = client()
+    await hub.join("a", member.outbox)
+    with override_settings(FULLDUPLEX={"GAP_POLICY": "continue"}):
+        layer.tell()
+        assert member.received == []
+    with override_settings(FULLDUPLEX={"GAP_POLICY": "continue", "GAP_MESSAGE": '{"type":"gap"}'}):
+        layer.tell()
+    assert member.received == ['{"type":"gap"}']
+    assert member.overflow == []
+    await hub.leave_all(member.outbox)
 
 
 async def test_one_hub_for_each_loop() -> None:

@@ -37,12 +37,14 @@ class BaseLayer(ABC):
         supports_history: it keeps messages for those who come back.
         supports_presence: it knows who is a member, in all processes.
         supports_queues: it has :meth:`push` and :meth:`pop`.
+        reports_gaps: it calls the ``on_gap`` of :meth:`subscribe`; other layers need not take that argument.
     """
 
     in_process: ClassVar[bool] = False
     supports_history: ClassVar[bool] = False
     supports_presence: ClassVar[bool] = False
     supports_queues: ClassVar[bool] = False
+    reports_gaps: ClassVar[bool] = False
 
     async def open(self) -> None:  # noqa: B027 - a layer without connections has nothing to do
         """Connect for the running loop now, not at the first use; doing it twice is no error.

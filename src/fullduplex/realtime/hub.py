@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import threading
 from collections.abc import Callable
 from functools import partial
 from weakref import WeakKeyDictionary
 
+from fullduplex.conf import get_settings
 from fullduplex.layers import get_layer
 from fullduplex.layers.base import BaseLayer, Message
-from fullduplex.realtime.outbox import Outbox
+from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
 
 logger = logging.getLogger("fullduplex.realtime")
+
+#: Close code after a gap: "Service Restart", from IANA's registry of WebSocket close codes. A client that comes back
+#: fetches what it missed.
+GAP = 1012
 
 
 class Hub:
@@ -86,6 +92,20 @@ class Hub:
             except Exception:
                 logger.exception("A message to the group %r could not be delivered to one of its members", group)
 
+    def gap(self, group: str) -> None:
+        """Tell every member that messages may be missing. Called by the layer, on the loop, when it works again."""
+        room = self._rooms.get(group)
+        if room is None:
+            return
+        totals.gaps += len(room.members)
+        settings = get_settings()
+        if settings.gap_policy == "disconnect":
+            loop = asyncio.get_running_loop()
+            for outbox in room.members:
+                loop.call_later(random.uniform(0, settings.gap_spread_s), outbox.cut, GAP, "messages may be missing")
+        elif settings.gap_message:
+            self.deliver(group, settings.gap_message)
+
     # Inside ----------------------------------------------------------------------------------
 
     def _remove(self, group: str, outbox: Outbox) -> _Room | None:
@@ -131,7 +151,11 @@ class Hub:
     async def _subscribe(self, room: _Room) -> None:
         try:
             layer = self._get_layer()
-            await layer.subscribe(room.name, partial(self.deliver, room.name))
+            deliver = partial(self.deliver, room.name)
+            if layer.reports_gaps:
+                await layer.subscribe(room.name, deliver, partial(self.gap, room.name))
+            else:
+                await layer.subscribe(room.name, deliver)
         except Exception:
             if room.members:
                 raise

@@ -54,15 +54,17 @@ class Counters:
     Attributes:
         delivered: handed to the server.
         dropped: not sent: by policy, or because the socket closed before.
-        disconnected: sockets closed for being too slow.
+        disconnected: sockets closed for being too slow, or after a gap.
+        gaps: memberships that may have missed messages, because the broker was lost for a while.
     """
 
-    __slots__ = ("delivered", "disconnected", "dropped")
+    __slots__ = ("delivered", "disconnected", "dropped", "gaps")
 
     def __init__(self) -> None:
         self.delivered = 0
         self.dropped = 0
         self.disconnected = 0
+        self.gaps = 0
 
 
 #: Of all sockets of this process, since it started.
@@ -75,7 +77,7 @@ class Outbox:
     Args:
         scope: the ASGI scope; ``write`` and ``on_drain`` of its extension ``fullduplex.prepared`` are used.
         send: the ASGI ``send``.
-        on_overflow: called once with a close code and a reason when the policy ends the socket.
+        on_overflow: called once with a close code and a reason when the policy, or :meth:`cut`, ends the socket.
         max_bytes: what may wait for the client; ``OUTBOX_MAX_BYTES`` of the settings by default. One
             message more may be on the wire.
         policy: what happens above it; ``OUTBOX_POLICY`` of the settings by default:
@@ -181,7 +183,7 @@ class Outbox:
 
     def _congest(self) -> None:
         if self.policy == "disconnect":
-            self._cut()
+            self.cut(TOO_SLOW, "too slow")
             return
         assert self._on_drain is not None
         self._congested = True
@@ -272,7 +274,7 @@ class Outbox:
         else:
             self._drop()
             if self.policy == "disconnect":
-                self._cut()
+                self.cut(TOO_SLOW, "too slow")
 
     def _make_room(self, cost_bytes: int) -> bool:
         """Whether a message of ``cost_bytes`` may wait; drops older ones where that is the policy."""
@@ -324,16 +326,15 @@ class Outbox:
 
     # Ends ------------------------------------------------------------------------------------
 
-    def _cut(self) -> None:
-        """The client is too slow: end the socket."""
+    def cut(self, code: int, reason: str) -> None:
+        """End the socket: the client has missed something, and this tells it."""
         if self._gone is not None:
             return
-        reason = "too slow"
         self.counters.disconnected += 1
         totals.disconnected += 1
-        self._end(Disconnected(TOO_SLOW, reason))
+        self._end(Disconnected(code, reason))
         try:
-            self._on_overflow(TOO_SLOW, reason)
+            self._on_overflow(code, reason)
         except Exception:
             logger.exception("The end of a slow socket could not be told")
 

@@ -46,6 +46,7 @@ class RedisLayer(BaseLayer):
     """
 
     supports_queues: ClassVar[bool] = True
+    reports_gaps: ClassVar[bool] = True
 
     def __init__(
         self,
