@@ -19,6 +19,7 @@ from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler.base import ChainHandler
 from fullduplex.handler.http import serve_http
 from fullduplex.handler.origin import refuse_foreign_origin
+from fullduplex.handler.request import Request
 from fullduplex.handler.threads import get_pool
 from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
@@ -41,9 +42,11 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         state: the lifespan state that the server shares with the application; empty without lifespan.
     """
 
+    request_class = Request
+    _serving = False
+
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
-        self._serving = False
         super().__init__()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

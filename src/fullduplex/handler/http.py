@@ -17,10 +17,10 @@ from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.request import Request, read_body
+from fullduplex.handler.request import read_body
 from fullduplex.handler.response import send_response
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import current_lease, enter_lease
+from fullduplex.handler.threads import current_lease, enter_lease, hop
 from fullduplex.sockets.asgi import Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -145,8 +145,12 @@ async def _respond(handler: ASGIHandler, scope: Scope, body: IO[bytes], receive:
         except asyncio.CancelledError:
             if not watch.caused():
                 raise
+            await _settle()
         finally:
             await watch.stop()
+    except BaseException:
+        await _settle()
+        raise
     finally:
         if response is None:
             await send_finished(type(handler))
@@ -154,9 +158,16 @@ async def _respond(handler: ASGIHandler, scope: Scope, body: IO[bytes], receive:
             await close_response(response, type(handler))
 
 
+async def _settle() -> None:
+    """Wait for sync code that goes on after a cancellation: it may use the request and its body to its end."""
+    lease = current_lease()
+    if lease is not None and lease.is_busy:
+        await hop(int)
+
+
 async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> HttpResponseBase:
     try:
-        request = Request(scope, body)
+        request = handler.request_class(scope, body)
     except UnicodeDecodeError:
         logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
         return HttpResponseBadRequest()

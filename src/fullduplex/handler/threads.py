@@ -97,6 +97,12 @@ class Lease(Executor):
         self.waits_since_s: float | None = None
         self.ended = False
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is running, or was a moment ago."""
+        worker = self.worker
+        return worker is not None and not worker.rests
+
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue a call.
 
