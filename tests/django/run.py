@@ -23,7 +23,7 @@ import django
 LABELS = """
 handlers asgi async middleware middleware_exceptions sessions_tests csrf_tests messages_tests signals transactions
 requests_tests test_client urlpatterns_reverse file_uploads servers staticfiles_tests view_tests
-""".split()
+""".split()  # noqa: SIM905
 
 # Tests that hold Django to what we do otherwise on purpose; docs/topics/differences.md says why.
 DIFFERENCES: dict[str, str] = {

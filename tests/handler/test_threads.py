@@ -326,7 +326,7 @@ local = Local()
 
 
 async def test_a_hop_takes_the_context_along_and_brings_it_back() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     variable.set("loop")
     local.name = "loop"
@@ -343,7 +343,7 @@ async def test_a_hop_takes_the_context_along_and_brings_it_back() -> None:
 
 
 async def test_hops_and_sync_to_async_share_the_thread() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     first = await hop(threading.get_ident)
     assert await sync_to_async(threading.get_ident)() == first
@@ -352,7 +352,7 @@ async def test_hops_and_sync_to_async_share_the_thread() -> None:
 
 
 async def test_a_hop_raises_what_the_code_raises() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     with pytest.raises(ZeroDivisionError):
         await hop(lambda: 1 / 0)
@@ -362,7 +362,7 @@ async def test_a_hop_raises_what_the_code_raises() -> None:
 
 
 async def test_async_to_sync_inside_a_hop_runs_on_the_loop_and_comes_back_to_the_thread() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     loop = asyncio.get_running_loop()
 
@@ -378,7 +378,7 @@ async def test_async_to_sync_inside_a_hop_runs_on_the_loop_and_comes_back_to_the
 
 
 async def test_a_cancelled_hop_that_has_not_started_never_runs() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     blocker, ran = Blocker(lease), []
     task = asyncio.create_task(hop(ran.append, True))
@@ -393,7 +393,7 @@ async def test_a_cancelled_hop_that_has_not_started_never_runs() -> None:
 
 
 async def test_a_cancelled_hop_that_runs_is_waited_for() -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     started, go_on, ended = threading.Event(), threading.Event(), []
 
@@ -416,7 +416,7 @@ async def test_a_cancelled_hop_that_runs_is_waited_for() -> None:
 
 @pytest.mark.parametrize("absorbs", [False, True])
 async def test_a_cancellation_reaches_async_code_inside_a_hop(absorbs: bool) -> None:
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     started = asyncio.Event()
     heard: list[bool] = []
@@ -447,7 +447,7 @@ async def test_a_hop_that_waits_too_long_is_told(settings: Any) -> None:
     settings.FULLDUPLEX = {"THREADS_WAIT_S": 0.01, "THREADS_COUNT": 1}
     get_pool().close()
     blocker = Blocker(Lease(get_pool()))
-    lease = await enter_lease()
+    lease = enter_lease()
     assert lease is not None
     with pytest.raises(ThreadsExhausted):
         await hop(int)
@@ -458,7 +458,7 @@ async def test_a_hop_that_waits_too_long_is_told(settings: Any) -> None:
 
 def test_in_the_thread_of_a_sync_caller_no_lease_is_taken() -> None:
     async def inside() -> tuple[Any, int]:
-        return await enter_lease(), await hop(threading.get_ident)
+        return enter_lease(), await hop(threading.get_ident)
 
     assert async_to_sync(inside)() == (None, threading.get_ident())
 

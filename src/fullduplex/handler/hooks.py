@@ -8,13 +8,16 @@ says so (:func:`non_blocking`). A subclass, an override or a foreign session eng
 
 from __future__ import annotations
 
+import functools
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.contrib.messages.middleware import MessageMiddleware
+from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -84,23 +87,23 @@ def _not_found(middleware: Any, request: HttpRequest, response: HttpResponseBase
 
 
 def _session_is_foreign(middleware: Any, request: HttpRequest) -> bool:
-    return middleware.SessionStore not in _session_stores()
+    return not _is_own_store(middleware.SessionStore)
 
 
 def _session_is_saved(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
     session = getattr(request, "session", None)
     if session is None:
         return False
-    if type(session) not in _session_stores():
+    if not _is_own_store(type(session)):
         return True
-    return bool((session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not session.is_empty())
+    return not session.is_empty() and bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
 def _csrf_secret_is_loaded(middleware: Any, request: HttpRequest) -> bool:
-    if not settings.CSRF_USE_SESSIONS:
-        return False
     session = getattr(request, "session", None)
-    return session is not None and (type(session) not in _session_stores() or session.session_key is not None)
+    if session is None or (_is_own_store(type(session)) and session.session_key is None):
+        return False
+    return bool(settings.CSRF_USE_SESSIONS)
 
 
 def _csrf_is_checked(middleware: Any, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> bool:
@@ -114,7 +117,7 @@ def _csrf_is_checked(middleware: Any, request: HttpRequest, view: Any, args: Any
 
 
 def _csrf_cookie_is_set(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
-    return settings.CSRF_USE_SESSIONS and bool(request.META.get("CSRF_COOKIE_NEEDS_UPDATE"))
+    return bool(request.META.get("CSRF_COOKIE_NEEDS_UPDATE")) and settings.CSRF_USE_SESSIONS
 
 
 def _login_is_required(middleware: Any, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> bool:
@@ -122,7 +125,7 @@ def _login_is_required(middleware: Any, request: HttpRequest, view: Any, args: A
 
 
 def _messages_are_foreign(middleware: Any, request: HttpRequest) -> bool:
-    return settings.MESSAGE_STORAGE not in _MESSAGE_STORAGES
+    return _message_storage_is_foreign()
 
 
 def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -130,7 +133,8 @@ def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpRe
     if messages is None:
         return False
     kind = type(messages)
-    return f"{kind.__module__}.{kind.__qualname__}" not in _MESSAGE_STORAGES or messages.used or messages.added_new
+    own = kind.__module__.startswith("django.contrib.messages.storage.")
+    return not own or messages.used or messages.added_new
 
 
 def _content_is_hashed(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -148,7 +152,9 @@ _MESSAGE_STORAGES = frozenset(
     f"django.contrib.messages.storage.{storage}"
     for storage in ("fallback.FallbackStorage", "cookie.CookieStorage", "session.SessionStorage")
 )
-_SESSION_ENGINES = ("db", "cached_db", "cache", "file", "signed_cookies")
+_SESSION_ENGINES = frozenset(
+    f"django.contrib.sessions.backends.{engine}" for engine in ("db", "cached_db", "cache", "file", "signed_cookies")
+)
 
 _HOOKS: dict[tuple[type, str], Blocks | None] = {
     (SecurityMiddleware, "process_request"): None,
@@ -190,21 +196,21 @@ def _own_hooks() -> dict[tuple[type, str], Blocks | None]:
     return _HOOKS
 
 
-_stores: set[type] = set()
+@functools.cache
+def _is_own_store(store: Any) -> bool:
+    """Whether ``store`` is one of Django's own session engines: their constructors do no I/O."""
+    module = store.__module__
+    return module in _SESSION_ENGINES and store is vars(sys.modules[module]).get("SessionStore")
 
 
-def _session_stores() -> set[type]:
-    """Django's own session engines, as far as they are in use: their constructors do no I/O."""
-    if not _stores or _engine_is_new():
-        engine = settings.SESSION_ENGINE
-        if engine in {f"django.contrib.sessions.backends.{name}" for name in _SESSION_ENGINES}:
-            _stores.add(importlib.import_module(engine).SessionStore)
-        _seen.add(engine)
-    return _stores
+@functools.cache
+def _message_storage_is_foreign() -> bool:
+    return settings.MESSAGE_STORAGE not in _MESSAGE_STORAGES
 
 
-_seen: set[str] = set()
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "MESSAGE_STORAGE":
+        _message_storage_is_foreign.cache_clear()
 
 
-def _engine_is_new() -> bool:
-    return settings.SESSION_ENGINE not in _seen
+setting_changed.connect(_forget, dispatch_uid="fullduplex.handler.hooks")

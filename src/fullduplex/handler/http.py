@@ -13,6 +13,7 @@ from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import get_script_prefix
 from django.http import HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
+from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
@@ -20,7 +21,7 @@ from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler.request import read_body
 from fullduplex.handler.response import send_response
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import current_lease, enter_lease, hop
+from fullduplex.handler.threads import Lease, enter_lease, hop
 from fullduplex.sockets.asgi import Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -73,12 +74,14 @@ class Watch:
         self._listener: asyncio.Task[None] | None = None
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._start)
 
-    async def stop(self) -> None:
-        """Listen no more; the request is answered, or given up."""
+    def stop(self) -> bool:
+        """Listen no more: the request is answered, or given up. Return whether there is something to wait for."""
         self._timer.cancel()
         self._task = None
+        return self._listener is not None and self._listener.cancel()
+
+    async def stopped(self) -> None:
         if self._listener is not None:
-            self._listener.cancel()
             await asyncio.wait({self._listener})
 
     def caused(self) -> bool:
@@ -118,25 +121,28 @@ async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
         body = await read_body(receive)
     except RequestAborted:
         return
-    lease = await enter_lease()
+    lease = enter_lease()
     try:
-        set_script_prefix(get_script_prefix(scope))
-        await send_started(type(handler), scope)
-        await _respond(handler, scope, body, receive, send)
+        prefix = get_script_prefix(scope)
+        if prefix or get_current_prefix() != "/":
+            set_script_prefix(prefix)
+        await send_started(lease, type(handler), scope)
+        await _respond(handler, lease, scope, body, receive, send)
     finally:
         body.close()
         if lease is not None:
             lease.end()
 
 
-async def _respond(handler: ASGIHandler, scope: Scope, body: IO[bytes], receive: Receive, send: Send) -> None:
+async def _respond(
+    handler: ASGIHandler, lease: Lease | None, scope: Scope, body: IO[bytes], receive: Receive, send: Send
+) -> None:
     """Get the response and send it; ``request_finished`` follows on every path."""
     response: HttpResponseBase | None = None
     watch = Watch(receive, get_settings().disconnect_watch_s)
     try:
         try:
             response = await _get_response(handler, scope, body)
-            lease = current_lease()
             if lease is not None:  # the client may be slow
                 lease.give_back(roll_back=True)
             await send_response(response, scope, send)
@@ -145,22 +151,22 @@ async def _respond(handler: ASGIHandler, scope: Scope, body: IO[bytes], receive:
         except asyncio.CancelledError:
             if not watch.caused():
                 raise
-            await _settle()
+            await _settle(lease)
         finally:
-            await watch.stop()
+            if watch.stop():
+                await watch.stopped()
     except BaseException:
-        await _settle()
+        await _settle(lease)
         raise
     finally:
         if response is None:
-            await send_finished(type(handler))
+            await send_finished(lease, type(handler))
         else:
-            await close_response(response, type(handler))
+            await close_response(lease, response, type(handler))
 
 
-async def _settle() -> None:
+async def _settle(lease: Lease | None) -> None:
     """Wait for sync code that goes on after a cancellation: it may use the request and its body to its end."""
-    lease = current_lease()
     if lease is not None and lease.is_busy:
         await hop(int)
 

@@ -113,7 +113,7 @@ async def read_body(receive: Receive) -> IO[bytes]:
     if event["type"] == "http.disconnect":
         raise RequestAborted
     body = event.get("body", b"")
-    if not event.get("more_body", False) and len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
+    if not event.get("more_body", False) and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
         return io.BytesIO(body)
     return await _collect(receive, event)
 

@@ -1,26 +1,29 @@
 """``request_started`` and ``request_finished``, with the thread hops that somebody needs and no others.
 
 Django's own receivers close database connections and caches and reset the URLconf. The connections are the
-lease's business (``threads``), which does it on their threads and off the request's way. So a request with no other
-receivers sends these signals without a thread. Receivers of the project or of other packages get them as always:
-sync ones in one hop, async ones on the loop.
+lease's business (``threads``), which does it on their threads and off the request's way; the URLconf ends with the
+context of the request. So a request with no other receivers sends these signals without a thread. Receivers of the
+project or of other packages get them as always: sync ones in one hop, async ones on the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.cache import BaseCache, caches, close_caches
 from django.core.handlers.base import reset_urlconf
-from django.core.signals import request_finished, request_started
+from django.core.signals import request_finished, request_started, setting_changed
 from django.db import close_old_connections, reset_queries
 from django.dispatch import Signal
 from django.http.response import HttpResponseBase
+from django.utils.module_loading import import_string
 
 from fullduplex.handler.request import is_free
-from fullduplex.handler.threads import current_lease, hop
+from fullduplex.handler.threads import Lease, hop
 
 Receiver = Callable[..., Any]
 
@@ -54,29 +57,28 @@ started = Foreign(request_started, {reset_queries, close_old_connections})
 finished = Foreign(request_finished, {close_old_connections, close_caches, reset_urlconf})
 
 
-async def send_started(sender: type, scope: Any) -> None:
+async def send_started(lease: Lease | None, sender: type, scope: Any) -> None:
     """Send ``request_started``; what a receiver raises is raised."""
-    if current_lease() is None:
+    if lease is None:
         await request_started.asend(sender=sender, scope=scope)
     elif started.any(sender):
         await _send(started, sender, [], scope=scope)
 
 
-async def send_finished(sender: type) -> None:
+async def send_finished(lease: Lease | None, sender: type) -> None:
     """Send ``request_finished`` for a request without a response."""
-    if current_lease() is None:
+    if lease is None:
         await request_finished.asend(sender=sender)
         return
     closers = _cache_closers()
     if closers or finished.any(sender):
         await _send(finished, sender, closers)
-    reset_urlconf(sender)
 
 
-async def close_response(response: Any, sender: type) -> None:
+async def close_response(lease: Lease | None, response: Any, sender: type) -> None:
     """Close a response, which sends ``request_finished``."""
     response._handler_class = sender
-    if current_lease() is None or type(response).close is not HttpResponseBase.close:
+    if lease is None or type(response).close is not HttpResponseBase.close:
         await hop(response.close, last=True)
         return
     closers = list(response._resource_closers)
@@ -89,7 +91,6 @@ async def close_response(response: Any, sender: type) -> None:
     closers = [_quiet(closer) for closer in closers] + _cache_closers()
     if closers or finished.any(sender):
         await _send(finished, sender, closers)
-    reset_urlconf(sender)
 
 
 async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]], **named: Any) -> None:
@@ -122,4 +123,22 @@ def _quiet(closer: Callable[[], Any]) -> Callable[[], None]:
 
 def _cache_closers() -> list[Callable[[], Any]]:
     """The caches of this context whose ``close`` does something; most of Django's do nothing."""
+    if not _caches_close():
+        return []
     return [cache.close for cache in caches.all(initialized_only=True) if type(cache).close is not BaseCache.close]
+
+
+@functools.cache
+def _caches_close() -> bool:
+    return any(
+        import_string(configuration["BACKEND"]).close is not BaseCache.close
+        for configuration in settings.CACHES.values()
+    )
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "CACHES":
+        _caches_close.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="fullduplex.handler.signals")

@@ -441,7 +441,7 @@ class _HopCall:
     finds the loop, and a cancellation reaches the async code inside.
     """
 
-    __slots__ = ("_args", "_function", "_ticket", "context", "future", "last", "loop", "tasks")
+    __slots__ = ("_args", "_function", "_outcome", "_ticket", "context", "future", "last", "loop", "tasks")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, last: bool, function: Callable[..., Any], args: Any) -> None:
         self.loop = loop
@@ -451,6 +451,7 @@ class _HopCall:
         self.tasks: list[asyncio.Task[Any]] = []  # asgiref's: what async_to_sync runs inside
         self._function = function
         self._args = args
+        self._outcome: tuple[Any, BaseException | None] = None, None
         self._ticket = [True]  # taken once: by the thread that runs it, or by the loop that cancels it
 
     def claim(self) -> bool:
@@ -464,24 +465,28 @@ class _HopCall:
             return
         local = SyncToAsync.threadlocal
         local.main_event_loop = self.loop
-        local.main_event_loop_pid = os.getpid()
+        local.main_event_loop_pid = _pid
         local.task_context = self.tasks
         try:
             result = self.context.run(self._inside)
         except BaseException as error:
-            _call_on(self.loop, self._finish, None, error)
+            self._outcome = None, error
         else:
-            _call_on(self.loop, self._finish, result, None)
+            self._outcome = result, None
+        _report(self)
 
     def fail(self, error: Exception) -> None:
         if self.claim():
-            _call_on(self.loop, self._finish, None, error)
+            self._outcome = None, error
+            _report(self)
 
     def _inside(self) -> Any:
         _restore_context(self.context)
         return self._function(*self._args)
 
-    def _finish(self, result: Any, error: BaseException | None) -> None:
+    def finish(self) -> None:
+        """Give the outcome to the task that waits; on the loop."""
+        result, error = self._outcome
         if self.future.done():  # cancelled; the task has not heard of it, and will ask for the outcome
             self.future = self.loop.create_future()
         if error is None:
@@ -495,7 +500,7 @@ class _HopCall:
 _lease: contextvars.ContextVar[Lease | None] = contextvars.ContextVar("fullduplex.lease", default=None)
 
 
-async def enter_lease() -> Lease | None:
+def enter_lease() -> Lease | None:
     """Give the current context a lease for its sync code; None where sync code further up already has a thread.
 
     Entered and never left: it lasts as long as the context and the tasks started in it.
@@ -503,7 +508,10 @@ async def enter_lease() -> Lease | None:
     if current_executor() is not None:
         return None
     lease = Lease(get_pool(), get_settings().idle_thread_s)
-    await ThreadSensitiveContext(executor=lease).__aenter__()  # type: ignore[no-untyped-call]
+    context = ThreadSensitiveContext(executor=lease)
+    # What its __aenter__ does, without hiding an executor that is not there; it is never left.
+    SyncToAsync.thread_sensitive_context.set(context)
+    SyncToAsync.context_to_thread_executor[context] = lease
     _lease.set(lease)
     return lease
 
@@ -540,6 +548,30 @@ async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
             timer[1].cancel()
 
 
+_reports: dict[asyncio.AbstractEventLoop, deque[_HopCall]] = {}
+_reports_lock = threading.Lock()
+
+
+def _report(call: _HopCall) -> None:
+    """Tell the loop that ``call`` is over; one wake-up of the loop does for all calls that end before it."""
+    with _reports_lock:
+        waiting = _reports.get(call.loop)
+        if waiting is not None:
+            waiting.append(call)
+            return
+        _reports[call.loop] = deque((call,))
+    if not _call_on(call.loop, _take_reports, call.loop):
+        with _reports_lock:
+            _reports.pop(call.loop, None)
+
+
+def _take_reports(loop: asyncio.AbstractEventLoop) -> None:
+    with _reports_lock:
+        calls = _reports.pop(loop)
+    for call in calls:
+        call.finish()
+
+
 async def _cancel(call: _HopCall) -> Any:
     """Cancel the async code inside, and wait for the thread: the request is not over before its code is."""
     if call.future.cancelled():
@@ -561,11 +593,12 @@ async def _cancel(call: _HopCall) -> Any:
     raise asyncio.CancelledError
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> None:
+def _call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> bool:
     try:
         loop.call_soon_threadsafe(callback, *args)
-    except RuntimeError:
-        pass  # the loop is closed: nobody waits any more
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        return False
+    return True
 
 
 @functools.cache
@@ -576,8 +609,16 @@ def get_pool() -> ThreadPool:
     return pool
 
 
-if hasattr(os, "register_at_fork"):  # threads do not survive a fork
-    os.register_at_fork(after_in_child=get_pool.cache_clear)
+def _after_fork() -> None:
+    """Threads do not survive a fork."""
+    global _pid
+    _pid = os.getpid()
+    get_pool.cache_clear()
+
+
+_pid = os.getpid()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class HandshakeExecutor(Executor):

@@ -149,10 +149,10 @@ class Upgrade:
 
     async def _get_response(self) -> HttpResponseBase:
         """Start the request and take it through the middleware."""
-        self._executor = await enter_lease()
+        self._executor = enter_lease()
         set_script_prefix(get_script_prefix(self._scope))
         self._started = True
-        await send_started(type(self._handler), self._scope)
+        await send_started(self._executor, type(self._handler), self._scope)
         try:
             self._request = HandshakeRequest(self._scope, self)
         except UnicodeDecodeError:
@@ -167,9 +167,9 @@ class Upgrade:
         if self._request is not None:
             self._request.close()
         if response is not None:
-            await close_response(response, type(self._handler))  # sends it
+            await close_response(self._executor, response, type(self._handler))  # sends it
         elif self._started:
-            await send_finished(type(self._handler))
+            await send_finished(self._executor, type(self._handler))
         if self._executor is not None:
             self._executor.give_back()  # many sockets never need it again
 
