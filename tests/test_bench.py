@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
 from bench.figures import Spread, human, percentile, ratios
 from bench.load import frames
 from bench.load.http import Request, _end_of_response
 from bench.report import Table, markdown, text
 from bench.scenario import Column, Measurement, Scenario
 from bench.server import CPU, Peer
-
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire.events import Message
 from fullduplex.wire.websocket import WebSocketCodec
