@@ -56,7 +56,7 @@ def test_a_wrong_value_is_an_error_that_names_it(value: Any, message: str) -> No
 def test_a_policy_that_does_not_exist_is_an_error() -> None:
     with (
         override_settings(FULLDUPLEX={"GAP_POLICY": "ignore"}),
-        pytest.raises(ConfigurationError, match="'GAP_POLICY'.*one of disconnect, continue"),
+        pytest.raises(ConfigurationError, match=r"'GAP_POLICY'.*one of disconnect, continue"),
     ):
         get_settings()
 

@@ -173,7 +173,7 @@ def _kind(options: dict[str, Any]) -> str:
     tls = bool(options.pop("ssl", False))
     cls = options.pop("connection_class", None)
     if cls is not None:
-        return next(kind for kind, classes in _CLASSES.items() if issubclass(cls, classes))
+        return next(kind for kind in ("tls", "unix", "tcp") if issubclass(cls, _CLASSES[kind]))  # TLS is a TCP, too
     if "path" in options or "unix_socket_path" in options:
         return "unix"
     return "tls" if tls else "tcp"
