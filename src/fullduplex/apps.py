@@ -10,6 +10,7 @@ class FullduplexConfig(AppConfig):
 
     def ready(self) -> None:
         from fullduplex import checks as ours
+        from fullduplex.handler.checks import check_middleware, check_threads
 
         for check in (
             ours.check_runserver,
@@ -17,5 +18,7 @@ class FullduplexConfig(AppConfig):
             ours.check_settings,
             ours.check_layer,
             ours.check_server,
+            check_middleware,
+            check_threads,
         ):
             checks.register(check, "fullduplex")

@@ -456,6 +456,9 @@ class Adapted:
         if not self.can_sync and not self.is_async:
             raise RuntimeError(f"Middleware {path} must have at least one of sync_capable/async_capable set to True.")
 
+    def __str__(self) -> str:
+        return self._path
+
     def build(self) -> Any:
         """Make the instance for async requests and return it.
 

@@ -196,11 +196,17 @@ def _own_hooks() -> dict[tuple[type, str], Blocks | None]:
     return _HOOKS
 
 
-@functools.cache
+_own_stores: dict[Any, bool] = {}
+
+
 def _is_own_store(store: Any) -> bool:
     """Whether ``store`` is one of Django's own session engines: their constructors do no I/O."""
-    module = store.__module__
-    return module in _SESSION_ENGINES and store is vars(sys.modules[module]).get("SessionStore")
+    own = _own_stores.get(store)
+    if own is None:
+        module = store.__module__
+        own = module in _SESSION_ENGINES and store is vars(sys.modules[module]).get("SessionStore")
+        _own_stores[store] = own
+    return own
 
 
 @functools.cache

@@ -1,0 +1,97 @@
+"""Where a request changes threads, and because of whom: what ``manage.py explain`` tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.urls import ResolverMatch
+
+from fullduplex.handler.base import ChainHandler
+from fullduplex.handler.chains import Chain, Hook
+from fullduplex.handler.hooks import always
+from fullduplex.handler.signals import Foreign, finished, started
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One change to a thread and back.
+
+    Attributes:
+        causes: who needs it.
+        remedy: what to do about it; empty where nothing is wrong with it.
+        is_certain: False: only when there is work to do, e.g. a session to save.
+    """
+
+    causes: list[str]
+    remedy: str = ""
+    is_certain: bool = True
+
+
+_HOOK_REMEDY = (
+    "decorate the hook with fullduplex.handler.hooks.non_blocking if it never blocks, or write the middleware as "
+    "django.utils.decorators.sync_and_async_middleware"
+)
+_SYNC_REMEDY = "it holds a thread while the view runs: make it sync_and_async_middleware, or a MiddlewareMixin class"
+
+
+def hops(handler: ChainHandler, match: ResolverMatch) -> list[Hop]:
+    """Return the hops of a request to ``match``, in order; an exception costs one more."""
+    chain = handler.chain
+    if chain is None:
+        return [Hop(["Django's own chain: each hook of each sync middleware"], "remove FAST: False from FULLDUPLEX")]
+    sender = type(handler)
+    found = _receivers(started, sender)
+    found += _of_async_view(chain) if iscoroutinefunction(match.func) else _of_sync_view(chain)
+    return found + _receivers(finished, sender)
+
+
+def _receivers(foreign: Foreign, sender: type) -> list[Hop]:
+    names = [_name(receiver) for receiver in foreign.live(sender)[0]]
+    kind = "request_started" if foreign is started else "request_finished"
+    return [Hop([f"{name} receives {kind}" for name in names], "make the receiver async")] if names else []
+
+
+def _of_sync_view(chain: Chain) -> list[Hop]:
+    view = Hop(["the view, which is sync, and all middleware that is not on the loop"])
+    if chain.can_sync or not chain.adapted:
+        return [view]
+    asynchronous = [str(middleware) for middleware in chain.adapted if not middleware.can_sync]
+    return [*_before(chain), *_adapted(chain), Hop(["the view, which is sync"], f"async middleware: {asynchronous}")]
+
+
+def _of_async_view(chain: Chain) -> list[Hop]:
+    return [*_before(chain), *_adapted(chain), *_after(chain), *_sometimes(chain)]
+
+
+def _before(chain: Chain) -> list[Hop]:
+    hooks = [hook for segment in chain.segments for hook in segment.hooks_in] + chain.core.view_hooks
+    names = [_hook_name(hook) for hook in hooks if hook.blocks is always and not hook.is_async]
+    return [Hop(names, _HOOK_REMEDY)] if names else []
+
+
+def _after(chain: Chain) -> list[Hop]:
+    hooks = [hook for segment in reversed(chain.segments) for hook in segment.hooks_out]
+    names = [_hook_name(hook) for hook in hooks if hook.blocks is always]
+    return [Hop(names, _HOOK_REMEDY)] if names else []
+
+
+def _sometimes(chain: Chain) -> list[Hop]:
+    hooks = [hook for segment in chain.segments for hook in segment.hooks_in + segment.hooks_out]
+    hooks += chain.core.view_hooks
+    names = [_hook_name(hook) for hook in hooks if hook.blocks is not None and hook.blocks is not always]
+    return [Hop(names, is_certain=False)] if names else []
+
+
+def _adapted(chain: Chain) -> list[Hop]:
+    return [Hop([str(middleware)], _SYNC_REMEDY) for middleware in chain.adapted if not middleware.is_async]
+
+
+def _hook_name(hook: Hook) -> str:
+    kind = type(hook.middleware)
+    return f"{kind.__module__}.{kind.__qualname__}.{hook.function.__name__}"
+
+
+def _name(function: Any) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', function)}"
