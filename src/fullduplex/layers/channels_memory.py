@@ -71,7 +71,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_channel_name(channel)
         self._check_reach()
         with self._lock:
-            self._drop_expired()
             if not self._put(channel, message):
                 raise ChannelFull(f"{self.get_capacity(channel)} messages wait on the channel {channel!r}")
         await asyncio.sleep(0)  # a loop that only sends lets the receivers go on
@@ -142,7 +141,6 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.require_valid_group_name(group)
         self._check_reach()
         with self._lock:
-            self._drop_expired()
             self._end_memberships()
             full = [name for name in self.groups.get(group, ()) if not self._put(name, message, for_group=True)]
         await asyncio.sleep(0)
@@ -182,6 +180,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def _put(self, name: str, message: Message, for_group: bool = False) -> bool:
         """Put a copy on a channel; False when it is full. For a group, a stuck receiver is passed over."""
         queue = self._channel(name)
+        if len(queue.messages) >= queue.capacity:
+            self._drop_expired()
         if len(queue.messages) >= queue.capacity:
             if for_group and queue.stuck:
                 self.dropped_count += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
 from asgiref.sync import (
@@ -79,6 +79,8 @@ class AsyncConsumer:
 
     _sync: ClassVar[bool] = False
     fullduplex_socket: ClassVar[bool] = True
+    #: For routers that take applications: an object is one.
+    fullduplex_asgi: ClassVar[bool] = True
 
     channel_layer_alias: str = DEFAULT_CHANNEL_LAYER
     scope: Scope
@@ -136,7 +138,7 @@ class AsyncConsumer:
 
         app.consumer_class = cls  # type: ignore[attr-defined]
         app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
-        app.fullduplex_socket = True  # type: ignore[attr-defined]
+        app.fullduplex_socket = app.fullduplex_asgi = True  # type: ignore[attr-defined]
         return functools.update_wrapper(app, cls, updated=())
 
     # Inside ----------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ class AsyncConsumer:
             self.channel_name = await layer.new_channel()
             self.channel_receive = functools.partial(layer.receive, self.channel_name)
             sources.append(self.channel_receive)
-        self.base_send = async_to_sync(send) if self._sync else send
+        self.base_send = async_to_sync(_coroutine_function(send)) if self._sync else send
         try:
             await self._dispatch_all(sources)
         except StopConsumer:
@@ -195,6 +197,15 @@ class SyncConsumer(AsyncConsumer):
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         self.base_send(message)
+
+
+def _coroutine_function(send: Send) -> Callable[[Message], Coroutine[Any, Any, None]]:
+    """What ``async_to_sync`` takes; a server's ``send`` may be anything that returns an awaitable."""
+
+    async def send_event(event: Message) -> None:
+        await send(event)
+
+    return send_event
 
 
 def refuse_wrong_call(consumer: type, argument: object, called: str = "") -> None:
