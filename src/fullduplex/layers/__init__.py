@@ -41,6 +41,15 @@ _ALIASES = {
     "channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
     "fullduplex.channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
 }
+# Channel layers that stand on a layer of ours: groups use the same one, and its connections.
+_CHANNEL_LAYERS = frozenset(
+    {
+        "channels_redis.core.RedisChannelLayer",
+        "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "fullduplex.channels.redis.core.RedisChannelLayer",
+        "fullduplex.channels.redis.pubsub.RedisPubSubChannelLayer",
+    }
+)
 _CHANNELS_OPTIONS = frozenset({"expiry", "group_expiry", "capacity", "channel_capacity"})
 
 _lock = threading.Lock()
@@ -148,6 +157,11 @@ def _read(layers: Any) -> BaseLayer:
         raise ConfigurationError(
             f"{SETTING} must be {{'default': {{'BACKEND': 'path.to.Layer', 'CONFIG': {{...}}}}}}, not {layers!r}."
         ) from None
+    if backend in _CHANNEL_LAYERS:
+        from fullduplex.layers.channels import channel_layers  # which imports this module
+
+        beneath: BaseLayer = channel_layers["default"].layer
+        return beneath
     if backend in _ALIASES:
         options = {name: value for name, value in options.items() if name not in _CHANNELS_OPTIONS}
     return _build(_ALIASES.get(backend, backend), options)

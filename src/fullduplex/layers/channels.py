@@ -19,7 +19,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import InvalidChannelLayerError
-from fullduplex.layers import SETTING, in_process_allowed
+from fullduplex.layers import SETTING, get_layer, in_process_allowed
 
 DEFAULT_CHANNEL_LAYER = "default"
 
@@ -28,12 +28,13 @@ Message = dict[str, Any]
 # What stands in a project's settings, and the class that speaks this API for it. By path: the layers of brokers come
 # with their own dependencies.
 _MEMORY = "fullduplex.layers.channels_memory.InMemoryChannelLayer"
+_REDIS_LAYER = "fullduplex.layers.redis.RedisLayer"
 _REDIS = "fullduplex.channels.redis.core.RedisChannelLayer"
 _REDIS_PUBSUB = "fullduplex.channels.redis.pubsub.RedisPubSubChannelLayer"
 _ALIASES = {
     "fullduplex.layers.memory.MemoryLayer": _MEMORY,
     "channels.layers.InMemoryChannelLayer": _MEMORY,
-    "fullduplex.layers.redis.RedisLayer": _REDIS_PUBSUB,
+    _REDIS_LAYER: _REDIS,
     "channels_redis.core.RedisChannelLayer": _REDIS,
     "channels_redis.pubsub.RedisPubSubChannelLayer": _REDIS_PUBSUB,
 }
@@ -232,6 +233,8 @@ class ChannelLayerManager:
             backend = import_string(_ALIASES.get(path, path))
         except ImportError as error:
             raise InvalidChannelLayerError(f"Cannot import BACKEND {path!r} specified for {name}: {error}") from error
+        if path == _REDIS_LAYER and name == DEFAULT_CHANNEL_LAYER and options == config.get("CONFIG", {}):
+            return backend(layer=get_layer())  # consumers and groups share its connections
         layer = backend(**options)
         if hasattr(layer, "in_process"):
             layer.guards_reach = True

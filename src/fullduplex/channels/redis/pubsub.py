@@ -28,6 +28,7 @@ class RedisPubSubChannelLayer(ProcessChannelLayer):
         Raises:
             RuntimeError: ``channel`` was not made by this layer object.
         """
+        self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         if "!" not in channel or self.client_prefix not in channel:
             raise RuntimeError(

@@ -1,0 +1,5 @@
+"""The servers of tests/layers."""
+
+from tests.layers.conftest import cluster, redis6, valkey
+
+__all__ = ["cluster", "redis6", "valkey"]
