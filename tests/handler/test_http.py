@@ -226,7 +226,7 @@ async def test_atomic_requests_commit_and_roll_back(settings: Any) -> None:
 @pytest.mark.parametrize("max_age_s", [60, 0])
 async def test_connections_stay_for_conn_max_age(max_age_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[Any] = []
-    monkeypatch.setattr(type(connections["default"]), "close", closed.append)
+    monkeypatch.setattr(type(connections["default"]), "close", lambda self: closed.append(self))
     monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", max_age_s)
 
     def view(request: Any) -> HttpResponse:

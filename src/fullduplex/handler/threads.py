@@ -370,7 +370,7 @@ class Worker(threading.Thread):
             rest_s = self._work()
             if rest_s == 0.0:
                 break
-        connections.close_all()
+        _close_connections()
 
     def _work(self) -> float | None:
         """Do what there is to do; return how long to rest, None until woken, 0 for ever."""
@@ -686,6 +686,14 @@ def _clean_connections() -> None:
                 _close_if_old(connection)
         except Exception:  # the thread must go on
             logger.exception("The database connection %r could not be cleaned", connection.alias)
+
+
+def _close_connections() -> None:
+    for connection in _initialized():
+        try:
+            connection.close()
+        except Exception:
+            logger.exception("The database connection %r could not be closed", connection.alias)
 
 
 def _close_if_old(connection: Any) -> None:
