@@ -7,7 +7,9 @@ one exchange at a time (HTTP/1.1); HTTP/2 uses its own identifiers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+Failure = TypeVar("Failure", bound=Exception)
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -142,7 +144,7 @@ class ProtocolFailed(Event):
     __slots__ = ("error", "stream_id")
 
     def __init__(self, error: Exception, stream_id: int = 0) -> None:
-        self.error = error
+        self.error = detached(error)
         self.stream_id = stream_id
 
     def _state(self) -> tuple[Any, ...]:
@@ -154,6 +156,15 @@ class ProtocolFailed(Event):
             getattr(error, "status_hint", None),
             getattr(error, "close_code", None),
         )
+
+
+def detached(error: Failure) -> Failure:
+    """The error without its traceback, whose frames would keep alive what they held: a message that was too big.
+
+    Frames that in their turn hold the error would do so until the garbage collector comes, and it does not count bytes.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 class ConnectionEnded(Event):

@@ -35,7 +35,7 @@ from fullduplex.wire.deflate import (
     invalid_data,
     max_deflated_bytes,
 )
-from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed
+from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed, detached
 from fullduplex.wire.frames import (
     BINARY,
     CLOSE,
@@ -525,7 +525,7 @@ class WebSocketCodec:
         """Fail at once, unless messages of the same read come before: the application can answer those first."""
         if any(isinstance(event, Message) for event in events):
             self._stop_reading()
-            self._held_error = error
+            self._held_error = detached(error)
         else:
             self._fail(error, events)
 
