@@ -84,18 +84,19 @@ async def test_a_simple_response_is_one_write():
     await wired.finish()
 
 
-async def test_date_is_added_unless_the_application_gave_one():
+async def test_date_is_added_unless_the_application_gave_one_however_it_is_spelt():
     async def app(scope, receive, send):
-        headers = [(b"date", b"mine")] if scope["path"] == "/mine" else []
+        headers = {"/mine": [(b"date", b"mine")], "/Mine": [(b"Date", b"mine")]}.get(scope["path"], [])
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body"})
 
     wired = Wired(app)
     wired.gateway.set_clock(0)
     assert b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" in await wired.feed(GET)
-    answer = await wired.feed(b"GET /mine HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.count(b"date: ") == 1
-    assert b"date: mine\r\n" in answer
+    for path in (b"/mine", b"/Mine"):
+        answer = (await wired.feed(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)).lower()
+        assert answer.count(b"date: ") == 1
+        assert b"date: mine\r\n" in answer
     await wired.finish()
 
 
@@ -568,5 +569,5 @@ async def test_access_lines_tell_status_and_bytes():
     wired = Wired(ok(b"hello"))
     await wired.feed(GET, b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wired.log.lines[0] == ("http", "/", 200, 5)
-    assert wired.log.lines[1][:3] == ("http", "/x", 200)
+    assert wired.log.lines[1] == ("http", "/x", 200, 0)
     await wired.finish()

@@ -298,7 +298,8 @@ class Exchange:
         log = self._gateway.access_log
         if log is not None:
             duration_s = perf_counter() - self._started_s
-            log.http(self._scope, self._status, self._sent_bytes, duration_s)
+            sent_bytes = 0 if self._scope["method"] == "HEAD" else self._sent_bytes  # the codec leaves content out
+            log.http(self._scope, self._status, sent_bytes, duration_s)
 
     def _take_body(self) -> Message:
         assert self._body is not None

@@ -20,6 +20,8 @@ from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
 
 logger = logging.getLogger("fullduplex.server")
 
+_DEFAULT_NAMES = frozenset((b"date", b"server"))
+
 
 class Gateway:
     """Turns requests into calls of one ASGI application.
@@ -56,7 +58,6 @@ class Gateway:
         self.tasks: set[asyncio.Task[None]] = set()
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields: Fields = []
-        self.request_count = 0
 
     def set_clock(self, wall_s: float) -> None:
         """Renew the Date field (RFC 9110 section 6.6.1: one-second resolution)."""
@@ -66,15 +67,14 @@ class Gateway:
     def add_default_fields(self, headers: Fields) -> None:
         """Add Date and Server to a response, unless the application gave its own."""
         for name, _ in headers:
-            if name == b"date" or name == b"server":
-                names = {name for name, _ in headers}
+            if name.lower() in _DEFAULT_NAMES:
+                names = {name.lower() for name, _ in headers}
                 headers += [field for field in self.default_fields if field[0] not in names]
                 return
         headers += self.default_fields
 
     def open(self, connection: Connection, head: RequestHead) -> None:
         """Start the application for a request, or for a WebSocket handshake."""
-        self.request_count += 1
         if head.upgrade == b"websocket":
             Session.open(self, connection, head)
         elif self.exchange_count >= self.load.max_requests_count > 0:
