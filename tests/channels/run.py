@@ -1,18 +1,17 @@
-"""Run the test suite of Channels itself against ``fullduplex.channels``.
+"""Run the test suites of others against ``fullduplex.channels``: that of Channels, and of a package built on it.
 
 ::
 
-    python -m tests.channels.run [--source DIRECTORY] [pytest options]
+    python -m tests.channels.run SUITE [--source DIRECTORY] [--original] [pytest options]
 
-Fetches the source of a release of Channels (its sdist on PyPI has no tests), changes ``channels`` to
-``fullduplex.channels`` in a copy of its tests, and runs them there, in a process of their own. Nothing of it is kept in
-this repository. What is expected to fail stands in ``docs/topics/channels-differences.md``.
+Fetches a release, changes ``channels`` to ``fullduplex.channels`` in a copy of the package and of its tests, and runs
+them there, in a process of their own. Nothing of it is kept in this repository. What is expected to differ
+stands in ``docs/topics/channels-differences.md``.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import shutil
@@ -21,14 +20,47 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = "4.3.2"
-ARCHIVE = f"https://github.com/django/channels/archive/refs/tags/{VERSION}.tar.gz"
-REQUIREMENTS = ("pytest-asyncio>=1.2", "async-timeout>=5")
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
-# A module of Channels, in an import or as a dotted path in a string; not the label of the app in INSTALLED_APPS.
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one release.
+
+    Attributes:
+        directory: what its archive unpacks to.
+        url: of the archive; empty: the sdist on PyPI.
+        packages: pinned, installed aside with their imports changed.
+        requirements: installed aside as they are.
+        options: of pytest.
+    """
+
+    directory: str
+    url: str = ""
+    packages: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ("pytest-asyncio==1.4.0", "async-timeout==5.0.1")
+    options: tuple[str, ...] = ()
+
+
+SUITES = {
+    # Its sdist has no tests. tests/sample_project drives a browser by Selenium; ours does so in tests/e2e.
+    "channels": Suite(
+        "channels-4.3.2",
+        url="https://github.com/django/channels/archive/refs/tags/4.3.2.tar.gz",
+        options=("--ignore=tests/sample_project",),
+    ),
+    "djangochannelsrestframework": Suite(
+        "djangochannelsrestframework-1.3.0",
+        packages=("djangochannelsrestframework==1.3.0",),
+        requirements=("pytest-asyncio==1.4.0", "djangorestframework==3.16.1"),
+    ),
+}
+
+# A module of Channels, in an import or as a dotted path in a string; and the app in INSTALLED_APPS.
 _IMPORTS = (
     (re.compile(r"^(\s*)from channels\b", re.MULTILINE), r"\1from fullduplex.channels"),
     (re.compile(r"^(\s*)import channels\b", re.MULTILINE), r"\1import fullduplex.channels as channels"),
@@ -38,30 +70,44 @@ _IMPORTS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Run the tests of Channels against fullduplex.channels.")
-    parser.add_argument("--source", type=Path, help=f"a checkout of Channels, instead of {ARCHIVE}")
+    parser = argparse.ArgumentParser(description="Run the test suite of others against fullduplex.channels.")
+    parser.add_argument("suite", choices=SUITES)
+    parser.add_argument("--source", type=Path, help="an unpacked release, instead of fetching it")
+    parser.add_argument("--original", action="store_true", help="change nothing: how it does with Channels itself")
     options, pytest_options = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory(prefix="channels-suite-") as directory:
-        work = Path(directory)
-        source = options.source or fetch(work)
-        suite = work / "suite"
-        suite.mkdir()
-        shutil.copytree(source / "tests", suite / "tests")
-        for file in suite.rglob("*.py"):
+        return prepare_and_run(SUITES[options.suite], options, Path(directory), pytest_options)
+
+
+def prepare_and_run(suite: Suite, options: argparse.Namespace, work: Path, pytest_options: list[str]) -> int:
+    source = options.source or fetch(suite, work)
+    place, site = work / "suite", work / "site"
+    shutil.copytree(source / "tests", place / "tests")
+    ours = HERE / "suites" / options.suite
+    if ours.is_dir():
+        shutil.copytree(ours, place / "tests", dirs_exist_ok=True)
+    install(site, suite.packages)
+    if not options.original:
+        for file in [*place.rglob("*.py"), *site.rglob("*.py")]:
             file.write_text(map_imports(file.read_text()))
-        (suite / "pytest.ini").write_text(
-            "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-        )
-        return run(suite, install(work), pytest_options)
+    install(site, suite.requirements)
+    (place / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+    return run(place, site, [*suite.options, *pytest_options])
 
 
-def fetch(work: Path) -> Path:
+def fetch(suite: Suite, work: Path) -> Path:
     """Download and unpack the release; return its directory."""
-    with urllib.request.urlopen(ARCHIVE, timeout=60) as response:
-        content = response.read()
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(work, filter="data")
-    return work / f"channels-{VERSION}"
+    archive = work / f"{suite.directory}.tar.gz"
+    if suite.url:
+        with urllib.request.urlopen(suite.url, timeout=60) as response:
+            archive.write_bytes(response.read())
+    else:
+        name = suite.directory.rpartition("-")
+        command = ["download", "--no-deps", "--no-binary", ":all:", "--dest", str(work), f"{name[0]}=={name[2]}"]
+        pip(*command)
+    with tarfile.open(archive) as opened:
+        opened.extractall(work, filter="data")
+    return work / suite.directory
 
 
 def map_imports(text: str) -> str:
@@ -70,23 +116,28 @@ def map_imports(text: str) -> str:
     return text
 
 
-def install(work: Path) -> Path:
+def install(site: Path, requirements: tuple[str, ...]) -> None:
     """Install what the suite needs and we do not, out of the way."""
-    site = work / "site"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), *REQUIREMENTS]
-    subprocess.run(command, check=True)
-    return site
+    if requirements:
+        pip("install", "--no-deps", "--target", str(site), *requirements)
 
 
-def run(suite: Path, site: Path, pytest_options: list[str]) -> int:
-    path = os.pathsep.join(map(str, (ROOT / "src", suite, site)))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+def pip(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--quiet", *arguments], check=True)
+
+
+def run(place: Path, site: Path, pytest_options: list[str]) -> int:
+    path = os.pathsep.join(map(str, (ROOT / "src", place, site)))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
-    # tests/sample_project drives a browser by Selenium; ours does so in tests/e2e.
-    command = [sys.executable, "-m", "pytest", "-q", "-ra", "--ignore=tests/sample_project", "-p", "no:cacheprovider"]
-    command += ["-p", "pytest_django.plugin", "-p", "pytest_asyncio.plugin"]
-    return subprocess.run([*command, *pytest_options], cwd=suite, env=environment, check=False).returncode
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider"]
+    command += ["-p", "pytest_django.plugin", "-p", "pytest_asyncio.plugin", *pytest_options]
+    return subprocess.run(command, cwd=place, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""What the sdist of djangochannelsrestframework leaves out of its tests: the project in which they run."""
+
+from django.conf import settings
+
+
+def pytest_configure() -> None:
+    settings.configure(
+        SECRET_KEY="tests",
+        USE_TZ=True,
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "TEST": {"NAME": "test_db.sqlite3"}}},
+        CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            "django.contrib.admin",
+            "channels",
+            "rest_framework",
+            "djangochannelsrestframework",
+            "tests",
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+        ],
+    )
