@@ -149,6 +149,8 @@ class AsyncConsumer:
         layer = self.channel_layer = get_channel_layer(self.channel_layer_alias)
         if layer is not None:
             self.channel_name = await layer.new_channel()
+            if hasattr(layer, "watch_gaps") and hasattr(self, "channel_layer_gap"):
+                layer.watch_gaps(self.channel_name)
             self.channel_receive = functools.partial(layer.receive, self.channel_name)
             sources.append(self.channel_receive)
         self.base_send = async_to_sync(_coroutine_function(send)) if self._sync else send

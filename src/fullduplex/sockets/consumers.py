@@ -37,6 +37,7 @@ from fullduplex.exceptions import (
     RemoteProtocolError,
     StopConsumer,
 )
+from fullduplex.realtime.hub import GAP
 from fullduplex.sockets.consumer import AsyncConsumer, Message, Source, SyncConsumer, await_many_dispatch
 from fullduplex.sockets.served import serve_socket
 from fullduplex.sockets.views import View, websocket
@@ -183,6 +184,14 @@ class WebsocketConsumer(SyncConsumer, _Socket):
         """Close the socket; before it is accepted, refuse it."""
         super().send(_close_event(code, reason))
 
+    def channel_layer_gap(self, message: Message) -> None:
+        """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says
+        ``GAP_POLICY``; override it to do better."""
+        if get_settings().gap_policy == "disconnect":
+            self.close(GAP, "messages may be missing")
+        elif get_settings().gap_message:
+            self.send(get_settings().gap_message)
+
     def websocket_connect(self, message: Message) -> None:
         try:
             for group in self.groups or ():
@@ -240,6 +249,14 @@ class AsyncWebsocketConsumer(_Socket):
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close the socket; before it is accepted, refuse it."""
         await super().send(_close_event(code, reason))
+
+    async def channel_layer_gap(self, message: Message) -> None:
+        """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says
+        ``GAP_POLICY``; override it to do better."""
+        if get_settings().gap_policy == "disconnect":
+            await self.close(GAP, "messages may be missing")
+        elif get_settings().gap_message:
+            await self.send(get_settings().gap_message)
 
     async def websocket_connect(self, message: Message) -> None:
         try:

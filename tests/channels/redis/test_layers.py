@@ -11,8 +11,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import override_settings
 
+from fullduplex.channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from fullduplex.channels.redis.core import RedisChannelLayer
 from fullduplex.channels.redis.pubsub import RedisPubSubChannelLayer
+from fullduplex.channels.testing import WebsocketCommunicator
 from fullduplex.exceptions import ChannelFull, ConfigurationError, LayerUnavailable
 from fullduplex.layers import close_layer, get_layer
 from fullduplex.layers.channels import get_channel_layer
@@ -188,6 +190,50 @@ async def test_what_was_sent_while_the_inbox_was_lost_arrives(make: Make, valkey
     assert await receiving == {"n": 1}
     await here.close()
     await there.close()
+
+
+async def test_watchers_are_told_of_gaps_once(make: Make, valkey: Server) -> None:
+    layer = make()
+    told, other = await layer.new_channel(), await layer.new_channel()
+    layer.watch_gaps(told)
+    for group in ("g", "h"):
+        await layer.group_add(group, told)
+        await layer.group_add(group, other)
+    with valkey.client() as client, override_settings(FULLDUPLEX={"GAP_SPREAD_S": 0.0}):
+        client.client_kill_filter(_type="pubsub")
+        message = await receive(layer, told)
+    assert (message["type"], sorted(message["groups"])) == ("channel_layer.gap", ["g", "h"])
+    await layer.group_send("g", {"n": 1})
+    assert await receive(layer, other) == {"n": 1}
+    assert await receive(layer, told) == {"n": 1}
+    await layer.close()
+
+
+@pytest.mark.parametrize("base", [AsyncWebsocketConsumer, WebsocketConsumer])
+async def test_consumers_tell_their_clients_of_gaps(valkey: Server, base: Any) -> None:
+    class Consumer(base):  # type: ignore[misc]
+        groups = ["g"]  # noqa: RUF012
+
+    layers = {"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": [valkey.url]}}}
+    with override_settings(CHANNEL_LAYERS=layers, FULLDUPLEX={"GAP_SPREAD_S": 0.0}):
+        closed = await _meet_a_gap(Consumer, valkey)
+    assert (closed["type"], closed["code"], closed["reason"]) == ("websocket.close", 1012, "messages may be missing")
+    settings = {"GAP_POLICY": "continue", "GAP_MESSAGE": '{"type": "gap"}'}
+    with override_settings(CHANNEL_LAYERS=layers, FULLDUPLEX=settings):
+        told = await _meet_a_gap(Consumer, valkey)
+    assert (told["type"], told["text"]) == ("websocket.send", '{"type": "gap"}')
+
+
+async def _meet_a_gap(consumer: Any, valkey: Server) -> Any:
+    communicator = WebsocketCommunicator(consumer.as_asgi(), "/")
+    try:
+        assert (await communicator.connect())[0]
+        with valkey.client() as client:
+            client.client_kill_filter(_type="pubsub")
+        return await communicator.receive_output(DEADLINE_S)
+    finally:
+        await communicator.disconnect()
+        await get_channel_layer().close()
 
 
 async def test_callbacks_of_the_configuration(make: Make, valkey: Server) -> None:

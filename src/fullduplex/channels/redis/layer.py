@@ -15,6 +15,7 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from weakref import WeakKeyDictionary
 
 from fullduplex.channels.redis.mailboxes import Mailboxes
 from fullduplex.channels.redis.serializers import registry
+from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.channels import BaseChannelLayer, Message
 from fullduplex.layers.redis import RedisLayer
@@ -34,6 +36,10 @@ logger = logging.getLogger("fullduplex.layers")
 _MESSAGE, _JOIN, _LEAVE = b"m", b"+", b"-"
 _ANSWER_TIMEOUT_S = 5.0
 _LOG_INTERVAL_S = 1.0
+_GATHER_S = 0.05  # confirmations of one reconnect come close together
+
+#: The message to a consumer after a gap; its handler is ``channel_layer_gap``.
+GAP_TYPE = "channel_layer.gap"
 
 Told = Callable[[], Any]
 
@@ -123,8 +129,15 @@ class ProcessChannelLayer(BaseChannelLayer):
 
     async def discard_channel(self, channel: str) -> None:
         """Forget a channel of this loop: what waits on it, and its groups."""
-        for group in self._here().mailboxes.forget(channel):
+        here = self._here()
+        here.watching.discard(channel)
+        for group in here.mailboxes.forget(channel):
             await self.layer.unsubscribe(_group(group))
+
+    def watch_gaps(self, channel: str) -> None:
+        """Have ``channel`` of this loop get ``{"type": "channel_layer.gap", "groups": [...]}`` when the connection was
+        lost and is back, so that messages to these groups may be missing. Until the channel is discarded."""
+        self._here().watching.add(channel)
 
     # Groups ----------------------------------------------------------------------------------
 
@@ -235,6 +248,8 @@ class _Loop:
         self._layer = layer
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_log_s = 0.0
+        self.watching: set[str] = set()
+        self._gaps: dict[str, list[str]] = {}
         self.mailboxes = Mailboxes(
             capacity=layer.get_capacity,
             expiry_s=layer.expiry,
@@ -249,7 +264,9 @@ class _Loop:
     async def join(self, group: str, channel: str) -> None:
         self.mailboxes.join(group, channel)
         try:
-            await self._layer.layer.subscribe(_group(group), lambda data: self._fan_out(group, _bytes(data)))
+            await self._layer.layer.subscribe(
+                _group(group), lambda data: self._fan_out(group, _bytes(data)), lambda: self._note_gap(group)
+            )
         except BaseException:
             self.mailboxes.leave(group, channel)
             raise
@@ -287,6 +304,26 @@ class _Loop:
             group, _, reply = body.decode().partition(" ")
             change = self.join if verb == _JOIN else self.leave
             self._start(self._answer(change(group, channel), reply))
+
+    def _note_gap(self, group: str) -> None:
+        """Collect the groups of one reconnect, so that each member is told once."""
+        if not self._gaps:
+            asyncio.get_running_loop().call_later(_GATHER_S, self._tell_gaps)
+        for channel in self.mailboxes.groups.get(group, {}):
+            if channel in self.watching:
+                self._gaps.setdefault(channel, []).append(group)
+
+    def _tell_gaps(self) -> None:
+        gaps, self._gaps = self._gaps, {}
+        settings = get_settings()
+        spread_s = settings.gap_spread_s if settings.gap_policy == "disconnect" else 0
+        for channel, groups in gaps.items():
+            message = self._layer.serialize({"type": GAP_TYPE, "groups": groups})
+            asyncio.get_running_loop().call_later(random.uniform(0, spread_s), self._tell_gap, channel, message)
+
+    def _tell_gap(self, channel: str, message: bytes) -> None:
+        if channel in self.watching:
+            self.mailboxes.put(channel, message)
 
     def _note_dropped(self, count: int, what: str) -> None:
         """Count, and log once a second at most: who is stuck is so for many messages."""
