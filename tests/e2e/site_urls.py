@@ -13,5 +13,8 @@ urlpatterns = [
     path("sleep/", views.sleep),
     path("echo/<slug:room>/", views.echo, name="echo"),
     path("broken/", views.broken),
+    path("private/", views.private),
+    path("leaving/", views.leaving),
     path("room/<slug:room>/", views.room),
+    path("room/<slug:room>/say/", views.say),
 ]

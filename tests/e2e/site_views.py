@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import reverse
@@ -41,9 +42,12 @@ async def users(request):
 
 async def events(request):
     async def ticks():
-        while True:
-            yield "data: tick\n\n"
-            await asyncio.sleep(0.05)
+        try:
+            while True:
+                yield "data: tick\n\n"
+                await asyncio.sleep(0.05)
+        finally:
+            print("nobody listens any more")
 
     return StreamingHttpResponse(ticks(), content_type="text/event-stream")
 
@@ -75,6 +79,27 @@ async def echo(socket, room):
 async def broken(socket):
     await socket.accept()
     raise RuntimeError("a view that fails")
+
+
+@login_required
+@websocket
+async def private(socket):
+    await socket.accept()
+
+
+@websocket
+async def leaving(socket):
+    if await socket.receive() == "leave":
+        await socket.close(4001, "as you wish")
+        return
+    async for _ in socket:
+        pass
+    print(f"the client left with {socket.close_code} {socket.close_reason}".strip())
+
+
+def say(request, room):
+    Group(f"room.{room}").send("from a view")
+    return HttpResponse("said")
 
 
 @websocket

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from types import TracebackType
 
 import httpx
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from tests.e2e.process import START_TIMEOUT_S, WAIT_TIMEOUT_S, Process, environment
+
 BIN = Path(sys.executable).parent
-START_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 10.0
 
 # Warnings are errors in the processes, too; but subprocess.run, with which Django's reloader waits, leaves a
 # child behind that has not ended 0.25 s after Ctrl-C.
@@ -76,44 +71,18 @@ class Project:
         return Server([str(BIN / "fullduplex"), *arguments], self.path, env)
 
 
-class Server:
-    """A process in a process group of its own, as a terminal starts it, with its output.
-
-    Leaving the context kills the whole group.
-    """
+class Server(Process):
+    """The server of a project. Leaving its context kills the whole group: a reloader has a child."""
 
     def __init__(self, command: list[str], directory: Path, env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._chunks: list[bytes] = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        super().__init__(*command, ready="", cwd=directory, env={"PYTHONWARNINGS": WARNINGS, **(env or {})})
 
     def __enter__(self) -> Server:
+        super().__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
-        self._reader.join()
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        if error is not None:
-            error.add_note(f"The output of {self.process.args!r}:\n{self.output}")
-
-    @property
-    def output(self) -> str:
-        return b"".join(self._chunks).decode()
+    def end(self) -> None:
+        self.kill()
 
     @property
     def port(self) -> int:
@@ -128,49 +97,10 @@ class Server:
         host = f"127.0.0.1:{self.port}"
         return connect(f"ws://{host}{path}", origin=Origin(f"http://{host}"), open_timeout=WAIT_TIMEOUT_S, proxy=None)
 
-    def wait_for(self, text: str | re.Pattern[str], timeout_s: float = WAIT_TIMEOUT_S, after: int = 0) -> re.Match[str]:
-        """Wait for output, from the character ``after`` on, in which a text or a pattern is found."""
-        pattern = re.compile(re.escape(text)) if isinstance(text, str) else text
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            ended = self.process.poll() is not None and not self._reader.is_alive()
-            if match := pattern.search(self.output, after):
-                return match
-            assert not ended, f"it ended with {self.process.returncode}, without {pattern.pattern!r}"
-            assert time.monotonic() < deadline_s, f"no {pattern.pattern!r} within {timeout_s} s"
-            time.sleep(0.02)
-
-    def interrupt(self) -> None:
-        """Ctrl-C: the terminal signals the whole group."""
-        os.killpg(self.process.pid, signal.SIGINT)
-
-    def wait(self, timeout_s: float = WAIT_TIMEOUT_S) -> int:
-        """Wait for the end and return the exit status."""
-        status = self.process.wait(timeout_s)
-        self._reader.join(timeout_s)
-        return status
-
-    def type(self, text: str) -> None:
-        """Type on its terminal."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(text.encode())
-        self.process.stdin.flush()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as stdout:
-            while chunk := os.read(stdout.fileno(), 65_536):
-                self._chunks.append(chunk)
-
 
 def run(command: list[object], directory: Path) -> None:
-    subprocess.run([str(part) for part in command], cwd=directory, env=environment(), check=True, timeout=60)
-
-
-def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Ours without what pytest-django put there."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "FULLDUPLEX_"))}
-    return {**inherited, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": WARNINGS, "NO_PROXY": "*", **(extra or {})}
+    env = environment({"PYTHONWARNINGS": WARNINGS})
+    subprocess.run([str(part) for part in command], cwd=directory, env=env, check=True, timeout=60)
 
 
 def free_port() -> int:

@@ -36,7 +36,7 @@ def test_several_addresses_at_once(tmp_path):
     path = str(tmp_path / "s")
     binds = ("--bind", "127.0.0.1:0", "--bind", f"unix:{path}", "--uds-mode", "600")
     with fullduplex("plain_asgi:app", *binds) as process:
-        process.wait_for_line(f"Listening on unix:{path}")
+        process.wait_for(f"Listening on unix:{path}")
         assert get(process) == (200, b"Hello, world!")
         assert get_unix(path) == b"Hello, world!"
         assert os.stat(path).st_mode & 0o777 == 0o600

@@ -26,7 +26,7 @@ def test_json_lines_and_request_ids():
         assert re.fullmatch("[0-9a-f]{32}", made)
         with connect(f"ws://127.0.0.1:{process.port}/", open_timeout=10) as websocket:
             websocket.close(4000, "bye\nbye")
-        process.wait_for_line('"message": "websocket.close"')
+        process.wait_for('"message": "websocket.close"')
         assert process.stop() == 0
     lines = [json.loads(line) for line in process.output.splitlines() if line != "lifespan over"]
     requests = [line for line in lines if line["message"] == "http"]
@@ -40,7 +40,7 @@ def test_an_error_is_one_line_with_its_traceback_and_cannot_be_forged():
     with fullduplex("broken_asgi:app", env=HERE) as process:
         status, _ = get(process, "/a%0d%0aERROR%20forged")
         assert status == 500
-        process.wait_for_line("RuntimeError: boom")
+        process.wait_for("RuntimeError: boom")
     assert process.output.count("RuntimeError: boom") == 1
     assert process.output.count("Exception in the ASGI application") == 1
     assert not re.search("^ERROR forged", process.output, re.MULTILINE)
@@ -50,7 +50,7 @@ def test_an_error_is_one_line_with_its_traceback_and_cannot_be_forged():
 def test_an_application_that_configures_logging_does_not_double_lines():
     with fullduplex("broken_asgi:noisy", env=HERE) as process:
         assert get(process, "/")[0] == 200
-        process.wait_for_line("GET / HTTP")
+        process.wait_for("GET / HTTP")
     assert process.output.count('"GET / HTTP/1.1" 200') == 1
     assert process.output.count("Listening on") == 1
 
@@ -59,5 +59,5 @@ def test_without_access_lines():
     with fullduplex("plain_asgi:app", "--no-access-log") as process:
         assert get(process) == (200, b"Hello, world!")
         exchange(process, b"nonsense\r\n\r\n")
-        process.wait_for_line("Refused a request")
+        process.wait_for("Refused a request")
     assert "GET /" not in process.output

@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from tests.e2e.startproject import Project, Server, free_port
 
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 @dataclass(frozen=True)
 class Peer:
-    """Another ASGI server, and what it lacks."""
+    """An ASGI server, and what it lacks."""
 
     name: str
     arguments: tuple[str, ...]
@@ -27,12 +30,21 @@ class Peer:
     refusals: bool = True  # websocket.http.response: a refusal has the status and the body of Django's response
     accept_headers: bool = True  # the headers of websocket.accept reach the client
     empty_messages: bool = True  # an empty message reaches the application
+    close_reason: str = "as you wish"  # what the client learns of the view's reason
+    client_close: str = "4002 had enough"  # what the view learns of the client's code and reason
 
 
 PEERS = [
+    Peer("fullduplex", ("--port", "{port}"), "Listening on"),
     Peer("uvicorn", ("--port", "{port}"), "Uvicorn running on"),
-    Peer("hypercorn", ("--bind", "127.0.0.1:{port}"), "Running on"),
-    Peer("granian", ("--interface", "asgi", "--port", "{port}"), "Started worker", accept_headers=False),
+    Peer("hypercorn", ("--bind", "127.0.0.1:{port}"), "Running on", client_close="1006"),
+    Peer(
+        "granian",
+        ("--interface", "asgi", "--port", "{port}"),
+        "Started worker",
+        accept_headers=False,
+        client_close="4002",
+    ),
     Peer(
         "daphne",
         ("-p", "{port}"),
@@ -40,6 +52,8 @@ PEERS = [
         accept_headers=False,
         refusals=False,
         empty_messages=False,
+        close_reason="",
+        client_close="4002",
     ),
 ]
 
@@ -118,6 +132,46 @@ def test_an_unknown_path_is_refused(served: Served) -> None:
     assert "Traceback" not in served.server.output
 
 
+def test_a_redirect_refuses(served: Served) -> None:
+    handshake = {  # by hand, since the client of websockets follows redirects
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    response = served.server.get("/private/", handshake)
+    assert response.status_code == (302 if served.peer.refusals else 403)
+    if served.peer.refusals:
+        assert response.headers["location"] == "/accounts/login/?next=/private/"
+
+
+def test_a_page_of_another_site_is_refused(served: Served) -> None:
+    url = f"ws://127.0.0.1:{served.server.port}/echo/lobby/"
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, origin=Origin("https://evil.example"), open_timeout=10, proxy=None)
+    assert caught.value.response.status_code == 403
+
+
+def test_closes_have_their_code_and_reason_both_ways(served: Served) -> None:
+    with served.server.websocket("/leaving/") as client:
+        client.send("leave")
+        with pytest.raises(ConnectionClosed) as caught:
+            client.recv(10)
+    assert caught.value.rcvd is not None
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4001, served.peer.close_reason)
+    with served.server.websocket("/leaving/") as client:
+        client.send("stay")
+        client.close(4002, "had enough")
+    served.server.wait_for(re.compile(f"the client left with {served.peer.client_close}$", re.M))
+
+
+def test_a_stream_ends_with_its_client(served: Served) -> None:
+    start = len(served.server.output)
+    with httpx.stream("GET", f"http://127.0.0.1:{served.server.port}/events/", timeout=10) as response:
+        assert next(response.iter_text()).startswith("data: tick")
+    served.server.wait_for("nobody listens any more", after=start)
+
+
 def test_an_exception_in_a_socket_closes_1011(served: Served) -> None:
     with served.server.websocket("/broken/") as client, pytest.raises(ConnectionClosed) as caught:
         client.recv(10)
@@ -140,6 +194,8 @@ def test_a_group_reaches_every_member(served: Served) -> None:
         assert first.recv(10) == second.recv(10) == '{"text":"and back"}'
         with pytest.raises(TimeoutError):
             other.recv(0.2)
+        assert served.server.get("/room/lobby/say/").text == "said"
+        assert first.recv(10) == second.recv(10) == "from a view"
 
 
 CHANNELS = """

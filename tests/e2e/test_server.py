@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import time
@@ -112,7 +113,7 @@ def test_subprotocol_and_close_code(server):
     with ws(server, subprotocols=["chat", "other"]) as socket:
         assert socket.subprotocol == "chat"
         socket.close(4001, "done")
-    server.wait_for_line(r'closed 4001 "done" by client')
+    server.wait_for('closed 4001 "done" by client')
 
 
 def test_a_refusal_is_a_whole_response(server):
@@ -126,9 +127,9 @@ def test_a_refusal_is_a_whole_response(server):
 
 def test_access_lines(server):
     get(server, "/?seen=1")
-    server.wait_for_line(r'"GET /\?seen=1 HTTP/1\.1" 200 13 [\d.]+ms')
+    server.wait_for(re.compile(r'"GET /\?seen=1 HTTP/1\.1" 200 13 [\d.]+ms'))
     with ws(server, "/seen"):
-        server.wait_for_line(r'"WebSocket /seen" accepted')
+        server.wait_for('"WebSocket /seen" accepted')
 
 
 def test_five_hundred_connections_at_once(server):
@@ -195,7 +196,7 @@ def test_a_second_signal_hurries():
         client.request("GET", "/stream")
         client.getresponse().read(5)
         process.signal(signal.SIGTERM)
-        process.wait_for_line("Stopping")
+        process.wait_for("Stopping")
         process.signal(signal.SIGTERM)
         assert process.wait(10) == 0
         client.close()

@@ -18,7 +18,8 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from fullduplex import __version__
-from tests.e2e.startproject import WARNINGS, Project, Server, environment, free_port, listens_on_ipv6
+from tests.e2e.process import environment
+from tests.e2e.startproject import WARNINGS, Project, Server, free_port, listens_on_ipv6
 
 pytestmark = pytest.mark.e2e
 
@@ -532,7 +533,13 @@ def test_a_missing_platform_feature_gives_one_line(plain: Project, tmp_path: Pat
 )
 def test_the_towers_do_not_know_each_other(module: str, strangers: list[str]) -> None:
     code = f"import sys, {module}; sys.exit(', '.join(name for name in {strangers} if name in sys.modules) or 0)"
-    result = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment({"PYTHONWARNINGS": WARNINGS}),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert (result.returncode, result.stderr) == (0, "")
 
 
