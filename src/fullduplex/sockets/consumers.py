@@ -112,8 +112,10 @@ class _Socket(AsyncConsumer):
                 await self.dispatch(message)
         except StopConsumer:
             pass
-        except Exception:
-            logger.exception("disconnect() of %s failed, after %r", type(self).__name__, error)
+        except Exception as failure:
+            if failure.__context__ is error:
+                failure.__context__ = None  # which is told elsewhere
+            logger.exception("disconnect() of %s failed, after %s", type(self).__name__, type(error).__name__)
 
 
 def _code_of(error: BaseException) -> int:
