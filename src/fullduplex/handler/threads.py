@@ -47,6 +47,7 @@ from fullduplex.exceptions import ThreadsExhausted
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
+_STALL_S = 0.001  # a view of Django's least kind takes about 0.1 ms
 _GO_ON = -1.0  # instead of a time to rest: there is more to do
 
 
@@ -159,6 +160,7 @@ class ThreadPool:
         self._idle: list[Worker] = []  # the one used last comes first: few connections at low load
         self._parked: dict[Worker, None] = {}  # rest with a lease, longest first, and may be taken from it
         self._waiting: deque[Lease] = deque()
+        self._watching_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def thread_count(self) -> int:
@@ -181,7 +183,7 @@ class ThreadPool:
             if worker is None:
                 if lease.waits_since_s is not None:
                     return True
-                worker = self._take()
+                worker = None if self.leased_count and self._will_unstall() else self._take()
                 if worker is None:
                     lease.waits_since_s = time.monotonic()
                     self._waiting.append(lease)
@@ -241,6 +243,48 @@ class ThreadPool:
             if worker is not threading.current_thread():
                 worker.join(max(0.0, deadline_s - time.monotonic()))
 
+    # Stalls ----------------------------------------------------------------------------------
+    #
+    # Short calls are over sooner than another thread has the GIL: a thread that runs takes them one after
+    # the other. So another one is woken only when those that run have not come to the waiting ones for a while.
+
+    def _will_unstall(self) -> bool:
+        """Have the loop look after those that wait; return False where there is no loop. Under the lock."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if self._watching_loop is not loop:
+            self._watching_loop = loop
+            loop.call_later(_STALL_S, self._unstall, loop, 1)
+        return True
+
+    def _unstall(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        """Wake ``count`` more threads for leases that wait, twice as many the next time."""
+        woken: list[Worker] = []
+        with self._lock:
+            oldest_s = time.monotonic() - _STALL_S / 2
+            while self._waiting and len(woken) < count and cast(float, self._waiting[0].waits_since_s) <= oldest_s:
+                worker = self._take()
+                if worker is None:
+                    break
+                self._hand_over(worker)
+                woken.append(worker)
+            if self._watching_loop is loop:
+                self._watching_loop = None
+                if self._waiting:
+                    self._watching_loop = loop
+                    loop.call_later(_STALL_S, self._unstall, loop, 2 * count if woken else 1)
+        for worker in woken:
+            worker.wake()
+
+    def _hand_over(self, worker: Worker) -> None:
+        """Give ``worker`` the lease that has waited longest. Under the lock."""
+        lease = self._waiting.popleft()
+        self.waits.note(time.monotonic() - cast(float, lease.waits_since_s))
+        lease.waits_since_s = None
+        lease.worker, worker.lease = worker, lease
+
     # For the workers -------------------------------------------------------------------------
 
     def next_call(self, worker: Worker) -> tuple[Lease | None, Call | None]:
@@ -285,10 +329,7 @@ class ThreadPool:
                 return _GO_ON
             if self._waiting:
                 self._drop_idle(worker)
-                lease = self._waiting.popleft()
-                self.waits.note(time.monotonic() - cast(float, lease.waits_since_s))
-                lease.waits_since_s = None
-                lease.worker, worker.lease = worker, lease
+                self._hand_over(worker)
                 return _GO_ON
             if worker.stops or len(self._workers) > self._max_count():
                 self._drop_idle(worker)
@@ -356,6 +397,7 @@ class Worker(threading.Thread):
         self._pool = pool
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._used_by: Lease | None = None  # since it was cleaned
+        self._has_connections = False  # when it was cleaned
 
     def wake(self) -> None:
         self._wakes.put(None)
@@ -399,14 +441,15 @@ class Worker(threading.Thread):
         if self._used_by is not lease:
             self._clean()
             self._used_by = lease
-            _clean_connections()
+            if self._has_connections:
+                _clean_connections()
 
     def _clean(self) -> None:
         """Leave nothing of one lease for the next, and what Django's receiver of ``request_finished`` does."""
         if self._used_by is None:
             return
         self._used_by = None
-        _clean_connections()
+        self._has_connections = _clean_connections()
 
 
 class _FutureCall:
@@ -677,8 +720,10 @@ def _is_past_max_age(connection: Any) -> bool:
     return connection.close_at is not None and time.monotonic() >= connection.close_at
 
 
-def _clean_connections() -> None:
-    for connection in _initialized():
+def _clean_connections() -> bool:
+    """Clean the connections of this thread; return whether there are any."""
+    initialized = _initialized()
+    for connection in initialized:
         try:
             connection.queries_log.clear()
             if connection.connection is not None:
@@ -686,6 +731,7 @@ def _clean_connections() -> None:
                 _close_if_old(connection)
         except Exception:  # the thread must go on
             logger.exception("The database connection %r could not be cleaned", connection.alias)
+    return bool(initialized)
 
 
 def _close_connections() -> None:
