@@ -168,6 +168,22 @@ def test_leases_wait_in_order_and_the_wait_is_measured(pool: ThreadPool) -> None
     assert pool.waiting_count == 0
 
 
+async def test_a_call_that_blocks_holds_up_the_next_one_for_a_moment_only(pool: ThreadPool) -> None:
+    together = threading.Barrier(2)
+    first = Lease(pool).submit(together.wait, DEADLINE_S)
+    second = Lease(pool).submit(together.wait, DEADLINE_S)  # waits for the first, until it is seen to block
+    assert pool.waiting_count == 1
+    await asyncio.gather(asyncio.wrap_future(first), asyncio.wrap_future(second))
+    assert pool.thread_count == 2
+    assert pool.waits.count == 1
+
+
+async def test_short_calls_share_a_thread(pool: ThreadPool) -> None:
+    leases = [Lease(pool) for _ in range(20)]
+    idents = await asyncio.gather(*(asyncio.wrap_future(lease.submit(threading.get_ident)) for lease in leases))
+    assert len(set(idents)) <= 2
+
+
 async def test_past_the_limit_a_call_fails_and_the_log_names_the_setting(
     pool: ThreadPool, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
