@@ -184,3 +184,53 @@ async def test_a_client_behind_a_slow_application_is_not_silent():
     ping = client.codec.receive_data(await client.tick(20), 0)
     assert [type(event) for event in ping] == [Ping], "from here on it counts again"
     await client.finish()
+
+
+async def stream(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+
+async def test_an_application_that_only_writes_lets_others_have_the_loop():
+    wired = Wired(stream)
+    assert (await wired.feed(GET)).startswith(b"HTTP/1.1 200 "), "while the application goes on"
+    await wired.finish()
+
+
+async def test_an_application_that_only_writes_learns_at_once_that_the_connection_is_lost():
+    async def app(scope, receive, send):
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            sent += 1
+            if sent == 10:
+                wired.transport.abort()
+
+    sent = 0
+    wired = Wired(app)
+    await wired.feed(GET)
+    assert sent == 10
+    await wired.finish()
+
+
+async def test_a_socket_that_only_writes_lets_others_have_the_loop_and_learns_that_it_is_lost():
+    async def app(scope, receive, send):
+        nonlocal sent
+        await accept(receive, send)
+        while True:
+            await send({"type": "websocket.send", "text": "x"})
+            sent += 1
+            if sent == 3000:
+                client.transport.abort()
+
+    sent = 0
+    client = Client(app)
+    await client.connect()
+    assert 0 < sent < 3000, "settled while the application was busy"
+    for _ in range(3):
+        await client.settle()
+    assert sent == 3000
+    assert client.log.lines[-1] == ("close", "/ws", 1006, "", "lost")
+    await client.finish()

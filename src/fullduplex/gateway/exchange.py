@@ -142,7 +142,8 @@ class Exchange:
             Disconnected: the client is gone (an OSError, as ASGI asks since spec version 2.4).
             LocalProtocolError: the event is malformed or comes at the wrong time.
         """
-        if self._disconnected:
+        if self._disconnected or (self._connection.transport.is_closing() and not self._complete):
+            self._disconnected = True  # the connection will say so, too, when the loop gets to it
             raise Disconnected
         kind = message["type"]
         if kind == "http.response.body":
@@ -153,8 +154,9 @@ class Exchange:
             self._send_trailers(message)
         else:
             await self._send_extension(kind, message)
-        if self._connection.flow.paused:
-            await self._connection.flow.drain()
+        flow = self._connection.flow
+        if flow.paused or (self.response_started and not self._complete and flow.must_wait()):
+            await flow.drain()
 
     # Inside ----------------------------------------------------------------------------------
 

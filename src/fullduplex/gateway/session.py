@@ -189,7 +189,7 @@ class Session:
             self._refuse_body(message)
         else:
             raise LocalProtocolError(f"unknown ASGI event {kind!r} on a WebSocket")
-        if self._connection.flow.paused:
+        if self._connection.flow.must_wait():
             await self._connection.flow.drain()
 
     def write_prepared(self, prepared: Prepared) -> int:
@@ -271,6 +271,8 @@ class Session:
     # Messages and closing --------------------------------------------------------------------
 
     def _send_message(self, message: Message) -> None:
+        if self._state is State.OPEN and self._connection.transport.is_closing():
+            self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
         if self._state is not State.OPEN:
             self._expect(State.OPEN, "websocket.send")
         data = message.get("text")

@@ -7,11 +7,24 @@ from collections.abc import Callable
 
 from fullduplex.limits import ConnectionLimits
 
+# Writes after which a writer lets others have the loop. An application that only writes would otherwise keep it for as
+# long as its client is fast, or gone: asyncio drops what is written to a lost connection without a word.
+TURN_WRITES_COUNT = 64
+
 
 class WriteFlow:
     """Lets writers wait while the client reads more slowly than the application writes."""
 
-    __slots__ = ("_callbacks", "_left_bytes", "_limits", "_progress_s", "_transport", "_waiters", "paused")
+    __slots__ = (
+        "_callbacks",
+        "_left_bytes",
+        "_limits",
+        "_progress_s",
+        "_transport",
+        "_waiters",
+        "_writes_count",
+        "paused",
+    )
 
     def __init__(self, transport: asyncio.Transport, limits: ConnectionLimits) -> None:
         self._transport = transport
@@ -20,12 +33,20 @@ class WriteFlow:
         self._callbacks: list[Callable[[], None]] | None = None
         self._left_bytes = 0
         self._progress_s = 0.0
+        self._writes_count = 0
         self.paused = False
         transport.set_write_buffer_limits(high=limits.write_buffer_bytes, low=limits.write_buffer_bytes // 4)
 
+    def must_wait(self) -> bool:
+        """Whether the writer must :meth:`drain` before it goes on. Ask once for each write."""
+        self._writes_count += 1
+        return self.paused or self._writes_count >= TURN_WRITES_COUNT
+
     async def drain(self) -> None:
-        """Wait until the buffer has room. Returns at once, too, when the connection is lost."""
+        """Let others have the loop, and wait until the buffer has room or the connection is lost."""
+        self._writes_count = 0
         if not self.paused:
+            await asyncio.sleep(0)
             return
         waiter = asyncio.get_running_loop().create_future()
         if self._waiters is None:
