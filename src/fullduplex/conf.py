@@ -55,7 +55,7 @@ class Settings:
         "unless another one needs it. 0: it goes back after each call.",
     )
     disconnect_watch_s: float = opt(
-        0.05, "A request that takes longer is cancelled when its client leaves; a shorter one is not watched."
+        0.1, "A request that takes longer is cancelled when its client leaves; a shorter one is not watched."
     )
     outbox_max_bytes: int = opt(
         1_048_576,
