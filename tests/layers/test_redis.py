@@ -332,6 +332,22 @@ async def test_killed_and_started_again(server: Server, caplog: pytest.LogCaptur
     await until(lambda: connections(server) == 0)
 
 
+async def test_closing_while_others_wait(server: Server) -> None:
+    """They are told, and nothing is opened behind the back of who closed it."""
+    layer = RedisLayer(hosts=[server.url], max_pending_bytes=1000)
+    await layer.open()
+    server.pause()
+    waiting = [asyncio.ensure_future(layer.apublish("g", "x" * 900)) for _ in range(5)]
+    waiting += [asyncio.ensure_future(layer.subscribe(f"g{number}", Inbox(1.0))) for number in range(2)]
+    waiting += [asyncio.ensure_future(layer.pop("q"))]
+    await asyncio.sleep(0.05)
+    await layer.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {LayerUnavailable}
+    server.resume()
+    await until(lambda: connections(server) == 0)
+
+
 async def test_joining_while_it_is_away_waits_for_it(server: Server) -> None:
     layer, inbox = RedisLayer(hosts=[server.url]), Inbox(DEADLINE_S)
     server.kill()

@@ -53,7 +53,7 @@ class ProcessChannelLayer(BaseChannelLayer):
         group_expiry: seconds after which a member that does not receive is no member any more.
         capacity, channel_capacity: messages that may wait on one channel.
         serializer_format: ``msgpack``, ``json``, or what was registered with ``serializers.registry``.
-        random_prefix_length: accepted, and without meaning here.
+        random_prefix_length: random bytes in front of each message, for serializers that know the option.
         on_disconnect, on_reconnect: called, or awaited, when the connection that listens is lost, and is back.
         layer: use this one, with its hosts, prefix and keys.
 
@@ -91,7 +91,8 @@ class ProcessChannelLayer(BaseChannelLayer):
         self.layer.watchers.on_disconnect = on_disconnect or self.layer.watchers.on_disconnect
         self.layer.watchers.on_reconnect = on_reconnect or self.layer.watchers.on_reconnect
         self.dropped_count = 0
-        self._serializer = registry.get_serializer(serializer_format)
+        prefixed = {"random_prefix_length": random_prefix_length} if random_prefix_length else {}
+        self._serializer = registry.get_serializer(serializer_format, **prefixed)
         self._begin()
         if hasattr(os, "register_at_fork"):
             itself = weakref.ref(self)

@@ -18,7 +18,7 @@ class RedisPubSubChannelLayer(ProcessChannelLayer):
     def __init__(
         self, hosts: Sequence[Any] | None = None, prefix: str = "asgi", *, capacity: int = sys.maxsize, **options: Any
     ) -> None:
-        super().__init__(hosts, prefix, capacity=capacity, **options)
+        super().__init__(hosts, prefix, capacity=capacity, **{"random_prefix_length": 0, **options})
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         return await super().new_channel(prefix)

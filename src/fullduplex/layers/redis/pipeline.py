@@ -35,6 +35,7 @@ class Pipeline:
         self._room.set()
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def call(self, *command: Argument) -> Any:
         """Send a command and return the reply. The caller sets the deadline.
@@ -47,6 +48,8 @@ class Pipeline:
         while self._waiting_bytes >= self._limits.max_pending_bytes:
             self._room.clear()
             await self._room.wait()
+        if self._closed:
+            raise LayerUnavailable("the layer was closed")
         call = _Call(command)
         self._waiting.append(call)
         self._waiting_bytes += call.size_bytes
@@ -59,6 +62,7 @@ class Pipeline:
         return self._waiting_bytes >= self._limits.max_pending_bytes
 
     async def close(self) -> None:
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

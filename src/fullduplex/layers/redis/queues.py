@@ -81,6 +81,7 @@ class Poppers:
         self._woken: set[asyncio.Event] = set()
         self._subscribing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._closed = False
 
     def wake(self) -> None:
         for event in self._woken:
@@ -106,14 +107,16 @@ class Poppers:
                     pass
         finally:
             self._woken.discard(woken)
-            if not self._woken:
+            if not self._woken and not self._closed:
                 self._ending = asyncio.get_running_loop().create_task(self._end())
 
     async def close(self) -> None:
-        for task in (self._subscribing, self._ending):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        """Before the connections close: those who wait then ask, and hear of it."""
+        self._closed = True
+        self.wake()
+        if self._ending is not None:
+            self._ending.cancel()
+            await asyncio.wait({self._ending})
 
     # Inside ----------------------------------------------------------------------------------
 

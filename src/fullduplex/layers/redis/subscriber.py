@@ -134,6 +134,7 @@ class Subscriber:
         self._connection: AsyncConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._received_count = 0
+        self._closed = False
 
     @property
     def subscriptions(self) -> list[Subscription]:
@@ -141,6 +142,8 @@ class Subscriber:
 
     async def add(self, subscription: Subscription) -> None:
         """Subscribe now, or as soon as there is a connection; ``subscription.wait_confirmed()`` waits."""
+        if self._closed:
+            raise LayerUnavailable("the layer was closed")
         self._subscriptions[subscription.name] = subscription
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -161,6 +164,7 @@ class Subscriber:
         return True
 
     async def close(self) -> None:
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
