@@ -65,6 +65,7 @@ def test_setting_and_deleting_a_cookie() -> None:
 # Middleware in the wrong order -------------------------------------------------------------------
 
 
+@pytest.mark.django_db(transaction=True)  # the thread that it runs in may have a connection to look after
 async def test_the_wrong_order_says_so() -> None:
     with pytest.raises(ValueError, match="SessionMiddleware needs to run inside of CookieMiddleware"):
         await with_scope(SessionMiddleware(show_scope), headers=[])
