@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
 from fullduplex.exceptions import Disconnected
 from fullduplex.limits import ConnectionLimits
 from fullduplex.net.deadlines import BodyRate
-from fullduplex.wire.events import Message, Ping
+from fullduplex.wire.events import Close, Message, Ping
 from tests.gateway.test_exchange import GET, echo, post, respond
-from tests.gateway.test_session import HANDSHAKE, Client, accept
+from tests.gateway.test_session import HANDSHAKE, Client, accept, record
 from tests.gateway.wired import Wired, ok
 
 
@@ -233,4 +234,19 @@ async def test_a_socket_that_only_writes_lets_others_have_the_loop_and_learns_th
         await client.settle()
     assert sent == 3000
     assert client.log.lines[-1] == ("close", "/ws", 1006, "", "lost")
+    await client.finish()
+
+
+async def test_a_client_that_resets_while_we_close_is_no_error(monkeypatch, caplog):
+    def write_eof():
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    seen = []
+    client = Client(record(seen))
+    await client.connect()
+    monkeypatch.setattr(client.transport, "write_eof", write_eof)
+    await client.say(Close(1000))
+    assert client.transport.is_closing()
+    assert [event["code"] for event in seen] == [1000]
+    assert not caplog.records
     await client.finish()

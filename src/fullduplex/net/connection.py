@@ -264,8 +264,12 @@ class Connection(asyncio.Protocol):
         self.handler = self.tunnel = None
         if self._paused:
             self._resume(Pause.PIPELINE | Pause.HANDLER | Pause.WRITING)
-        self.transport.write_eof()
-        self._close_in(self.limits.linger_timeout_s)
+        try:
+            self.transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop has not noticed
+            self.close()
+        else:
+            self._close_in(self.limits.linger_timeout_s)
 
     def close(self) -> None:
         """Close after what is written has left, within a deadline."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +17,10 @@ from fullduplex.server.logs import configure_logging
 from fullduplex.server.settings import Setting, all_settings, suggest
 from fullduplex.server.sources import Loaded, load
 from fullduplex.server.worker import Worker
+
+logger = logging.getLogger("fullduplex.server")
+
+EXIT_TIMEOUT_S = 3.0  # from the end of serving to the end of the process; all that was to be told has been told
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,11 +43,35 @@ def serve(config: ServerConfig, app: Any = None) -> int:
     Returns:
         The exit status.
     """
+    before = {*threading.enumerate()}
+    exits: list[threading.Timer] = []
     try:
-        return Worker(config, app).run()
+        worker = Worker(config, app)
+        worker.on_stopped = lambda status: exits.append(_exit_in_time(status))
+        return worker.run()
     except ConfigurationError as error:
-        logging.getLogger("fullduplex.server").error("%s", error)
+        logger.error("%s", error)
         return 1
+    finally:
+        if not any(not thread.daemon for thread in threading.enumerate() if thread not in before):
+            for timer in exits:
+                timer.cancel()
+
+
+def _exit_in_time(status: int) -> threading.Timer:
+    """See to it that the process ends, although Python waits for tasks that swallow their cancellation, and for threads
+    that do not return, for ever.
+    """
+
+    def leave() -> None:
+        logger.error("Something of the application does not end; the process ends without it")
+        logging.shutdown()
+        os._exit(status)
+
+    timer = threading.Timer(EXIT_TIMEOUT_S, leave)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def check(loaded: Loaded, app: Any = None) -> int:

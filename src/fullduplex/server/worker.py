@@ -52,6 +52,7 @@ class Worker:
 
     Attributes:
         on_started: called with the URLs, on the loop, when the worker listens.
+        on_stopped: called with the status, on the loop, when all is done but what the application left behind.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Worker:
             raise ConfigurationError("--workers: this version runs one worker; start several behind a proxy.")
         self.config = config
         self.on_started: Callable[[list[str]], None] | None = None
+        self.on_stopped: Callable[[int], None] | None = None
         self._app = app
         self._access_log = access_log or make_access_log(config)
         self._connections: set[Connection] = set()
@@ -88,15 +90,18 @@ class Worker:
         app = self._app or self._load_application()
         self._tls = self._make_tls()
         opened = self._listen()
+        status = 1
         try:
             lifespan = await self._start_application(app)
-            if lifespan is None:
-                return 1
-            with self._signals():
-                await self._serve(app, lifespan, opened)
+            if lifespan is not None:
+                with self._signals():
+                    await self._serve(app, lifespan, opened)
+                status = 0
         finally:
             _close_all(opened)
-        return 0
+            if self.on_stopped is not None:
+                self.on_stopped(status)
+        return status
 
     def check(self) -> None:
         """Load what the configuration names, without listening.
