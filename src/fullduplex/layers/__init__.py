@@ -40,6 +40,7 @@ MEMORY_LAYER = "fullduplex.layers.memory.MemoryLayer"
 _ALIASES = {
     "channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
     "fullduplex.channels.layers.InMemoryChannelLayer": MEMORY_LAYER,
+    "fullduplex.layers.channels_memory.InMemoryChannelLayer": MEMORY_LAYER,
 }
 # Channel layers that stand on a layer of ours: groups use the same one, and its connections.
 _CHANNEL_LAYERS = frozenset(
@@ -172,6 +173,11 @@ def _build(backend: str, options: dict[str, Any]) -> BaseLayer:
         cls = import_string(backend)
     except ImportError as error:
         raise ConfigurationError(f"{SETTING}: the BACKEND {backend!r} cannot be imported: {error}") from error
+    if hasattr(cls, "group_send") and hasattr(cls, "new_channel"):
+        from fullduplex.layers.adopted import AdoptedLayer
+        from fullduplex.layers.channels import channel_layers  # which imports this module
+
+        return AdoptedLayer(channel_layers["default"])
     if not (isinstance(cls, type) and issubclass(cls, BaseLayer)):
         raise ConfigurationError(f"{SETTING}: the BACKEND {backend!r} is no subclass of fullduplex.layers.BaseLayer.")
     try:
