@@ -158,6 +158,9 @@ async def test_a_stuck_channel_is_bounded_in_bytes(make: Make) -> None:
     await layer.group_add("g", channel)
     for _ in range(8):
         await layer.group_send("g", {"data": b"x" * 300_000})
+    async with asyncio.timeout(DEADLINE_S):
+        while layer.dropped_count < 5:
+            await asyncio.sleep(0.01)
     await layer.group_send("g", {"end": True})
     received = [await receive(layer, channel) for _ in range(4)]
     assert received[3] == {"end": True}
