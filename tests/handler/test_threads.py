@@ -285,7 +285,7 @@ def test_old_connections_are_closed_on_their_thread_when_the_lease_ends(
     pool: ThreadPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = Old()
-    monkeypatch.setattr("fullduplex.handler.threads._initialized", lambda: [old])
+    monkeypatch.setattr("fullduplex.handler.connections._initialized", lambda: [old])
     lease = Lease(pool, LONG_S)
     thread = thread_of(lease)
     lease.end()

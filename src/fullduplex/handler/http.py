@@ -18,10 +18,11 @@ from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
+from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import read_body
 from fullduplex.handler.response import send_response
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import Lease, enter_lease, hop
+from fullduplex.handler.threads import enter_lease, hop
 from fullduplex.sockets.asgi import Receive, Scope, Send
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import is_free
-from fullduplex.handler.threads import Lease, hop
+from fullduplex.handler.threads import hop
 
 Receiver = Callable[..., Any]
 

@@ -33,8 +33,9 @@ from django.utils.log import log_response
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.handler.inbox import Inbox
+from fullduplex.handler.pool import Lease
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import HandshakeExecutor, Lease, current_executor, enter_lease, use_executor
+from fullduplex.handler.threads import HandshakeExecutor, current_executor, enter_lease, use_executor
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView

@@ -1,0 +1,178 @@
+"""What a thread of the pool runs: a call through an executor, or a hop of our own chain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from asgiref.sync import (
+    SyncToAsync,
+    _restore_context,  # moves asgiref's Locals between threads, as sync_to_async does
+)
+
+
+class Call(Protocol):
+    """What a thread runs: it never raises, and ``last`` tells that the lease needs no thread after it."""
+
+    last: bool
+
+    def run(self) -> None: ...
+
+    def fail(self, error: Exception) -> None: ...
+
+
+class FutureCall:
+    """A call of asgiref's, or of anybody who uses the lease as an executor."""
+
+    __slots__ = ("_function", "future", "last")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.future: Future[Any] = Future()
+        self.last = False
+        self._function = function
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            result = self._function()
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+
+class HopCall:
+    """A call of our own chain's: what ``sync_to_async`` does, without its detours.
+
+    The context goes along and comes back (with asgiref's Locals moved to the thread and back), ``async_to_sync`` inside
+    finds the loop, and a cancellation reaches the async code inside.
+    """
+
+    __slots__ = ("_args", "_function", "_outcome", "_ticket", "context", "future", "last", "loop", "tasks")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, last: bool, function: Callable[..., Any], args: Any) -> None:
+        self.loop = loop
+        self.last = last
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.context = contextvars.copy_context()
+        self.tasks: list[asyncio.Task[Any]] = []  # asgiref's: what async_to_sync runs inside
+        self._function = function
+        self._args = args
+        self._outcome: tuple[Any, BaseException | None] = None, None
+        self._ticket = [True]  # taken once: by the thread that runs it, or by the loop that cancels it
+
+    def claim(self) -> bool:
+        try:
+            return self._ticket.pop()
+        except IndexError:
+            return False
+
+    def run(self) -> None:
+        if not self.claim():
+            return
+        local = SyncToAsync.threadlocal
+        local.main_event_loop = self.loop
+        local.main_event_loop_pid = _pid
+        local.task_context = self.tasks
+        try:
+            result = self.context.run(self._inside)
+        except BaseException as error:
+            self._outcome = None, error
+        else:
+            self._outcome = result, None
+        _report(self)
+
+    def fail(self, error: Exception) -> None:
+        if self.claim():
+            self._outcome = None, error
+            _report(self)
+
+    def _inside(self) -> Any:
+        _restore_context(self.context)
+        return self._function(*self._args)
+
+    def finish(self) -> None:
+        """Give the outcome to the task that waits; on the loop."""
+        result, error = self._outcome
+        if self.future.done():  # cancelled; the task has not heard of it, and will ask for the outcome
+            self.future = self.loop.create_future()
+        if error is None:
+            self.future.set_result(result)
+        elif isinstance(error, StopIteration):  # a future cannot carry it
+            self.future.set_exception(RuntimeError("sync code raised StopIteration"))
+        else:
+            self.future.set_exception(error)
+
+
+_reports: dict[asyncio.AbstractEventLoop, deque[HopCall]] = {}
+_reports_lock = threading.Lock()
+
+
+def _report(call: HopCall) -> None:
+    """Tell the loop that ``call`` is over; one wake-up of the loop does for all calls that end before it."""
+    with _reports_lock:
+        waiting = _reports.get(call.loop)
+        if waiting is not None:
+            waiting.append(call)
+            return
+        _reports[call.loop] = deque((call,))
+    if not call_on(call.loop, _take_reports, call.loop):
+        with _reports_lock:
+            _reports.pop(call.loop, None)
+
+
+def _take_reports(loop: asyncio.AbstractEventLoop) -> None:
+    with _reports_lock:
+        calls = _reports.pop(loop)
+    for call in calls:
+        call.finish()
+
+
+async def cancel_inside(call: HopCall) -> Any:
+    """Cancel the async code inside, and wait for the thread: the request is not over before its code is."""
+    if call.future.cancelled():
+        call.future = call.loop.create_future()
+    absorbed = False
+    if call.tasks:
+        task = call.tasks[0]
+        task.cancel()
+        await asyncio.wait({task})
+        absorbed = not task.cancelled()
+    try:
+        result = await call.future
+    except BaseException:
+        if absorbed:
+            raise
+        result = None
+    if absorbed:
+        return result
+    raise asyncio.CancelledError
+
+
+def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> bool:
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:  # the loop is closed: nobody waits any more
+        return False
+    return True
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+_pid = os.getpid()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
