@@ -9,7 +9,8 @@ from asgiref.sync import iscoroutinefunction
 from django.urls import ResolverMatch
 
 from fullduplex.handler.base import ChainHandler
-from fullduplex.handler.chains import Chain, Hook
+from fullduplex.handler.chains import Chain
+from fullduplex.handler.core import Hook
 from fullduplex.handler.hooks import always
 from fullduplex.handler.signals import Foreign, finished, started
 
