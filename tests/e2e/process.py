@@ -15,6 +15,7 @@ from types import TracebackType
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 WAIT_TIMEOUT_S = 10.0
+NOTED_COUNT = 20_000  # characters of the output, where a test fails
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -73,7 +74,7 @@ class Process:
             self.end()
         finally:
             if error is not None:
-                error.add_note(f"The output of {self.command!r}:\n{self.output}")
+                error.add_note(f"The output of {self.command!r}, at its end:\n{self.output[-NOTED_COUNT:]}")
 
     @property
     def pid(self) -> int:
@@ -100,7 +101,7 @@ class Process:
                 left_s = deadline_s - time.monotonic()
                 if ended or left_s <= 0:
                     why = f"it ended with {self._process.returncode}" if ended else f"{timeout_s} s passed"
-                    raise AssertionError(f"{why}, without {pattern.pattern!r} in:\n{self.output}")
+                    raise AssertionError(f"{why}, without {pattern.pattern!r} in:\n{self.output[-NOTED_COUNT:]}")
                 self._changed.wait(min(left_s, 0.2))
 
     def signal(self, number: int) -> None:
