@@ -1,7 +1,7 @@
 """Django's handler against ours: random middleware, views, errors and disconnects must give the same.
 
 Compared are the response, the order of all hooks, what the view sees of the middleware's context variables, the
-signals, and what the server is told when an exception is let through.
+signals, what the server is told when an exception is let through, and what the database keeps.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.handlers.asgi import ASGIHandler as DjangoHandler
 from django.core.signals import got_request_exception, request_finished, request_started
+from django.db import connection, connections, transaction
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.template import engines
 from django.template.response import TemplateResponse
@@ -339,3 +342,49 @@ async def test_a_disconnect_ends_both_in_the_same_way(names: list[str], where: s
         ours = await leave(application, where, started)
     assert ours == theirs
     assert ours[1] == {"started": 1, "finished": 1, "exception": 0}
+
+
+def write(kind: str) -> HttpResponse:
+    log.append(("transaction", connection.in_atomic_block, connection.get_autocommit()))
+    Group.objects.create(name=f"{kind} {Group.objects.count()}")
+    transaction.on_commit(lambda: log.append("committed"))
+    if kind == "500":
+        raise ERRORS[kind]
+    return template(None) if kind == "template" else HttpResponse(kind)
+
+
+def sync_write(request: Any, kind: str) -> HttpResponse:
+    return write(kind)
+
+
+async def async_write(request: Any, kind: str) -> HttpResponse:
+    return await sync_to_async(write)(kind)
+
+
+async def twice(application: Any, where: str) -> list[Any]:
+    """Ask twice: the second request must not find anything of the first."""
+    return [await ask(application, where, "GET", b"") for _ in range(2)]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("atomic", [False, True])
+@pytest.mark.parametrize("names", [[], ["A"], ["OldStyle", "A"], ["A", "only_async", "B"], ["both", "only_sync"]])
+@pytest.mark.parametrize("kind", ["page", "template", "500"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_the_database_keeps_the_same(
+    atomic: bool, names: list[str], kind: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviours.clear()
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", atomic)
+    seen = []
+    routes = [path("sync/<kind>/", sync_write), path("async/<kind>/", async_write)]
+    with project(*routes, MIDDLEWARE=[f"{__name__}.{name}" for name in names]):
+        logging.disable(logging.CRITICAL)
+        try:
+            for application in (DjangoHandler(), ASGIHandler()):
+                answers = asyncio.run(twice(application, f"/{mode}/{kind}/"))
+                seen.append((answers, Group.objects.count()))
+                Group.objects.all().delete()
+        finally:
+            logging.disable(logging.NOTSET)
+    assert seen[1] == seen[0]
