@@ -18,9 +18,20 @@ GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def dial(process: Process, data: bytes = b"", timeout_s: float = 10.0) -> socket.socket:
-    """A connection, with ``data`` sent."""
-    sock = socket.create_connection(("127.0.0.1", process.port), timeout=timeout_s)
+def dial(process: Process, data: bytes = b"", timeout_s: float = 10.0, *, slow: bool = False) -> socket.socket:
+    """A connection, with ``data`` sent.
+
+    Args:
+        process: the server.
+        data: what is sent at once.
+        timeout_s: of connecting and of everything after.
+        slow: with a small receive buffer; a large one would have the kernel read some megabytes for us.
+    """
+    sock = socket.socket()
+    sock.settimeout(timeout_s)
+    if slow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+    sock.connect(("127.0.0.1", process.port))
     sock.sendall(data)
     return sock
 

@@ -135,7 +135,7 @@ def test_granian_s_worker_was_aborted_by_a_header_value_of_an_accept(server):
 
 # gunicorn ----------------------------------------------------------------------------------
 
-LIMIT = 20
+LIMIT = 10
 
 
 @pytest.mark.parametrize("loop", LOOPS)

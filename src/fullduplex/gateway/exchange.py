@@ -155,7 +155,7 @@ class Exchange:
         else:
             await self._send_extension(kind, message)
         flow = self._connection.flow
-        if flow.paused or (self.response_started and not self._complete and flow.must_wait()):
+        if flow.paused or (self.response_started and not self._complete and flow.must_wait(_size(message))):
             await flow.drain()
 
     # Inside ----------------------------------------------------------------------------------
@@ -326,6 +326,10 @@ class Exchange:
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
+
+
+def _size(message: Message) -> int:
+    return len(message.get("body", b""))
 
 
 def _announced_bytes(head: RequestHead) -> int:

@@ -177,8 +177,9 @@ class Session:
             LocalProtocolError: the event is malformed or comes at the wrong time.
         """
         kind = message["type"]
+        size_bytes = 0
         if kind == "websocket.send":
-            self._send_message(message)
+            size_bytes = self._send_message(message)
         elif kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
@@ -189,7 +190,7 @@ class Session:
             self._refuse_body(message)
         else:
             raise LocalProtocolError(f"unknown ASGI event {kind!r} on a WebSocket")
-        if self._connection.flow.must_wait():
+        if self._connection.flow.must_wait(size_bytes):
             await self._connection.flow.drain()
 
     def write_prepared(self, prepared: Prepared) -> int:
@@ -270,7 +271,8 @@ class Session:
 
     # Messages and closing --------------------------------------------------------------------
 
-    def _send_message(self, message: Message) -> None:
+    def _send_message(self, message: Message) -> int:
+        """Return the bytes written."""
         if self._state is State.OPEN and self._connection.transport.is_closing():
             self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
         if self._state is not State.OPEN:
@@ -281,7 +283,9 @@ class Session:
             if data is None:
                 raise LocalProtocolError("websocket.send carries neither text nor bytes")
         self._codec.send(MessageEvent(data))
-        self._connection.transport.write(self._codec.data_to_send())
+        frame = self._codec.data_to_send()
+        self._connection.transport.write(frame)
+        return len(frame)
 
     def _app_close(self, message: Message) -> None:
         if self._state is State.HANDSHAKE:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from fullduplex.limits import ConnectionLimits
 
-# Writes after which a writer lets others have the loop. An application that only writes would otherwise keep it for as
-# long as its client is fast, or gone: asyncio drops what is written to a lost connection without a word.
-TURN_WRITES_COUNT = 64
+# What a writer may write before it lets others have the loop. An application that only writes would otherwise keep it
+# for as long as its client is fast, or gone: asyncio drops what is written to a lost connection without a word.
+TURN_BYTES = 262_144
+WRITE_COST_BYTES = 4_096  # of any write, however short
 
 
 class WriteFlow:
@@ -21,8 +22,8 @@ class WriteFlow:
         "_limits",
         "_progress_s",
         "_transport",
+        "_turn_bytes",
         "_waiters",
-        "_writes_count",
         "paused",
     )
 
@@ -33,18 +34,18 @@ class WriteFlow:
         self._callbacks: list[Callable[[], None]] | None = None
         self._left_bytes = 0
         self._progress_s = 0.0
-        self._writes_count = 0
+        self._turn_bytes = 0
         self.paused = False
         transport.set_write_buffer_limits(high=limits.write_buffer_bytes, low=limits.write_buffer_bytes // 4)
 
-    def must_wait(self) -> bool:
-        """Whether the writer must :meth:`drain` before it goes on. Ask once for each write."""
-        self._writes_count += 1
-        return self.paused or self._writes_count >= TURN_WRITES_COUNT
+    def must_wait(self, size_bytes: int) -> bool:
+        """Whether the writer of so many bytes must :meth:`drain` before it goes on. To be asked once for each write."""
+        self._turn_bytes += size_bytes + WRITE_COST_BYTES
+        return self.paused or self._turn_bytes >= TURN_BYTES
 
     async def drain(self) -> None:
         """Let others have the loop, and wait until the buffer has room or the connection is lost."""
-        self._writes_count = 0
+        self._turn_bytes = 0
         if not self.paused:
             await asyncio.sleep(0)
             return

@@ -20,7 +20,7 @@ from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
 
-EXIT_TIMEOUT_S = 3.0  # from the end of serving to the end of the process; all that was to be told has been told
+EXIT_TIMEOUT_S = 2.0  # from the end of serving to the end of the process; all that was to be told has been told
 
 
 def main(argv: Sequence[str] | None = None) -> None:

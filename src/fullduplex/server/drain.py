@@ -12,7 +12,7 @@ logger = logging.getLogger("fullduplex.server")
 
 POLL_INTERVAL_S = 0.05
 DISCONNECT_GRACE_S = 0.5
-CANCEL_TIMEOUT_S = 5.0  # an application that swallows cancellation must not keep the process alive
+CANCEL_TIMEOUT_S = 3.0  # an application that swallows cancellation must not keep the process alive
 
 
 async def drain(
