@@ -21,9 +21,11 @@ if __name__ == "__main__":
     from django.contrib.auth.models import User
     from django.contrib.sessions.models import Session
     from django.core.management import call_command
+    from django.db import connection
     from django.utils import timezone
 
-    Path(settings.DATABASES["default"]["NAME"]).unlink(missing_ok=True)
+    if connection.vendor == "sqlite":  # PostgreSQL is empty when it has started
+        Path(settings.DATABASES["default"]["NAME"]).unlink(missing_ok=True)
     call_command("migrate", verbosity=0)
     user = User.objects.create_user("ada", password="lovelace")
     content = {

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 HELLO = b"Hello, world!"
@@ -21,6 +22,11 @@ def hello(request: HttpRequest) -> HttpResponse:
 
 async def hello_async(request: HttpRequest) -> HttpResponse:
     return HttpResponse(HELLO, content_type="text/plain")
+
+
+class HelloView(View):
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(HELLO, content_type="text/plain")
 
 
 async def sleep(request: HttpRequest) -> HttpResponse:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bench.scenario import Scenario
+from bench.scenarios.django_async import DJANGO_ASYNC
 from bench.scenarios.django_http import DJANGO_HTTP
+from bench.scenarios.django_waiting import DJANGO_WAITING
 from bench.scenarios.django_websocket import DjangoHandshakes
 from bench.scenarios.generators import EchoGenerator
 from bench.scenarios.http import Body, Hello
@@ -22,6 +24,8 @@ SCENARIOS: list[type[Scenario]] = [
     ManyRooms,
     SlowMember,
     *DJANGO_HTTP,
+    *DJANGO_ASYNC,
+    *DJANGO_WAITING,
     DjangoHandshakes,
     EchoGenerator,
 ]

@@ -6,11 +6,11 @@ import json
 from typing import ClassVar
 
 from bench.django_project.seed import SESSION_KEY
-from bench.load.http import Request
-from bench.scenario import Scenario
+from bench.load.http import Request, exchange
+from bench.scenario import Column, Scenario
 from bench.scenarios import django_project
 from bench.scenarios.http import HTTPScenario
-from bench.server import Peer
+from bench.server import Peer, Server
 
 _BOUNDARY = "benchbenchbench"
 _COOKIE = {"Cookie": f"sessionid={SESSION_KEY}"}
@@ -64,13 +64,50 @@ class ORM(DjangoHTTP):
     name = "django-orm-sync"
     title = "Django, sync view with one query"
     about = "One row of SQLite by primary key, as JSON; CONN_MAX_AGE is the default, 0."
+    columns = (*DjangoHTTP.columns, Column("opened", "connections/1,000"))
     request = Request("/orm/")
     expected = _USER
+
+    def counters(self, server: Server) -> dict[str, float]:
+        return {"opened": json.loads(exchange(server.port, Request("/connections/")).body)["opened"]}
 
 
 class ORMAsync(ORM):
     name = "django-orm-async"
     title = "Django, async view with one query"
+    request = Request("/orm-async/")
+
+
+class Postgres(ORM):
+    name = "django-postgres-sync"
+    title = "Django, sync view with one query of PostgreSQL"
+    about = "One row by primary key, as JSON, through a UNIX socket; CONN_MAX_AGE is the default, 0."
+
+    def peers(self) -> list[Peer]:
+        return django_project.http_peers(django_project.POSTGRES)
+
+    def prepare(self) -> None:
+        django_project.make_postgres_database()
+
+
+class PostgresAsync(Postgres):
+    name = "django-postgres-async"
+    title = "Django, async view with one query of PostgreSQL"
+    request = Request("/orm-async/")
+
+
+class PostgresKept(Postgres):
+    name = "django-postgres-kept-sync"
+    title = "Django, sync view with one query of PostgreSQL, connections kept"
+    about = "The same with CONN_MAX_AGE = 60."
+
+    def peers(self) -> list[Peer]:
+        return django_project.http_peers({**django_project.POSTGRES, "BENCH_CONN_MAX_AGE": "60"})
+
+
+class PostgresKeptAsync(PostgresKept):
+    name = "django-postgres-kept-async"
+    title = "Django, async view with one query of PostgreSQL, connections kept"
     request = Request("/orm-async/")
 
 
@@ -126,6 +163,10 @@ DJANGO_HTTP: list[type[Scenario]] = [
     AsyncSleep,
     ORM,
     ORMAsync,
+    Postgres,
+    PostgresAsync,
+    PostgresKept,
+    PostgresKeptAsync,
     Login,
     LoginAsync,
     Template,

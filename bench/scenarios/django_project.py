@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 
-from bench import peers
+from bench import backends, peers
 from bench.environment import ROOT
 from bench.server import Peer
 
@@ -15,6 +17,7 @@ OURS = f"{PROJECT}.asgi_ours:application"
 DJANGO = f"{PROJECT}.asgi_django:application"
 WSGI = f"{PROJECT}.wsgi:application"
 CHANNELS = f"{PROJECT}.asgi_channels:application"
+POSTGRES = {"BENCH_DATABASE": "postgresql"}
 
 
 @functools.cache
@@ -23,13 +26,21 @@ def make_database() -> None:
     subprocess.run([sys.executable, "-m", f"{PROJECT}.seed"], cwd=ROOT, check=True)
 
 
-def http_peers() -> list[Peer]:
+@functools.cache
+def make_postgres_database() -> None:
+    """The same in PostgreSQL, which is started for it."""
+    backends.start_postgres()
+    subprocess.run([sys.executable, "-m", f"{PROJECT}.seed"], cwd=ROOT, check=True, env={**os.environ, **POSTGRES})
+
+
+def http_peers(env: Mapping[str, str] | None = None) -> list[Peer]:
+    env = env or {}
     return [
-        peers.fullduplex(OURS),
-        peers.uvicorn(DJANGO, "uvicorn, Django's handler"),
-        peers.uvicorn(OURS, "uvicorn, our handler"),
-        peers.gunicorn_threads(WSGI),
-        peers.granian(WSGI, "granian (WSGI)", interface="wsgi"),
+        peers.fullduplex(OURS, env=env),
+        peers.uvicorn(DJANGO, "uvicorn, Django's handler", env=env),
+        peers.uvicorn(OURS, "uvicorn, our handler", env=env),
+        peers.gunicorn_threads(WSGI, env=env),
+        peers.granian(WSGI, "granian (WSGI)", interface="wsgi", env=env),
     ]
 
 

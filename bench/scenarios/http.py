@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from bench import peers
@@ -24,7 +25,7 @@ class HTTPScenario(Scenario):
         connections: clients, each waiting for its response before the next request.
     """
 
-    columns = (
+    columns: ClassVar[Sequence[Column]] = (
         Column("per_s", "requests/s"),
         Column("p50_ms", "p50 ms"),
         Column("p99_ms", "p99 ms"),
@@ -41,21 +42,28 @@ class HTTPScenario(Scenario):
             raise Failed(f"status {response.status}, content {response.body[:100]!r}")
         with contextlib.suppress(Failed):  # a second may be too short for the first answers of a slow peer
             http.run(server.port, request, response.size_bytes, self.connections, WARM_UP_S)
+        counted = self.counters(server)
         cpu, started_s = server.cpu(), time.perf_counter()
         load = http.run(server.port, request, response.size_bytes, self.connections, seconds)
         cpu, elapsed_s = server.cpu() - cpu, time.perf_counter() - started_s
         server.check_alive()
+        grown = {key: value - counted[key] for key, value in self.counters(server).items()}
         figures = {
             "per_s": load.requests / load.seconds,
             "p50_ms": load.p50_s * 1e3,
             "p99_ms": load.p99_s * 1e3,
             "load_busy": load.cpu_s / elapsed_s,
             **cpu.figures(load.requests, elapsed_s),
+            **{key: growth / load.requests * 1000 for key, growth in grown.items()},
         }
         return Measurement(figures, load.errors, load.explanation)
 
     def request_for(self, server: Server) -> http.Request:
         return self.request
+
+    def counters(self, server: Server) -> dict[str, float]:
+        """What the application counts, by key of a column, which then shows its growth per 1,000 requests."""
+        return {}
 
 
 class Hello(HTTPScenario):
