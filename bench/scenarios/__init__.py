@@ -10,6 +10,7 @@ from bench.scenarios.django_websocket import DjangoHandshakes
 from bench.scenarios.generators import EchoGenerator
 from bench.scenarios.http import Body, Hello
 from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
+from bench.scenarios.rooms_redis import ManyRedisRooms, RedisRoom, RoomMemory
 from bench.scenarios.websocket import Echo, Handshakes, IdleMemory, IdleMemoryDeflate
 
 SCENARIOS: list[type[Scenario]] = [
@@ -22,6 +23,9 @@ SCENARIOS: list[type[Scenario]] = [
     Room,
     Room10000,
     ManyRooms,
+    RedisRoom,
+    ManyRedisRooms,
+    RoomMemory,
     SlowMember,
     *DJANGO_HTTP,
     *DJANGO_ASYNC,

@@ -21,10 +21,9 @@ MANY_THREADS = 64
 class API(DjangoHTTP):
     name = "django-api-sync"
     title = "Django, sync view that calls an external API"
-    about = "One GET by httpx.Client to a server that answers after 50 ms; 64 connections."
+    about = "One GET by httpx.Client to a server that answers after 50 ms; 32 connections."
     request = Request("/api/")
     expected = backends.API_ANSWER
-    connections = 64
 
     def prepare(self) -> None:
         super().prepare()
@@ -35,7 +34,7 @@ class APIAsync(API):
     name = "django-api-async"
     title = "Django, async view that calls an external API"
     about = (
-        "One GET by httpx.AsyncClient to a server that answers after 50 ms; 64 connections. No WSGI: it has no loop."
+        "One GET by httpx.AsyncClient to a server that answers after 50 ms; 32 connections. No WSGI: it has no loop."
     )
     request = Request("/api-async/")
 

@@ -42,6 +42,7 @@ class HTTPScenario(Scenario):
             raise Failed(f"status {response.status}, content {response.body[:100]!r}")
         with contextlib.suppress(Failed):  # a second may be too short for the first answers of a slow peer
             http.run(server.port, request, response.size_bytes, self.connections, WARM_UP_S)
+        http.exchange(server.port, request)  # comes after what the warm-up left in the server's queue
         counted = self.counters(server)
         cpu, started_s = server.cpu(), time.perf_counter()
         load = http.run(server.port, request, response.size_bytes, self.connections, seconds)
