@@ -1,0 +1,40 @@
+"""Leases on a pool in tests: who has which thread, and how to keep one busy."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from fullduplex.handler.pool import Lease, ThreadPool
+
+LONG_S = 60.0
+DEADLINE_S = 10.0
+
+
+def thread_of(lease: Lease) -> threading.Thread:
+    thread: threading.Thread = lease.submit(threading.current_thread).result(DEADLINE_S)
+    return thread
+
+
+def settled(pool: ThreadPool) -> bool:
+    """Wait until no thread of the pool runs a call."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while pool.leased_count and time.monotonic() < deadline_s:
+        time.sleep(0.001)  # a thread goes back just after its result has arrived
+    return not pool.leased_count
+
+
+class Blocker:
+    """A call that lasts until it is let go."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.running, self._go = threading.Event(), threading.Event()
+        self.future = lease.submit(self._run)
+
+    def _run(self) -> None:
+        self.running.set()
+        assert self._go.wait(DEADLINE_S)
+
+    def end(self) -> None:
+        self._go.set()
+        self.future.result(DEADLINE_S)
