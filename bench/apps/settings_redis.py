@@ -9,7 +9,7 @@ from bench.broker import URL_VARIABLE
 from bench.django_project.settings import *  # noqa: F403 - the same settings but one
 
 _backend, _url = os.environ["BENCH_CHANNEL_LAYER"], os.environ[URL_VARIABLE]
-_config: dict[str, Any] = {"hosts": [_url]}
+_config: Any = {"hosts": [_url]}
 if _backend.startswith("channels_redis."):
     _config = {
         # redis-py 8 waits 5 s for an answer, channels_redis' BZPOPMIN as long: sockets would end by chance (its #422).
