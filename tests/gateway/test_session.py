@@ -583,11 +583,68 @@ async def test_a_prepared_message_is_framed_once_for_all():
     for write_to in write:
         assert write_to(prepared) == 0
     assert len(prepared.frames) == 2
+    await plain.settle()
     for client in (plain, other, deflated):
         assert client.codec.receive_data(client.transport.take(), 0) == [Message(prepared.data)]
         await client.finish()
     with pytest.raises(Disconnected):
         write[0](prepared)
+
+
+async def test_prepared_messages_of_one_turn_leave_in_one_write():
+    write: list[Any] = []
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        write.append(scope["extensions"]["fullduplex.prepared"]["write"])
+        await receive()
+
+    clients = [Client(app), Client(app)]
+    for client in clients:
+        await client.connect()
+        client.transport.writes.clear()
+    messages = [SimpleNamespace(data=f"message {number}", frames={}) for number in range(10)]
+    for message in messages:
+        for write_to in write:
+            write_to(message)
+    await clients[0].settle()
+    for client in clients:
+        [data] = client.transport.writes
+        assert client.codec.receive_data(data, 0) == [Message(message.data) for message in messages]
+        await client.finish()
+
+
+async def test_prepared_messages_keep_their_place_before_what_is_sent_and_before_the_close():
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        write = scope["extensions"]["fullduplex.prepared"]["write"]
+        for number in range(3):
+            write(SimpleNamespace(data=f"{number} for all", frames={}))
+            await send({"type": "websocket.send", "text": f"{number} for one"})
+        write(SimpleNamespace(data="x" * 100_000, frames={}))  # does not wait for the end of the turn
+        write(SimpleNamespace(data="the last", frames={}))
+        await send({"type": "websocket.close", "code": 4000})
+
+    client = Client(app)
+    await client.connect()
+    *events, end = client.early
+    texts = [text for number in range(3) for text in (f"{number} for all", f"{number} for one")]
+    assert events == [Message(text) for text in (*texts, "x" * 100_000, "the last")]
+    assert end == Close(4000)
+    await client.finish()
+
+
+async def test_prepared_messages_are_not_written_to_a_connection_that_is_lost_in_the_same_turn():
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        scope["extensions"]["fullduplex.prepared"]["write"](SimpleNamespace(data="too late", frames={}))
+        client.transport.writes.clear()
+        client.transport.abort()
+
+    client = Client(app)
+    await client.connect()
+    assert client.transport.writes == []
+    await client.finish()
 
 
 async def test_a_prepared_message_before_the_accept_is_refused():

@@ -56,6 +56,7 @@ class Gateway:
         self.state: dict[str, Any] | None = None
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
+        self._unflushed: list[Session] = []  # those that write at the end of this turn of the loop
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields: Fields = []
 
@@ -82,6 +83,17 @@ class Gateway:
             connection.finish()
         else:
             Exchange.open(self, connection, head)
+
+    def flush_soon(self, session: Session) -> None:
+        """Let a session write at the end of this turn of the loop, together with the others that ask."""
+        if not self._unflushed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unflushed.append(session)
+
+    def _flush(self) -> None:
+        sessions, self._unflushed = self._unflushed, []
+        for session in sessions:
+            session.flush()
 
     def overloaded(self, connection_count: int) -> bytes | None:
         """What a new connection hears instead of being served, when there are too many; else None."""

@@ -35,6 +35,9 @@ logger = logging.getLogger("fullduplex.server")
 # would wait in any number for a slow application.
 MESSAGE_OVERHEAD_BYTES = 64
 
+# Prepared messages of one turn of the loop that leave in one write. More would save little, and be copied.
+TURN_BYTES = 16_384
+
 
 class State(enum.Enum):
     HANDSHAKE = enum.auto()
@@ -68,6 +71,8 @@ class Session:
         "_scope",
         "_started_s",
         "_state",
+        "_unsent",
+        "_unsent_bytes",
         "_waiter",
     )
 
@@ -83,6 +88,8 @@ class Session:
         self._pending: deque[str | bytes] = deque()
         self._pending_bytes = 0
         self._reading_paused = False
+        self._unsent: list[bytes] = []  # frames of prepared messages, until the end of the turn
+        self._unsent_bytes = 0
         self._refusal: ResponseHead | None = None
         self._close: Close | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -196,17 +203,33 @@ class Session:
     def write_prepared(self, prepared: Prepared) -> int:
         """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
 
+        What is written in one turn of the loop leaves in one write: a system call costs more than all the rest.
+
         Returns:
-            Bytes that now wait for this client.
+            Bytes that now wait for this client, besides at most ``TURN_BYTES`` of this turn.
 
         Raises:
-            Disconnected: the socket is not open.
+            Disconnected: the socket is closed.
+            LocalProtocolError: it is not accepted yet.
         """
         if self._state is not State.OPEN:
             raise self._gone()
-        transport = self._connection.transport
-        transport.write(self._codec.shared_frame(prepared.data, prepared.frames))
-        return transport.get_write_buffer_size()
+        frame = self._codec.shared_frame(prepared.data, prepared.frames)
+        if not self._unsent:
+            self._gateway.flush_soon(self)
+        self._unsent.append(frame)
+        self._unsent_bytes += len(frame)
+        if self._unsent_bytes > TURN_BYTES:
+            self.flush()
+        return self._connection.transport.get_write_buffer_size()
+
+    def flush(self) -> None:
+        """Write the prepared messages of this turn."""
+        unsent = self._unsent
+        if unsent and not self._connection.transport.is_closing():
+            self._connection.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+        self._unsent = []
+        self._unsent_bytes = 0
 
     # Handshake -------------------------------------------------------------------------------
 
@@ -284,7 +307,7 @@ class Session:
                 raise LocalProtocolError("websocket.send carries neither text nor bytes")
         self._codec.send(MessageEvent(data))
         frame = self._codec.data_to_send()
-        self._connection.transport.write(frame)
+        self._write(frame)
         return len(frame)
 
     def _app_close(self, message: Message) -> None:
@@ -298,7 +321,7 @@ class Session:
 
     def _send_close(self, code: int, reason: str) -> None:
         self._codec.send(Close(code, reason))
-        self._connection.transport.write(self._codec.data_to_send())
+        self._write(self._codec.data_to_send())
         self._end(Close(code, reason), "server")
         self._state = State.CLOSING
 
@@ -319,6 +342,14 @@ class Session:
                 self._hang_up()
         data = self._codec.data_to_send()
         if data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """Write behind the prepared messages of this turn."""
+        if self._unsent:
+            self._unsent.append(data)
+            self.flush()
+        else:
             self._connection.transport.write(data)
 
     def _message(self, data: str | bytes) -> None:
@@ -334,6 +365,7 @@ class Session:
 
     def _hang_up(self) -> None:
         """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
+        self.flush()
         data = self._codec.data_to_send()
         if data:  # a second end of the same socket has none, and writing after EOF is an error
             self._connection.transport.write(data)
