@@ -12,8 +12,9 @@ _backend, _url = os.environ["BENCH_CHANNEL_LAYER"], os.environ[URL_VARIABLE]
 _config: Any = {"hosts": [_url]}
 if _backend.startswith("channels_redis."):
     _config = {
-        # redis-py 8 waits 5 s for an answer, channels_redis' BZPOPMIN as long: sockets would end by chance (its #422).
-        "hosts": [{"address": _url, "socket_timeout": None}],
+        # What redis-py had before version 8, for which channels_redis was written. Version 8 waits 5 s for an answer,
+        # as long as its BZPOPMIN, so that sockets end by chance (its #422), and opens no more than 100 connections.
+        "hosts": [{"address": _url, "socket_timeout": None, "max_connections": 2**31}],
         "capacity": 10_000,  # messages; its default, 100, loses some in 100 rooms
     }
 CHANNEL_LAYERS = {"default": {"BACKEND": _backend, "CONFIG": _config}}
