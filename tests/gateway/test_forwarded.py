@@ -165,6 +165,8 @@ def test_what_is_no_network_is_one_clear_line(element):
 def test_nodes():
     assert parse_node("1.2.3.4:99999") == ("1.2.3.4", 0)
     assert parse_node("_obfuscated") is None
+    assert parse_node("fe80::1%eth0") is None
+    assert parse_node("[fe80::1%<b>]:80") is None
 
 
 _PIECES = [
