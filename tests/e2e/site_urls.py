@@ -17,4 +17,5 @@ urlpatterns = [
     path("leaving/", views.leaving),
     path("room/<slug:room>/", views.room),
     path("room/<slug:room>/say/", views.say),
+    path("totals/", views.totals),
 ]

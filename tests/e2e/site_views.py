@@ -11,6 +11,7 @@ from django.utils.decorators import async_only_middleware
 from django.views import View
 
 from fullduplex import Group, websocket
+from fullduplex.realtime import outbox
 
 
 @async_only_middleware
@@ -100,6 +101,10 @@ async def leaving(socket):
 def say(request, room):
     Group(f"room.{room}").send("from a view")
     return HttpResponse("said")
+
+
+def totals(request):
+    return JsonResponse({name: getattr(outbox.totals, name) for name in ("delivered", "dropped", "disconnected")})
 
 
 @websocket
