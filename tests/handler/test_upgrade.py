@@ -13,6 +13,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.signals import got_request_exception, request_finished, request_started
 from django.http import (
+    BadHeaderError,
     FileResponse,
     Http404,
     HttpRequest,
@@ -221,6 +222,30 @@ async def test_the_accept_carries_headers_and_cookies_but_nothing_of_content_or_
         (b"x-kept", b"1"),
         (b"set-cookie", b"a=1; Path=/"),
         (b"set-cookie", b"b=2; HttpOnly; Path=/"),
+    ]
+
+
+async def test_an_accept_may_repeat_a_header_and_each_cookie_goes_out(install: Any) -> None:
+    @middleware
+    async def decorate(request: HttpRequest, get_response: Any) -> Any:
+        response = await get_response(request)
+        response.set_cookie("c", "3")
+        return response
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        headers = [("Set-Cookie", "a=1; Path=/"), ("X-Mine", "1"), ("set-cookie", "b=é; HttpOnly"), ("x-mine", "2")]
+        with pytest.raises(BadHeaderError):
+            WebSocketResponse(headers=[("Set-Cookie", "a=1\r\nX-Forged: 1")])
+        await socket.accept(headers=iter(headers))
+
+    with project(path("", view), MIDDLEWARE=install(decorate)) as application:
+        event = await accept(application)
+    assert event["headers"] == [
+        (b"x-mine", b"1, 2"),
+        (b"set-cookie", b"a=1; Path=/"),
+        (b"set-cookie", "b=é; HttpOnly".encode("latin-1")),
+        (b"set-cookie", b"c=3; Path=/"),
     ]
 
 

@@ -121,14 +121,15 @@ async def test_what_is_no_json_is_an_error_of_the_application(consumer: Any) -> 
 
 class Choosy(WebsocketConsumer):
     def connect(self) -> None:
-        self.accept(self.scope["subprotocols"][1], headers={"X-Room": "1"})
+        cookies = [("X-Room", "1"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        self.accept(self.scope["subprotocols"][1], headers=cookies)
         self.send("first")
         self.send("second")
 
 
 class AsyncChoosy(AsyncWebsocketConsumer):
     async def connect(self) -> None:
-        await self.accept("two", headers=[(b"x-room", b"1")])
+        await self.accept("two", headers=[(b"x-room", b"1"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")])
         await self.send("first")
         await self.send("second")
 
@@ -138,7 +139,7 @@ async def test_accept_chooses_a_subprotocol_and_headers_and_goes_out_before_mess
     async with serve(consumer, subprotocols=["one", "two"]) as connection:
         accept = await connection.accepted()
         assert accept["subprotocol"] == "two"
-        assert (b"x-room", b"1") in accept["headers"]
+        assert accept["headers"] == [(b"x-room", b"1"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
         assert [await connection.message(), await connection.message()] == ["first", "second"]
 
 

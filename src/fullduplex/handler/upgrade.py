@@ -310,7 +310,7 @@ class Upgrade:
             await self._send_or_lose(event)
 
     async def _accept(self, event: Event) -> None:
-        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in event["headers"]}
+        headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event["headers"]]
         self._decide(WebSocketResponse(event["subprotocol"], headers))
         if not await asyncio.shield(self._opened):
             raise Disconnected()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.http import HttpResponse
+from django.http.response import ResponseHeaders
 
 # What describes content has no place in a 101; the rest is the server's own part of the handshake (RFC 6455 section
 # 4.2.2), which an application must not contradict.
 _NOT_OURS = frozenset({"etag", "connection", "upgrade"})
 _NOT_OURS_PREFIXES = ("content-", "sec-websocket-")
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class WebSocketResponse(HttpResponse):
@@ -21,19 +24,31 @@ class WebSocketResponse(HttpResponse):
 
     Attributes:
         subprotocol: the chosen one of those that the client offered, or None.
+        set_cookies: values of the Set-Cookie fields among ``headers``, as they are; besides ``cookies``.
     """
 
     status_code = 101
 
-    def __init__(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, subprotocol: str | None = None, headers: Headers | None = None) -> None:
         super().__init__()
         self.subprotocol = subprotocol
-        for name, value in (headers or {}).items():
-            self.headers[name] = value
+        self.set_cookies: list[str] = []
+        for name, value in fields(headers):
+            if name.lower() == "set-cookie":  # the one field that is repeated and not joined, RFC 9110 section 5.3
+                self.set_cookies.append(ResponseHeaders({name: value})[name])
+            elif name in self.headers:
+                self.headers[name] += f", {value}"
+            else:
+                self.headers[name] = value
 
     def accept_event(self) -> dict[str, Any]:
         """Return the ``websocket.accept`` event, with headers and cookies."""
         return {"type": "websocket.accept", "subprotocol": self.subprotocol, "headers": accept_headers(self)}
+
+
+def fields(headers: Headers | None) -> list[tuple[str, str]]:
+    """Return ``headers`` as names and values; pairs can repeat a name."""
+    return list(headers.items() if isinstance(headers, Mapping) else headers or ())
 
 
 def may_accept_with(name: str) -> bool:
@@ -42,12 +57,12 @@ def may_accept_with(name: str) -> bool:
     return name not in _NOT_OURS and not name.startswith(_NOT_OURS_PREFIXES)
 
 
-def accept_headers(response: HttpResponse) -> list[tuple[bytes, bytes]]:
+def accept_headers(response: WebSocketResponse) -> list[tuple[bytes, bytes]]:
     """Return headers and cookies of ``response`` as an accept carries them, names in lower case."""
     headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in response.items()
         if may_accept_with(name)
     ]
-    cookies = [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
-    return headers + cookies
+    cookies = response.set_cookies + [cookie.OutputString() for cookie in response.cookies.values()]
+    return headers + [(b"set-cookie", cookie.encode("latin-1")) for cookie in cookies]

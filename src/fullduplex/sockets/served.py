@@ -123,8 +123,8 @@ class _Way:
             raise _wrong(event)
 
 
-def _headers(event: Event) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in event.get("headers") or ()}
+def _headers(event: Event) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.get("headers") or ()]
 
 
 def _data(event: Event) -> str | bytes:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -27,7 +26,7 @@ from fullduplex.realtime.hub import get_hub
 from fullduplex.realtime.outbox import Outbox
 from fullduplex.realtime.prepared import Payload, prepare
 from fullduplex.sockets.asgi import Receive, Scope, Send
-from fullduplex.sockets.response import may_accept_with
+from fullduplex.sockets.response import Headers, fields, may_accept_with
 
 MAX_REASON_BYTES = 123  # of a close frame: 125 minus the code's 2. RFC 6455 section 5.5
 
@@ -85,26 +84,28 @@ class WebSocket:
         """The subprotocols that the client offers, in its order of preference."""
         return list(self.scope.get("subprotocols") or ())
 
-    async def accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    async def accept(self, subprotocol: str | None = None, headers: Headers | None = None) -> None:
         """Accept the handshake; return when the response middleware has run and the accept is written.
 
         Args:
             subprotocol: one of ``subprotocols``, or none.
-            headers: go out with the accept, besides those of the middleware.
+            headers: a mapping, or pairs where a name is repeated (Set-Cookie); they go out with the accept, besides
+                those of the middleware.
 
         Raises:
             ValueError: the client did not offer ``subprotocol``, or a header may not go out with an accept.
             LocalProtocolError: it is accepted already.
             Disconnected: it is closed.
         """
+        headers = fields(headers)
         self.check_accept(subprotocol, headers)
         await self._accept(subprotocol, headers)
 
-    def check_accept(self, subprotocol: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def check_accept(self, subprotocol: str | None = None, headers: Headers | None = None) -> None:
         """Raise what :meth:`accept` would, but for ``Disconnected``."""
         if subprotocol is not None and subprotocol not in self.subprotocols:
             raise ValueError(f"the client offers the subprotocols {self.subprotocols}, and {subprotocol!r} is none")
-        for name in headers or ():
+        for name, _ in fields(headers):
             if not may_accept_with(name):
                 raise ValueError(f"the header {name!r} may not go out with an accept")
         if self._accept_task is not None and not self.closed:
@@ -274,7 +275,7 @@ class WebSocket:
             raise self._gone()
         await self._accept(None, None)
 
-    async def _accept(self, subprotocol: str | None, headers: Mapping[str, str] | None) -> None:
+    async def _accept(self, subprotocol: str | None, headers: Headers | None) -> None:
         """Accept once, whoever asks; a caller that is cancelled does not take the accept back."""
         if self.closed:
             raise self._gone()
@@ -284,10 +285,10 @@ class WebSocket:
         if self.closed:
             raise self._gone()
 
-    async def _send_accept(self, subprotocol: str | None, headers: Mapping[str, str] | None) -> None:
-        fields = [(name.encode("ascii"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    async def _send_accept(self, subprotocol: str | None, headers: Headers | None) -> None:
+        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields(headers)]
         try:
-            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": fields})
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": encoded})
         except OSError:
             self._ended(1006, "")
             return
