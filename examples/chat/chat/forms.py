@@ -4,12 +4,15 @@ from django import forms
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.password_validation import validate_password
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.text import slugify
 
 from .models import Message, Room
 
 User = get_user_model()
+
+TAKEN = "That name is taken. If it is yours, enter its password."
 
 
 def one_line(value: str) -> str:
@@ -52,25 +55,31 @@ class NameForm(forms.Form):
             return
         known = User.objects.filter(username__iexact=name).first()
         if known is None:
-            self._validate_new_password(name, password)
-            return
-        self.user = authenticate(self.request, username=known.get_username(), password=password) if password else None
-        if self.user is None:
-            self.add_error("name", "That name is taken. If it is yours, enter its password.")
+            self.user = self._sign_up(name, password)
+        elif password:
+            self.user = authenticate(self.request, username=known.get_username(), password=password)
+        if self.user is None and not self.errors:
+            self.add_error("name", TAKEN)
 
-    def _validate_new_password(self, name: str, password: str | None) -> None:
+    def _sign_up(self, name: str, password: str | None) -> AbstractBaseUser | None:
+        """Keep a new name; without a password only this session has it."""
+        user = User(username=name)
         try:
             if password:
-                validate_password(password, User(username=name))
+                validate_password(password, user)
         except forms.ValidationError as error:
             self.add_error("password", error)
+            return None
+        user.set_password(password or None)
+        try:
+            with transaction.atomic():
+                user.save()
+        except IntegrityError:  # somebody else has just taken it
+            return None
+        return user
 
-    def get_user(self) -> AbstractBaseUser:
-        """Return the user to log in; a new name is kept now. Without a password only this session has it."""
-        if self.user is None:
-            self.user = User.objects.create_user(
-                self.cleaned_data["name"], password=self.cleaned_data["password"] or None
-            )
+    def get_user(self) -> AbstractBaseUser | None:
+        """Return the user to log in, for ``LoginView``."""
         return self.user
 
 

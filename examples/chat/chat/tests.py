@@ -4,6 +4,7 @@
 import json
 import uuid
 from typing import Any
+from unittest import mock
 
 from django.contrib.auth import get_user_model
 from django.test import TestCase
@@ -41,6 +42,15 @@ class NameTests(TestCase):
         self.assertContains(self.choose("Ada", "difference engine", Client()), "That name is taken")
         self.assertContains(self.choose("Ada", "", Client()), "That name is taken")
         self.assertEqual(self.choose("Ada", "analytical engine", Client()).status_code, 302)
+
+    def test_of_two_who_choose_the_same_new_name_at_once_one_has_it(self) -> None:
+        def meanwhile(user: Any, password: Any) -> None:
+            User.objects.create_user("Ada")
+
+        with mock.patch.object(User, "set_password", meanwhile):  # after the look for the name, before it is kept
+            response = self.choose("Ada")
+        self.assertContains(response, "That name is taken")
+        self.assertEqual(User.objects.get().get_username(), "Ada")
 
     def test_odd_names_and_weak_passwords_get_a_proper_message(self) -> None:
         for name, password, field in [
