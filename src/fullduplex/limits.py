@@ -1,13 +1,26 @@
 """Limits and deadlines of the server tower: every number with its unit, default and source.
 
-Command line flags, environment variables and the reference page are generated from this metadata.
+Command line flags, environment variables, checks and the reference page are generated from this metadata.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from fullduplex.exceptions import ConfigurationError
+
+_KINDS: dict[str, type] = {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}
+_IN_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list of texts",
+}
 
 
 def opt(default: Any, help: str, **metadata: Any) -> Any:
@@ -16,13 +29,82 @@ def opt(default: Any, help: str, **metadata: Any) -> Any:
     Args:
         default: the value without configuration.
         help: what it means, what happens above it, and where the number comes from.
-        metadata: more for the generators, e.g. ``flags=("--host", "-b")``.
+        metadata: more for the generators, e.g. ``flags=("--host", "-b")``, and for the check: ``choices``,
+            ``minimum`` (0 without) and ``maximum``.
     """
     return dataclasses.field(default=default, metadata={"help": help, **metadata})
 
 
+def kind_of(field: dataclasses.Field[Any]) -> type:
+    """``bool``, ``int``, ``float``, ``str`` or ``tuple`` (of strings), whether or not it may be None."""
+    return _KINDS[str(field.type).split(" ")[0].split("[")[0]]
+
+
+def in_words(field: dataclasses.Field[Any]) -> str:
+    """What its values are, for messages."""
+    return "a mode in octal, such as 660" if field.metadata.get("octal") else _IN_WORDS[kind_of(field)]
+
+
+def check_value(field: dataclasses.Field[Any], value: Any) -> None:
+    """Refuse a value that nobody can mean.
+
+    Raises:
+        ConfigurationError: it is of another kind, not among the choices, or out of range.
+    """
+    if value is None and field.default is None:
+        return
+    kind = kind_of(field)
+    if not _is_of_kind(value, kind):
+        raise ConfigurationError(f"{value!r} is not {in_words(field)}")
+    choices = field.metadata.get("choices", ())
+    for item in (value if kind is tuple else (value,)) if choices else ():
+        if item not in choices:
+            raise ConfigurationError(f"{item!r} is not one of {', '.join(choices)}{suggest(item, choices)}")
+    if kind in (int, float):
+        minimum, maximum = field.metadata.get("minimum", 0), field.metadata.get("maximum")
+        if not value >= minimum:  # so that NaN is refused, too
+            raise ConfigurationError(f"{value!r} is below {minimum}")
+        if maximum is not None and value > maximum:
+            raise ConfigurationError(f"{value!r} is above {maximum}")
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean X?`` where something similar is known, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_of_kind(value: Any, kind: type) -> bool:
+    if kind is tuple:
+        return isinstance(value, tuple | list) and all(isinstance(item, str) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+class Checked:
+    """Base of the dataclasses of :func:`opt` fields: none is made with a value that nobody can mean.
+
+    Raises:
+        ConfigurationError: a value is of another kind, not among the choices, or out of range.
+    """
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            try:
+                if "nested" not in field.metadata:
+                    check_value(field, value)
+                elif not isinstance(value, type(field.default)):
+                    raise ConfigurationError(f"{value!r} is not a {type(field.default).__name__}")
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{type(self).__name__}.{field.name}: {error}.") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HTTP1Limits:
+class HTTP1Limits(Checked):
     """Limits of one HTTP/1.1 connection."""
 
     max_head_bytes: int = opt(65_536, "Request line and fields; above it: 431. RFC 6585 section 5.")
@@ -42,7 +124,7 @@ class HTTP1Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebSocketLimits:
+class WebSocketLimits(Checked):
     """Limits of one WebSocket connection."""
 
     max_message_bytes: int = opt(
@@ -65,7 +147,7 @@ class WebSocketLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
+class ConnectionLimits(Checked):
     """Byte bounds and deadlines of one connection, whatever it speaks."""
 
     read_buffer_bytes: int = opt(65_536, "Received and not yet taken by the application; above it reading pauses.")
@@ -91,7 +173,7 @@ class ConnectionLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLimits:
+class LoadLimits(Checked):
     """What one worker takes on at the same time."""
 
     max_connections_count: int = opt(

@@ -15,7 +15,7 @@ from itertools import islice
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.asgi import Scope
-from fullduplex.limits import opt
+from fullduplex.limits import Checked, opt
 from fullduplex.wire.grammar import is_authority
 
 Address = tuple[str, int]
@@ -27,7 +27,7 @@ _CACHE_COUNT = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyConfig:
+class ProxyConfig(Checked):
     """Which proxies are trusted, and in what."""
 
     headers: bool = opt(True, "Read the headers of trusted proxies.", flags=("--proxy-headers",))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.limits import opt
+from fullduplex.limits import Checked, opt
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -30,7 +30,7 @@ _find_certificate = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TLSConfig:
+class TLSConfig(Checked):
     """TLS of all TCP and UNIX listeners. On with a certificate or a context factory."""
 
     certfile: str | None = opt(

@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import suggest
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging
-from fullduplex.server.settings import Setting, all_settings, suggest
+from fullduplex.server.settings import Setting, all_settings
 from fullduplex.server.sources import Loaded, load
 from fullduplex.server.worker import Worker
 

@@ -1,7 +1,8 @@
 """The configuration of a server: one frozen dataclass that documents itself.
 
 The metadata of each field is all there is: options, environment variables, keys of the configuration
-file, checks and the reference page are made from it by :mod:`fullduplex.server.settings`.
+file and the reference page are made from it by :mod:`fullduplex.server.settings`, and so are the checks, which hold
+for values from anywhere.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullduplex.gateway.forwarded import ProxyConfig
-from fullduplex.limits import ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, opt
+from fullduplex.limits import Checked, ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, opt
 from fullduplex.net.tls import TLSConfig
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig:
-    """What a server is told."""
+class ServerConfig(Checked):
+    """What a server is told.
+
+    Raises:
+        ConfigurationError: a value is of another kind, not among the choices, or out of range.
+    """
 
     app: str = opt("", "The ASGI application: module:attribute.", group="Application", positional=True)
     app_dir: str = opt(

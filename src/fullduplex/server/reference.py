@@ -27,6 +27,7 @@ in TOML. Options that switch something have a twin that switches it off: `--no-a
 `fullduplex --check-config APP` prints what is in force and from where, and says why where a server would not start.
 
 In Python the same values are fields of `fullduplex.server.config.ServerConfig`, under the names in the last column.
+A value of the wrong kind or out of range is an error wherever it comes from.
 """
 
 

@@ -8,13 +8,13 @@ A setting has one name, that of its option: ``--ws-max-size`` is ``ws_max_size``
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import check_value, in_words, kind_of
 from fullduplex.server.config import ServerConfig
 
 VARIABLE_PREFIX = "FULLDUPLEX_"
@@ -61,10 +61,7 @@ class Setting:
 
     @property
     def kind(self) -> type:
-        """``bool``, ``int``, ``float``, ``str`` or ``tuple`` (of strings)."""
-        return {"bool": bool, "int": int, "float": float, "str": str, "tuple": tuple}[
-            str(self.field.type).split(" ")[0].split("[")[0]
-        ]
+        return kind_of(self.field)
 
     @property
     def metavar(self) -> str:
@@ -94,7 +91,7 @@ class Setting:
                 return int(text, 8)
             return self.kind(text)
         except (ValueError, KeyError):
-            raise ConfigurationError(f"{text!r} is not {self._expected()}") from None
+            raise ConfigurationError(f"{text!r} is not {in_words(self.field)}") from None
 
     def convert(self, value: Any) -> Any:
         """Check a value of a TOML file.
@@ -110,31 +107,12 @@ class Setting:
         if kind is float and type(value) is int:
             return float(value)
         if type(value) is not kind:
-            raise ConfigurationError(f"{value!r} is not {self._expected()}")
+            raise ConfigurationError(f"{value!r} is not {in_words(self.field)}")
         return value
 
     def check(self, value: Any) -> None:
-        """Refuse a value that nobody can mean.
-
-        Raises:
-            ConfigurationError: it is not among the choices, or out of range.
-        """
-        metadata = self.field.metadata
-        if value is None:
-            return
-        chosen = value if self.kind is tuple else (value,)
-        for item in chosen if self.choices else ():
-            if item not in self.choices:
-                raise ConfigurationError(
-                    f"{item!r} is not one of {', '.join(self.choices)}{suggest(item, self.choices)}"
-                )
-        if self.kind in (int, float):
-            minimum = metadata.get("minimum", 0)
-            maximum = metadata.get("maximum")
-            if not value >= minimum:  # so that NaN is refused, too
-                raise ConfigurationError(f"{value!r} is below {minimum}")
-            if maximum is not None and value > maximum:
-                raise ConfigurationError(f"{value!r} is above {maximum}")
+        """Refuse a value that nobody can mean; see :func:`~fullduplex.limits.check_value`."""
+        check_value(self.field, value)
 
     def show(self, value: Any) -> str:
         """A value as a person reads it: as it would stand on the command line."""
@@ -149,17 +127,6 @@ class Setting:
         if self.field.metadata.get("octal"):
             return f"{value:o}"
         return f"{value:g}" if self.kind is float else str(value)
-
-    def _expected(self) -> str:
-        if self.field.metadata.get("octal"):
-            return "a mode in octal, such as 660"
-        return {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a number",
-            str: "a text",
-            tuple: "a list of texts",
-        }[self.kind]
 
 
 @functools.cache
@@ -198,12 +165,6 @@ def build(values: Mapping[str, Any], described: Mapping[str, str] | None = None)
 def value_of(config: ServerConfig, setting: Setting) -> Any:
     """The value of a setting in a configuration."""
     return functools.reduce(getattr, setting.path.split("."), config)
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean X?`` where something similar is known, else nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _settings(cls: Any, path: str, prefix: str, group: str) -> Iterator[Setting]:

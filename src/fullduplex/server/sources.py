@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import suggest
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.settings import VARIABLE_PREFIX, all_settings, build, suggest, value_of
+from fullduplex.server.settings import VARIABLE_PREFIX, all_settings, build, value_of
 
 CONFIG_VARIABLE = "FULLDUPLEX_CONFIG"
 PROJECT_FILE = "pyproject.toml"
