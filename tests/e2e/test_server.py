@@ -157,6 +157,18 @@ def test_a_failed_startup_ends_the_server_with_its_reason():
         assert process.wait() == 1
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_hup_without_tls_is_one_line_and_harms_nothing(server):
+    start = len(server.output)
+    with ws(server) as websocket:
+        server.signal(signal.SIGHUP)
+        server.wait_for("SIGHUP renews certificates; without TLS there is nothing to do", after=start)
+        websocket.send("still here")
+        assert websocket.recv(10) == "still here"
+    assert get(server) == (200, b"Hello, world!")
+    assert server.output[start:].count("SIGHUP") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_gracefully(number):
     with fullduplex("plain_asgi:app") as process:

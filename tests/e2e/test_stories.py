@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -398,6 +399,14 @@ def test_ctrl_c_ends_the_command_with_open_sockets(site: Project) -> None:
             assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
         assert TRACEBACK not in server.output
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+@pytest.mark.parametrize("reload", [False, True])
+def test_runserver_ends_with_its_terminal(plain: Project, reload: bool) -> None:
+    with plain.runserver(str(free_port()), reload=reload) as server:
+        server.signal(signal.SIGHUP)
+        assert server.wait() == -signal.SIGHUP
 
 
 def test_ctrl_c_while_a_view_sleeps(site: Project) -> None:

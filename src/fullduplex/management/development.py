@@ -94,6 +94,7 @@ class DevelopmentWorker(Worker):
     """
 
     exit_code = 0
+    reloads = False  # whoever closes the terminal is done
 
     def stop(self) -> None:
         guard = threading.Timer(EXIT_TIMEOUT_S, self._exit)

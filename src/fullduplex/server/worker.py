@@ -53,7 +53,10 @@ class Worker:
     Attributes:
         on_started: called with the URLs, on the loop, when the worker listens.
         on_stopped: called with the status, on the loop, when all is done but what the application left behind.
+        reloads: SIGHUP renews TLS, and does not end the process.
     """
+
+    reloads = True
 
     def __init__(
         self, config: ServerConfig, app: Application | None = None, access_log: AccessLog | None = None
@@ -117,11 +120,15 @@ class Worker:
 
     def stop(self) -> None:
         """Stop gracefully; a second call drops what is still open. May be called from any thread."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
-                self._loop.call_soon_threadsafe(self._ask_to_stop)
+        self._call_soon(self._ask_to_stop)
 
     # Inside ----------------------------------------------------------------------------------
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        """Call it on the loop; from any thread, and from signal handlers."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
+                self._loop.call_soon_threadsafe(callback)
 
     async def _serve(self, app: Application, lifespan: Lifespan, opened: list[Listener]) -> None:
         assert self._loop is not None
@@ -273,7 +280,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop on SIGINT and SIGTERM, renew TLS on SIGHUP; other threads than the main one cannot listen to signals."""
+        """Stop on SIGINT and SIGTERM, reload on SIGHUP; other threads than the main one cannot listen to signals."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -281,18 +288,19 @@ class Worker:
         if sys.platform == "win32":
             handled.append(signal.SIGBREAK)
         before = {number: signal.signal(number, lambda *_: self.stop()) for number in handled}
-        if self._tls is not None and hasattr(signal, "SIGHUP"):
-            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._renew_tls())
+        if self.reloads and hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: self._call_soon(self._reload))
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _renew_tls(self) -> None:
-        assert self._loop is not None
-        assert self._tls is not None
-        self._loop.call_soon_threadsafe(self._tls.reload)
+    def _reload(self) -> None:
+        if self._tls is not None:
+            self._tls.reload()
+        else:
+            logger.info("SIGHUP renews certificates; without TLS there is nothing to do")
 
     def _ask_to_stop(self) -> None:
         assert self._stop is not None
