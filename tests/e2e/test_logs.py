@@ -47,6 +47,13 @@ def test_an_error_is_one_line_with_its_traceback_and_cannot_be_forged():
     assert len(re.findall(r'"GET /a%0d%0aERROR%20forged HTTP/1\.1" 500', process.output)) == 1
 
 
+def test_what_is_no_request_has_an_access_line_of_its_own():
+    with fullduplex("plain_asgi:app", env=HERE) as process:
+        exchange(process, b"nonsense\r\n\r\n")
+        process.wait_for(re.compile(r'127\.0\.0\.1:\d+ "-" 400 refused: RFC 9112 section 3: '))
+    assert process.output.count(" 400 ") == 1
+
+
 def test_an_application_that_configures_logging_does_not_double_lines():
     with fullduplex("broken_asgi:noisy", env=HERE) as process:
         assert get(process, "/")[0] == 200

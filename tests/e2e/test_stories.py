@@ -79,6 +79,17 @@ def test_a_request_line_of_each_kind(plain_runserver: Server) -> None:
 # The browser's console -------------------------------------------------------------------------
 
 
+def test_https_gets_one_familiar_line(plain_runserver: Server) -> None:
+    start = len(plain_runserver.output)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"https://127.0.0.1:{plain_runserver.port}/", verify=False, timeout=10)
+    line = r"^\[.+\] You're accessing the development server over HTTPS, but it only supports HTTP\.$"
+    plain_runserver.wait_for(re.compile(line, re.M), after=start)
+    plain_runserver.get("/")
+    plain_runserver.wait_for('"GET / HTTP/1.1" 200', after=start)
+    assert len(plain_runserver.output[start:].splitlines()) == 2
+
+
 def test_a_websocket_to_an_unknown_path_is_404_and_no_error(plain_runserver: Server) -> None:
     start = len(plain_runserver.output)
     with pytest.raises(InvalidStatus) as refused, plain_runserver.websocket("/"):

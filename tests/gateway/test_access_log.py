@@ -27,6 +27,16 @@ def test_a_request_line_has_target_status_bytes_and_duration(lines):
     assert lines() == ['192.0.2.1:1234 "GET /a%20b?q=1 HTTP/1.1" 200 12 12.3ms']
 
 
+def test_a_refused_request_has_the_reason_in_the_place_of_bytes_and_duration(lines):
+    log = LoggerAccessLog()
+    log.http_refuse(SCOPE, 408, "the content arrives too slowly")
+    log.http_refuse({"client": None}, 400, "no request at all")
+    assert lines() == [
+        '192.0.2.1:1234 "GET /a%20b?q=1 HTTP/1.1" 408 refused: the content arrives too slowly',
+        '- "-" 400 refused: no request at all',
+    ]
+
+
 def test_the_lines_of_a_socket(lines):
     log = LoggerAccessLog()
     log.websocket_handshake(SCOPE)

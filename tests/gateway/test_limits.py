@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+import re
 
 import pytest
 
@@ -103,6 +105,55 @@ async def test_a_body_that_trickles_is_408():
     assert (await wired.tick(5)).startswith(b"HTTP/1.1 408 ")
     assert seen[-1] == {"type": "http.disconnect"}
     await wired.finish()
+
+
+REFUSALS = {
+    "a malformed head": ({}, b"nonsense\r\n\r\n", 400, None, "the request line is not three words"),
+    "TLS": ({}, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400, None, "a TLS handshake, where plain HTTP is expected"),
+    "a slow head": ({"head_timeout_s": 5.0}, b"GET / HT", 408, None, "the request took too long"),
+    "a long target": ({"max_target_bytes": 50}, b"GET /" + b"x" * 50, 414, None, "the request target is too long"),
+    "a large head": ({"max_head_bytes": 50}, b"GET / HTTP/1.1\r\nA: " + b"x" * 50, 431, None, "the head is too large"),
+    "a bad handshake": ({}, HANDSHAKE.replace(b"13", b"12") + b"\r\n", 426, "/ws", "version"),
+    "an announced body": ({"max_body_bytes": 5}, post(b"x" * 6)[:-6], 413, "/", "the content has more than 5 bytes"),
+    "a bad chunk": (
+        {},
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        400,
+        "/",
+        "RFC 9112 section 7.1",
+    ),
+    "a slow body": ({"body_grace_s": 0.0}, post(b"x" * 9_000)[:-9_000], 408, "/", "the content arrives too slowly"),
+    "too many requests": ({"max_requests_count": 1}, GET, 503, "/", "too many requests are in progress"),
+}
+
+
+@pytest.mark.parametrize(("limits", "data", "status", "path", "reason"), REFUSALS.values(), ids=REFUSALS.keys())
+async def test_what_the_server_refuses_is_logged_once(limits, data, status, path, reason, caplog):
+    async def app(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    caplog.set_level(logging.INFO, "fullduplex.server")
+    wired = Wired(app, **limits)
+    if status == 503:
+        wired.gateway.exchange_count = 1
+    answer = await wired.feed(data) or await wired.tick(6)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    await wired.finish()
+    [line] = wired.log.lines
+    assert line[:3] == ("http refuse", path, status)
+    assert reason in line[3]
+    assert not caplog.records
+
+
+async def test_without_an_access_log_a_refusal_is_a_line_of_the_server(caplog):
+    caplog.set_level(logging.INFO, "fullduplex.server")
+    wired = Wired(ok())
+    wired.gateway.access_log = None
+    await wired.feed(b"nonsense\r\n\r\n")
+    await wired.finish()
+    [record] = caplog.records
+    assert re.fullmatch(r"Refused a request from \S+: 400 RFC 9112 section 3: .*", record.getMessage())
 
 
 async def test_a_body_that_flows_may_take_all_day():

@@ -23,6 +23,9 @@ class RecordingLog:
     def http(self, scope, status, body_bytes, duration_s):
         self.lines.append(("http", scope["path"], status, body_bytes))
 
+    def http_refuse(self, scope, status, reason):
+        self.lines.append(("http refuse", scope.get("path"), status, reason))
+
     def websocket_handshake(self, scope):
         self.lines.append(("handshake", scope["path"]))
 

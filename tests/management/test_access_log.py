@@ -8,6 +8,7 @@ import pytest
 from django.utils.log import ServerFormatter
 
 from fullduplex.management.access_log import DjangoServerAccessLog, server_time
+from fullduplex.wire.http1 import TLS_RECEIVED
 
 HTTP: dict[str, Any] = {
     "type": "http",
@@ -44,6 +45,20 @@ def test_a_line_through_djangos_formatter(records: list[logging.LogRecord]) -> N
     records[0].__dict__["server_time"] = "21/Nov/2026 12:00:00"
     line = ServerFormatter("[{server_time}] {message}", style="{").format(records[0])
     assert '[21/Nov/2026 12:00:00] "GET / HTTP/1.1" 404 5' in line
+
+
+def test_https_gets_djangos_line(records: list[logging.LogRecord]) -> None:
+    DjangoServerAccessLog().http_refuse({"client": None}, 400, TLS_RECEIVED)
+    [record] = records
+    text = "You're accessing the development server over HTTPS, but it only supports HTTP."
+    assert (record.getMessage(), record.levelno, record.__dict__["status_code"]) == (text, logging.ERROR, 500)
+
+
+def test_a_refused_request_says_why(records: list[logging.LogRecord]) -> None:
+    log = DjangoServerAccessLog()
+    log.http_refuse({"client": None}, 400, "nonsense")
+    log.http_refuse({**HTTP, "method": "POST"}, 413, "too much")
+    assert [record.getMessage() for record in records] == ['"-" 400 nonsense', '"POST / HTTP/1.1" 413 too much']
 
 
 @pytest.mark.parametrize(

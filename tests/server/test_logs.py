@@ -65,6 +65,8 @@ def test_json_lines(output):
     log.websocket_accept(SCOPE)
     log.websocket_refuse(SCOPE, 403)
     log.websocket_close(SCOPE, 1001, 'going\n"away"', "client", 1.5)
+    log.http_refuse(SCOPE, 408, "too slow")
+    log.http_refuse({"client": ("192.0.2.1", 1)}, 400, "nonsense")
     try:
         raise ValueError("boom")
     except ValueError:
@@ -76,6 +78,8 @@ def test_json_lines(output):
         "websocket.accept",
         "websocket.refuse",
         "websocket.close",
+        "http.refuse",
+        "http.refuse",
         "bad",
     ]
     assert lines[0].pop("time").endswith("Z")
@@ -92,7 +96,9 @@ def test_json_lines(output):
     }
     assert lines[2]["status"] == 403
     assert (lines[3]["code"], lines[3]["reason"], lines[3]["ended_by"]) == (1001, 'going\n"away"', "client")
-    assert lines[4]["exception"].endswith("ValueError: boom")
+    assert (lines[4]["method"], lines[4]["status"], lines[4]["reason"]) == ("GET", 408, "too slow")
+    assert {*lines[5]} == {"time", "level", "logger", "message", "client", "status", "reason"}
+    assert lines[6]["exception"].endswith("ValueError: boom")
 
 
 def test_no_line_is_written_twice_when_the_application_configures_the_root_logger(output):

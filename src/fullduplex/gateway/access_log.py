@@ -17,9 +17,14 @@ class AccessLog(Protocol):
     """Where the gateway tells what happened. ``duration_s`` counts from the request's head.
 
     ``ended_by`` is ``"client"``, ``"server"`` or ``"lost"`` (no closing handshake).
+
+    ``http_refuse`` is for what the server itself answers, in the place of ``http``: broken requests, deadlines, limits.
+    Where no head could be read, its scope has nothing but ``client``.
     """
 
     def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None: ...
+
+    def http_refuse(self, scope: Scope, status: int, reason: str) -> None: ...
 
     def websocket_handshake(self, scope: Scope) -> None: ...
 
@@ -52,6 +57,9 @@ class LoggerAccessLog:
             _id_at_end(scope),
         )
 
+    def http_refuse(self, scope: Scope, status: int, reason: str) -> None:
+        self._log('%s "%s" %d refused: %s%s', client(scope), request_line(scope), status, reason, _id_at_end(scope))
+
     def websocket_handshake(self, scope: Scope) -> None:
         pass  # the accept or the refusal says it all
 
@@ -81,15 +89,10 @@ class StructuredAccessLog:
         self._logger = logging.getLogger("fullduplex.access")
 
     def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None:
-        self._log(
-            "http",
-            scope,
-            method=scope["method"],
-            http_version=scope["http_version"],
-            status=status,
-            body_bytes=body_bytes,
-            duration_s=round(duration_s, 6),
-        )
+        self._log("http", scope, status=status, body_bytes=body_bytes, duration_s=round(duration_s, 6))
+
+    def http_refuse(self, scope: Scope, status: int, reason: str) -> None:
+        self._log("http.refuse", scope, status=status, reason=reason)
 
     def websocket_handshake(self, scope: Scope) -> None:
         pass
@@ -106,7 +109,12 @@ class StructuredAccessLog:
         )
 
     def _log(self, event: str, scope: Scope, **more: Any) -> None:
-        fields = {"client": client(scope), "target": target(scope), **more}
+        fields = {"client": client(scope)}
+        if "path" in scope:
+            fields["target"] = target(scope)
+        if "method" in scope:
+            fields |= {"method": scope["method"], "http_version": scope["http_version"]}
+        fields |= more
         name = request_id(scope)
         if name is not None:
             fields["request_id"] = name
@@ -125,6 +133,11 @@ def client(scope: Scope) -> str:
         return "-"
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def request_line(scope: Scope) -> str:
+    """``GET /path HTTP/1.1``, escaped for a log line; ``-`` where no head could be read."""
+    return f"{scope['method']} {target(scope)} HTTP/{scope['http_version']}" if "method" in scope else "-"
 
 
 def target(scope: Scope) -> str:

@@ -108,6 +108,12 @@ class Exchange:
         self._disconnected = True
         self._wake()
 
+    def refused(self, status: int, reason: str) -> None:
+        """The server itself answers, before a response has begun; for the application the client is gone."""
+        self._gateway.note_refusal(self._scope, status, reason)
+        self._complete = True
+        self.disconnected()
+
     def tick(self, now_s: float) -> None:
         if self._body_complete or self._complete or self._rate is None:
             return

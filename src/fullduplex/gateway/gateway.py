@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fullduplex.gateway.access_log import AccessLog
-from fullduplex.gateway.asgi import Application, Scope
+from fullduplex.gateway.access_log import AccessLog, client
+from fullduplex.gateway.asgi import Application, Scope, http_scope
 from fullduplex.gateway.exchange import Exchange
 from fullduplex.gateway.session import Session
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
@@ -79,6 +79,7 @@ class Gateway:
         if head.upgrade == b"websocket":
             Session.open(self, connection, head)
         elif self.exchange_count >= self.load.max_requests_count > 0:
+            self.note_refusal(self._scope(connection, head), 503, "too many requests are in progress")
             connection.send(*self._busy())
             connection.finish()
         else:
@@ -108,20 +109,41 @@ class Gateway:
         headers = [(b"retry-after", b"%d" % self.load.retry_after_s)]
         return self.error_response(503, "Service Unavailable", headers=headers)
 
-    def refuse(self, connection: Connection, error: Exception) -> None:
-        """Tell the client what it did wrong, if that is still possible; then close."""
+    def refuse(self, connection: Connection, error: Exception, head: RequestHead | None = None) -> None:
+        """Tell the client what it did wrong, if that is still possible; then close.
+
+        Args:
+            connection: where it came from.
+            error: what was wrong.
+            head: of a request that nobody handles.
+        """
         handler, connection.handler = connection.handler, None
-        started = handler is not None and getattr(handler, "response_started", True)
-        if handler is not None:
+        if handler is not None and getattr(handler, "response_started", True):
             handler.disconnected()
-        if started:
             connection.close()
+            return
+        status = getattr(error, "status_hint", 400)
+        if isinstance(handler, Exchange):
+            handler.refused(status, str(error))
         else:
-            status = getattr(error, "status_hint", 400)
-            logger.info("Refused a request from %s: %d %s", connection.client, status, error)
-            headers = getattr(error, "headers", None)
-            connection.send(*self.error_response(status, str(error), close=True, headers=headers))
-            connection.finish()
+            scope = {"client": connection.client} if head is None else self._scope(connection, head)
+            self.note_refusal(scope, status, str(error))
+        headers = getattr(error, "headers", None)
+        connection.send(*self.error_response(status, str(error), close=True, headers=headers))
+        connection.finish()
+
+    def _scope(self, connection: Connection, head: RequestHead) -> Scope:
+        scope = http_scope(connection, head, self.state)
+        if self.amend is not None:
+            self.amend(scope)
+        return scope
+
+    def note_refusal(self, scope: Scope, status: int, reason: str) -> None:
+        """Log what the server itself answers, once."""
+        if self.access_log is not None:
+            self.access_log.http_refuse(scope, status, reason)
+        else:
+            logger.info("Refused a request from %s: %d %s", client(scope), status, reason)
 
     def error_response(
         self, status: int, text: str, *, close: bool = False, headers: Fields | None = None

@@ -100,7 +100,7 @@ class Session:
         try:
             handshake = read_handshake(head)
         except RemoteProtocolError as error:
-            gateway.refuse(connection, error)
+            gateway.refuse(connection, error, head)
             return
         scope = websocket_scope(connection, head, gateway.state, handshake.subprotocols)
         if gateway.amend is not None:

@@ -6,7 +6,8 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from fullduplex.gateway.access_log import Scope, client, target
+from fullduplex.gateway.access_log import Scope, client, request_line, target
+from fullduplex.wire.http1 import TLS_RECEIVED
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -22,8 +23,13 @@ class DjangoServerAccessLog:
         self._logger = logging.getLogger("django.server")
 
     def http(self, scope: Scope, status: int, body_bytes: int, duration_s: float) -> None:
-        request_line = f"{scope['method']} {target(scope)} HTTP/{scope['http_version']}"
-        self._log(status, '"%s" %s %s', request_line, str(status), str(body_bytes))
+        self._log(status, '"%s" %s %s', request_line(scope), str(status), str(body_bytes))
+
+    def http_refuse(self, scope: Scope, status: int, reason: str) -> None:
+        if reason == TLS_RECEIVED:  # level and colour are Django's, too
+            self._log(500, "You're accessing the development server over HTTPS, but it only supports HTTP.")
+        else:
+            self._log(status, '"%s" %s %s', request_line(scope), str(status), reason)
 
     def websocket_handshake(self, scope: Scope) -> None:
         self._log(None, "WebSocket HANDSHAKING %s [%s]", target(scope), client(scope))

@@ -47,6 +47,8 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELE
 _ANY_REQUEST_LINE = b"GET / HTTP/1.1"
 _REMEMBERED_BYTES = 2048
 _BAD_BYTE = "RFC 9112 section 2.2: a control character, or a bare CR or LF, in a head"
+_TLS_HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no request (RFC 8446 section 5.1)
+TLS_RECEIVED = "RFC 9112 section 2.1: a TLS handshake, where plain HTTP is expected"
 _TARGET_TOO_LONG = "RFC 9110 section 15.5.15: the request target is too long"
 _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
@@ -524,7 +526,7 @@ class HTTP1Codec(HTTP1Writer):
         if find_bad_byte(
             head, self._searched_bytes, target_limit if too_long else limit if line_end < 0 else line_end + 2
         ):
-            raise RemoteProtocolError(_BAD_BYTE)
+            raise RemoteProtocolError(TLS_RECEIVED if head.startswith(_TLS_HANDSHAKE) else _BAD_BYTE)
         if too_long:
             raise RemoteProtocolError(_TARGET_TOO_LONG, status_hint=414)
         if line_end >= 0:
