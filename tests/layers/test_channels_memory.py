@@ -51,6 +51,17 @@ async def test_in_order_and_nothing_is_left_behind(layer: InMemoryChannelLayer) 
     assert layer.channels == {}
 
 
+async def test_a_receiver_that_was_woken_gets_its_message_though_the_channel_be_dropped(
+    layer: InMemoryChannelLayer,
+) -> None:
+    receiving = asyncio.ensure_future(layer.receive("c"))
+    await settle()
+    await layer.send("c", {"n": 1})
+    del layer.channels["c"]
+    assert await asyncio.wait_for(receiving, 5) == {"n": 1}
+    assert layer.channels == {}
+
+
 async def test_what_is_no_message(layer: InMemoryChannelLayer) -> None:
     for call in (layer.send("c", "text"), layer.group_send("g", ["list"])):  # type: ignore[arg-type]
         with pytest.raises(AssertionError, match="a message is a dict"):

@@ -143,6 +143,16 @@ async def test_accept_chooses_a_subprotocol_and_headers_and_goes_out_before_mess
         assert [await connection.message(), await connection.message()] == ["first", "second"]
 
 
+class Lists(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.accept(headers=[[b"x-room", b"1"], [b"X-Hall", b"2"]])
+
+
+async def test_header_fields_of_an_accept_stay_what_they_are_where_that_can_go_out() -> None:
+    async with websocket(Lists.as_asgi(), "/") as connection:
+        assert (await connection.accepted())["headers"] == [[b"x-room", b"1"], (b"x-hall", b"2")]
+
+
 class Refusing(WebsocketConsumer):
     def connect(self) -> None:
         self.close()

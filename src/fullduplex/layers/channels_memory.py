@@ -77,10 +77,12 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     async def receive(self, channel: str) -> Message:
         self.require_valid_channel_name(channel)
+        queue: _Channel | None = None
         while True:
             with self._lock:
                 self._drop_expired()
-                queue = self._channel(channel)
+                if queue is None or not queue.messages:  # else it was woken for one, though the channel be dropped
+                    queue = self._channel(channel)
                 if queue.messages:
                     _, message = queue.messages.popleft()
                     queue.stuck = False

@@ -133,7 +133,7 @@ def _accept_event(subprotocol: str | None, headers: Headers | None) -> Message:
     message: Message = {"type": "websocket.accept", "subprotocol": subprotocol}
     if headers:
         pairs = headers.items() if isinstance(headers, Mapping) else headers
-        message["headers"] = [(_bytes(name).lower(), _bytes(value)) for name, value in pairs]
+        message["headers"] = [_field(pair) for pair in pairs]
     return message
 
 
@@ -152,6 +152,13 @@ def _close_event(code: int | bool | None, reason: str | None) -> Message:
     if reason:
         message["reason"] = reason
     return message
+
+
+def _field(pair: Any) -> Any:
+    """Return a name and a value as an accept carries them; what is so already as it was given, as Channels does."""
+    name, value = pair
+    field = (_bytes(name).lower(), _bytes(value))
+    return pair if tuple(pair) == field else field
 
 
 def _bytes(text: Any) -> bytes:
