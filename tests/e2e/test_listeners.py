@@ -23,7 +23,7 @@ os.execv(sys.executable, [sys.executable, "-m", "fullduplex", *sys.argv[2:]])
 
 
 def get_unix(path: str) -> bytes:
-    client = http.client.HTTPConnection("localhost", timeout=10)
+    client = http.client.HTTPConnection("localhost", timeout=30)
     client.sock = socket.socket(socket.AF_UNIX)
     client.sock.connect(path)
     client.request("GET", "/")
@@ -46,7 +46,7 @@ def test_several_addresses_at_once(tmp_path):
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 def test_ipv6():
     with fullduplex("plain_asgi:app", "--bind", "[::1]:0") as process:
-        client = http.client.HTTPConnection("::1", process.port, timeout=10)
+        client = http.client.HTTPConnection("::1", process.port, timeout=30)
         client.request("GET", "/")
         assert client.getresponse().read() == b"Hello, world!"
         client.close()

@@ -24,7 +24,7 @@ def test_json_lines_and_request_ids():
         assert fetch(process, headers={"X-Request-ID": "from-proxy"})["headers"]["x-request-id"] == "from-proxy"
         made = fetch(process, headers={"X-Request-ID": "two words"})["headers"]["x-request-id"]
         assert re.fullmatch("[0-9a-f]{32}", made)
-        with connect(f"ws://127.0.0.1:{process.port}/", open_timeout=10) as websocket:
+        with connect(f"ws://127.0.0.1:{process.port}/", open_timeout=30) as websocket:
             websocket.close(4000, "bye\nbye")
         process.wait_for('"message": "websocket.close"')
         assert process.stop() == 0

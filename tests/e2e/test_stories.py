@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 ROCKET = "The install worked successfully!"
 TRACEBACK = "Traceback (most recent call last)"
-NOTICED_S = 0.5  # until the reloader has seen what the files were like before a change
+NOTICED_S = 0.5  # until the reloader has seen what the files were like before a change, on a machine that is not busy
 
 
 # runserver, expecting ASGI ---------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_a_request_line_of_each_kind(plain_runserver: Server) -> None:
 def test_https_gets_one_familiar_line(plain_runserver: Server) -> None:
     start = len(plain_runserver.output)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"https://127.0.0.1:{plain_runserver.port}/", verify=False, timeout=10)
+        httpx.get(f"https://127.0.0.1:{plain_runserver.port}/", verify=False, timeout=30)
     line = r"^\[.+\] You're accessing the development server over HTTPS, but it only supports HTTP\.$"
     plain_runserver.wait_for(re.compile(line, re.M), after=start)
     plain_runserver.get("/")
@@ -106,10 +106,10 @@ def test_a_websocket_to_an_unknown_path_is_404_and_no_error(plain_runserver: Ser
 def test_a_route_in_urls_answers(site_runserver: Server) -> None:
     start = len(site_runserver.output)
     with site_runserver.websocket("/echo/lobby/") as socket:
-        assert socket.recv(5) == "you are at /echo/lobby/"
+        assert socket.recv(30) == "you are at /echo/lobby/"
         for message in ("hello", b"\x00\xff", ""):
             socket.send(message)
-            assert socket.recv(5) == message
+            assert socket.recv(30) == message
     site_runserver.wait_for(
         re.compile(r"^\[.+\] WebSocket DISCONNECT /echo/lobby/ 1000 by client after \d+\.\ds \[", re.M), after=start
     )
@@ -119,7 +119,7 @@ def test_a_route_in_urls_answers(site_runserver: Server) -> None:
 def test_an_exception_in_a_socket_is_logged_once_and_closes_1011(site_runserver: Server) -> None:
     start = len(site_runserver.output)
     with site_runserver.websocket("/broken/") as socket, pytest.raises(ConnectionClosed) as closed:
-        socket.recv(5)
+        socket.recv(30)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1011
     site_runserver.wait_for("WebSocket DISCONNECT /broken/ 1011 by server", after=start)
@@ -134,16 +134,16 @@ def test_the_tutorial_ends_as_it_says(project: Project) -> None:
     project.write("views.py", views)
     project.write("urls.py", urls)
     with project.runserver() as server, server.websocket("/echo/") as socket:
-        assert socket.recv(5) == "Say something."
+        assert socket.recv(30) == "Say something."
         socket.send("hello")
-        assert socket.recv(5) == "HELLO"
+        assert socket.recv(30) == "HELLO"
 
 
 def test_a_page_of_another_site_is_refused(site_runserver: Server) -> None:
     url = f"ws://127.0.0.1:{site_runserver.port}/echo/lobby/"
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(url, origin=Origin("https://evil.example"), open_timeout=5, proxy=None),
+        connect(url, origin=Origin("https://evil.example"), open_timeout=30, proxy=None),
     ):
         pass
     assert refused.value.response.status_code == 403
@@ -166,7 +166,7 @@ def test_the_command_serves_asgi_py_as_startproject_wrote_it(plain: Project) -> 
 
 def test_the_command_serves_our_application(site_cli: Server) -> None:
     with site_cli.websocket("/echo/lobby/") as socket:
-        assert socket.recv(5) == "you are at /echo/lobby/"
+        assert socket.recv(30) == "you are at /echo/lobby/"
     with pytest.raises(InvalidStatus) as refused, site_cli.websocket("/nothing/"):
         pass
     assert refused.value.response.status_code == 404
@@ -213,7 +213,7 @@ application = Stamp(get_asgi_application())
         with server.websocket("/echo/lobby/") as socket:
             assert socket.response is not None
             assert socket.response.headers["x-stamp"] == "yes"
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
 
 
 def test_starlette_on_the_same_server(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ app = Starlette(routes=[Route("/", page), WebSocketRoute("/echo", echo)], lifesp
         assert server.get("/").text == "started: True"
         with server.websocket("/echo") as socket:
             socket.send("hello")
-            assert socket.recv(5) == "hello"
+            assert socket.recv(30) == "hello"
         server.wait_for("lifespan: on")
 
 
@@ -258,7 +258,7 @@ def test_manage_py_serve(site: Project, tmp_path: Path) -> None:
     with project.manage("serve", "--port", "0") as server:
         assert server.get("/function/").text == "from a function"
         with server.websocket("/echo/lobby/") as socket:
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
         server.interrupt()
         assert server.wait() == 0
         assert "DEBUG" not in server.output
@@ -328,6 +328,19 @@ def test_an_asgi_application_that_is_not_in_its_module(project: Project) -> None
 # The life of a development server --------------------------------------------------------------
 
 
+def change(project: Project, server: Server, old: str, new: str, noticed: str, after: int = 0) -> None:
+    """Change the views, again where the reloader had not yet seen them as they were before."""
+    project.replace("views.py", old, new)
+    for _ in range(5):
+        try:
+            server.wait_for(noticed, 6, after)
+        except AssertionError:
+            (project.path / "mysite" / "views.py").touch()
+        else:
+            return
+    server.wait_for(noticed, after=after)
+
+
 def test_autoreload_with_an_open_socket_and_an_open_stream(reloading: Project) -> None:
     # A stream that is cancelled in its last breath leaves its request's empty body file to the collector.
     env = {"PYTHONWARNINGS": f"{WARNINGS},ignore:Unclosed file:ResourceWarning"}
@@ -337,19 +350,18 @@ def test_autoreload_with_an_open_socket_and_an_open_stream(reloading: Project) -
         with httpx.stream("GET", url) as stream, server.websocket("/echo/lobby/") as socket:
             events = stream.iter_text()
             assert next(events) == "data: tick\n\n"
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
             time.sleep(NOTICED_S)
-            reloading.replace("views.py", "from a function", "from a changed function")
-            server.wait_for("views.py changed, reloading.")
+            change(reloading, server, "from a function", "from a changed function", "views.py changed, reloading.")
             told_s = time.monotonic()
             with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(5)
+                socket.recv(30)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
             with pytest.raises(httpx.RemoteProtocolError):
                 for _ in events:
                     pass
-            assert time.monotonic() - told_s < 2
+            assert time.monotonic() - told_s < 9
         server.wait_for(re.compile("Starting ASGI.*Starting ASGI", re.S))
         assert server.get("/function/").text == "from a changed function"
         assert "already in use" not in server.output
@@ -362,11 +374,10 @@ def test_autoreload_does_not_wait_for_a_view_that_sleeps(reloading: Project) -> 
         client = httpx.Client()
         with pytest.raises(httpx.ReadTimeout):
             client.get(f"http://127.0.0.1:{port}/sleep/", timeout=NOTICED_S)
-        reloading.replace("views.py", "from a function", "from a changed function")
-        server.wait_for("views.py changed, reloading.")
+        change(reloading, server, "from a function", "from a changed function", "views.py changed, reloading.")
         told_s = time.monotonic()
         server.wait_for(re.compile("Starting ASGI.*Starting ASGI", re.S))
-        assert time.monotonic() - told_s < 5
+        assert time.monotonic() - told_s < 9
         client.close()
         assert server.get("/function/").text == "from a changed function"
 
@@ -375,37 +386,36 @@ def test_autoreload_survives_a_syntax_error(reloading: Project) -> None:
     with reloading.runserver(str(free_port()), reload=True) as server:
         assert server.get("/function/").status_code == 200
         time.sleep(NOTICED_S)
-        reloading.replace("views.py", "async def function(request):", "async def function(request:")
-        server.wait_for("SyntaxError")
+        right, wrong = "async def function(request):", "async def function(request:"
+        change(reloading, server, right, wrong, "SyntaxError")
         start = len(server.output)
         time.sleep(NOTICED_S)
-        reloading.replace("views.py", "async def function(request:", "async def function(request):")
-        server.wait_for("Starting ASGI", after=start)
+        change(reloading, server, wrong, right, "Starting ASGI", start)
         assert server.get("/function/").text == "from a function"
 
 
 @pytest.mark.parametrize("reload", [False, True])
 def test_ctrl_c_ends_runserver_with_open_sockets(site: Project, reload: bool) -> None:
     with site.runserver(str(free_port()), reload=reload) as server, server.websocket("/echo/lobby/") as socket:
-        assert socket.recv(5) == "you are at /echo/lobby/"
+        assert socket.recv(30) == "you are at /echo/lobby/"
         asked_s = time.monotonic()
         server.interrupt()
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(5)
+            socket.recv(30)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
-        assert time.monotonic() - asked_s < 2
+        assert time.monotonic() - asked_s < 9
         assert TRACEBACK not in server.output
 
 
 def test_ctrl_c_ends_the_command_with_open_sockets(site: Project) -> None:
     with site.fullduplex("mysite.asgi:application", "--port", "0") as server:
         with server.websocket("/echo/lobby/") as socket:
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
             server.interrupt()
             with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(5)
+                socket.recv(30)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1012
         assert server.wait() == 0
@@ -427,7 +437,7 @@ def test_ctrl_c_while_a_view_sleeps(site: Project) -> None:
         asked_s = time.monotonic()
         server.interrupt()
         assert server.wait() == 0
-        assert time.monotonic() - asked_s < 3
+        assert time.monotonic() - asked_s < 9
 
 
 @pytest.mark.parametrize("reload", [False, True])
@@ -528,7 +538,7 @@ def test_nothing_needs_what_other_platforms_lack(site: Project, tmp_path: Path, 
     with Server(command, site.path, {"PYTHONPATH": str(tmp_path)}) as server:
         assert server.get("/function/").text == "from a function"
         with server.websocket("/echo/lobby/") as socket:
-            assert socket.recv(5) == "you are at /echo/lobby/"
+            assert socket.recv(30) == "you are at /echo/lobby/"
         server.interrupt()
         assert server.wait() == 0
         assert TRACEBACK not in server.output

@@ -54,7 +54,7 @@ def client_context(certificate=None) -> ssl.SSLContext:
 
 
 def fetch(process, certificate=None) -> dict:
-    client = http.client.HTTPSConnection("localhost", process.port, timeout=10, context=client_context(certificate))
+    client = http.client.HTTPSConnection("localhost", process.port, timeout=30, context=client_context(certificate))
     client.request("GET", "/")
     seen = json.loads(client.getresponse().read())
     seen["served"] = client.sock.getpeercert(binary_form=True)
@@ -79,15 +79,15 @@ def test_a_client_certificate_reaches_the_application(server):
 
 
 def test_wss(server):
-    with connect(f"wss://localhost:{server.port}/", ssl=client_context(), open_timeout=10) as socket:
+    with connect(f"wss://localhost:{server.port}/", ssl=client_context(), open_timeout=30) as socket:
         for message in ("hello", b"\x00" * 1_000_000):
             socket.send(message)
-            assert socket.recv(timeout=10) == message
+            assert socket.recv(timeout=30) == message
 
 
 def test_plain_http_and_garbage_on_a_tls_port_are_closed_quietly(server):
     for data in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00" * 100, b""):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             try:
@@ -100,24 +100,24 @@ def test_plain_http_and_garbage_on_a_tls_port_are_closed_quietly(server):
 
 
 def test_a_handshake_has_a_deadline(server):
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
         started_s = time.monotonic()
         try:
             assert sock.recv(1000) == b""
         except ConnectionResetError:
             pass
-        assert 0.5 < time.monotonic() - started_s < 5
+        assert 0.5 < time.monotonic() - started_s < 9, "the default is 10"
     assert "Traceback" not in server.output
 
 
 def test_new_files_are_served_without_a_restart_and_open_connections_live_on(server, directory):
-    with connect(f"wss://localhost:{server.port}/", ssl=client_context(), open_timeout=10) as websocket:
+    with connect(f"wss://localhost:{server.port}/", ssl=client_context(), open_timeout=30) as websocket:
         before = fetch(server)["served"]
         renew(directory)
         server.wait_for("TLS renewed")
         assert fetch(server)["served"] != before
         websocket.send("still here")
-        assert websocket.recv(timeout=10) == "still here"
+        assert websocket.recv(timeout=30) == "still here"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
@@ -149,13 +149,12 @@ def test_a_missing_certificate_is_one_clear_line():
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_handshakes_in_progress_do_not_keep_the_server(directory, loop):
-    cert = str(directory / "cert.pem")
-    with fullduplex("tls_asgi:app", "--ssl-certfile", cert, "--loop", loop, env=HERE) as process:
-        idle = [socket.create_connection(("127.0.0.1", process.port), timeout=10) for _ in range(20)]
+    options = ("--ssl-certfile", str(directory / "cert.pem"), "--loop", loop)
+    patient = ("--ssl-handshake-timeout-s", "600", "--timeout-graceful-shutdown", "600")
+    with fullduplex("tls_asgi:app", *options, *patient, env=HERE) as process:
+        idle = [socket.create_connection(("127.0.0.1", process.port), timeout=30) for _ in range(20)]
         assert fetch(process)["scheme"] == "https"
-        started_s = time.monotonic()
         assert process.stop() == 0
-        assert time.monotonic() - started_s < 5
         for sock in idle:
             sock.close()
     assert "Traceback" not in process.output

@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 from fullduplex.wire.frames import BINARY, CLOSE, TEXT, encode_close, encode_frame
 from tests.e2e.clients import CHUNKED, GET, dial, dial_websocket, frame, handshake, read_to_end
 from tests.e2e.hostile_asgi import BAD_FIELDS
-from tests.e2e.process import ROOT, Process, fullduplex
+from tests.e2e.process import ROOT, WAIT_TIMEOUT_S, Process, fullduplex
 
 pytestmark = pytest.mark.e2e
 
@@ -38,11 +38,11 @@ def server(request):
 
 
 def ws(process: Process, path: str):
-    return connect(f"ws://127.0.0.1:{process.port}{path}", open_timeout=10, close_timeout=5)
+    return connect(f"ws://127.0.0.1:{process.port}{path}", open_timeout=30, close_timeout=30)
 
 
 def get(process: Process, path: str = "/") -> int:
-    client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
+    client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
     with contextlib.closing(client):
         client.request("GET", path)
         response = client.getresponse()
@@ -73,15 +73,13 @@ def test_daphne_dropped_empty_messages(server):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_daphne_and_gunicorn_stopped_without_telling_their_sockets(loop):
     """Both ends are told: the client by a close frame that bids it come back, the application by its event."""
-    with serve("--loop", loop) as process, ws(process, "/ws/told") as websocket:
-        started_s = time.monotonic()
+    with serve("--loop", loop, "--timeout-graceful-shutdown", "600") as process, ws(process, "/ws/told") as websocket:
         process.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as caught:
-            websocket.recv(timeout=5)
+            websocket.recv(timeout=30)
         assert caught.value.rcvd.code == 1012
         process.wait_for("told 1012 service restart")
         assert process.wait() == 0
-        assert time.monotonic() - started_s < 5
 
 
 # Granian -----------------------------------------------------------------------------------
@@ -96,9 +94,7 @@ def test_granian_never_stopped_while_a_websocket_was_open(loop):
         socks.append(dial(process, GET % b"/wait"))
         time.sleep(0.2)
         process.signal(signal.SIGTERM)
-        started_s = time.monotonic()
         assert process.wait() == 0
-        assert time.monotonic() - started_s < 5
         for sock in socks:
             sock.close()
 
@@ -122,7 +118,7 @@ def test_granian_s_worker_was_aborted_by_a_header_value(server, path):
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert b"set-cookie" not in answer
         websocket.send("still here")
-        assert websocket.recv(timeout=5) == "still here"
+        assert websocket.recv(timeout=30) == "still here"
     assert get(server) == 200
 
 
@@ -148,7 +144,7 @@ def test_gunicorn_s_count_of_connections_leaked(loop):
                 for _ in range(LIMIT // 2 + 1):
                     sock = dial_patiently(process, start)
                     end(sock)
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + WAIT_TIMEOUT_S
         while not all_served(process):
             assert time.monotonic() < deadline_s, process.output[-2000:]
             time.sleep(0.1)

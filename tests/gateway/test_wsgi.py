@@ -19,7 +19,7 @@ CLOSE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 async def answer(wired: Wired) -> bytes:
     """Everything that is written until the application is done."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while wired.gateway.tasks:
             await asyncio.sleep(0.001)
     await wired.settle()
@@ -288,17 +288,17 @@ def test_threads_are_bounded_and_reused():
 
     def wait():
         seen.append(threading.current_thread())
-        gate.wait(5)
+        gate.wait(30)
 
     futures = [threads.submit(wait) for _ in range(5)]
     assert not futures[-1].running()
     gate.set()
     for future in futures:
-        future.result(5)
+        future.result(30)
     assert len(seen) == 5
     assert len(set(seen)) == 2
     assert all(thread.daemon for thread in seen)
     threads.close()
     for thread in seen:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()

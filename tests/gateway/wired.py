@@ -105,7 +105,7 @@ class Wired:
         await self.cut()
         tasks = list(self.gateway.tasks)
         if tasks:
-            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
+            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
         assert not self.connections
 
 

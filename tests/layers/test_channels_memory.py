@@ -58,7 +58,7 @@ async def test_a_receiver_that_was_woken_gets_its_message_though_the_channel_be_
     await settle()
     await layer.send("c", {"n": 1})
     del layer.channels["c"]
-    assert await asyncio.wait_for(receiving, 5) == {"n": 1}
+    assert await asyncio.wait_for(receiving, 30) == {"n": 1}
     assert layer.channels == {}
 
 
@@ -193,7 +193,7 @@ async def test_from_another_thread_and_its_loop(layer: InMemoryChannelLayer) -> 
     await settle()
     thread = threading.Thread(target=async_to_sync(layer.send), args=("c", {"n": 1}))
     thread.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await receiver == {"n": 1}
     thread.join()
 
@@ -217,8 +217,8 @@ async def test_a_thousand_idle_channels_cost_a_receiver_nothing(layer: InMemoryC
     """Channels looks through all channels in each ``receive``."""
     for number in range(1000):
         await layer.group_add("g", f"c{number}")
-    begin_s = time.perf_counter()
+    begin_s = time.process_time()
     await layer.group_send("g", {"type": "x"})
     for number in range(1000):
         await layer.receive(f"c{number}")
-    assert time.perf_counter() - begin_s < 1
+    assert time.process_time() - begin_s < 1

@@ -75,7 +75,7 @@ def _run(config: dict[str, Any]) -> list[dict[str, Any]]:
     finally:
         for process in processes:
             process.kill()
-            process.wait(10)
+            process.wait(30)
     assert [errors.decode() for _, errors in outputs] == [""] * PROCESSES_COUNT
     return [json.loads(output) for output, _ in outputs]
 

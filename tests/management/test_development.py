@@ -13,6 +13,7 @@ import pytest
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.limits import WebSocketLimits
+from fullduplex.management import development
 from fullduplex.management.development import GRACEFUL_TIMEOUT_S, PATIENCE_S, DevelopmentServer, development_config
 from fullduplex.server.config import ServerConfig
 
@@ -34,6 +35,7 @@ def test_it_listens_before_it_serves() -> None:
 def test_it_serves_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
+    monkeypatch.setattr(development, "EXIT_TIMEOUT_S", 60.0)  # longer than a busy machine takes to stop
     server = DevelopmentServer(("127.0.0.1", 0))
     server.set_app(hello)
     ended: list[BaseException] = []
@@ -46,12 +48,12 @@ def test_it_serves_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    client = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+    client = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
     client.request("GET", "/")
     assert client.getresponse().read() == b"hello"
     assert DevelopmentServer.running is server
     server.stop(3)
-    thread.join(5)
+    thread.join(30)
     client.close()
     for guard in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
         guard.cancel()

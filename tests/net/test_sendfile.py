@@ -42,7 +42,7 @@ async def test_the_kernel_sends_the_file(tmp_path, monkeypatch):
     server = await loop.create_server(connect, "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
     server.close()
     while connections or gateway.tasks:

@@ -548,7 +548,7 @@ class Sleeper(WebsocketConsumer):
 
     def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if text_data == "sleep":
-            self.send(str(self.awake.wait(10)))
+            self.send(str(self.awake.wait(30)))
         elif text_data == "wake":
             self.awake.set()
         else:

@@ -22,7 +22,7 @@ from fullduplex.layers.redis import RedisLayer
 from fullduplex.testing.layers import Inbox
 from tests.layers.servers import Cluster, Server, free_port
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 Make = Callable[..., Any]
 
 
