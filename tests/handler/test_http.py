@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
+import logging
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
+from django.core.handlers.asgi import ASGIHandler as DjangoHandler
 from django.core.signals import request_finished, request_started
 from django.db import connection, connections, transaction
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
@@ -445,6 +447,35 @@ async def test_a_sync_iterator_is_streamed_part_by_part() -> None:
     with project(path("", view)) as application:
         assert (await request(application)).body == b"012"
     assert set(parts) == {"fullduplex-thread"}
+
+
+GOOD = ["good.example", "GOOD.example:8000"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "fine"),
+    [(["good.example"], GOOD), ([".good.example"], GOOD), (["*"], [*GOOD, "evil.example"]), ([], [])],
+)
+async def test_a_host_that_was_allowed_is_so_while_the_settings_allow_it(allowed: list[str], fine: list[str]) -> None:
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(request.get_host())
+
+    async def ask(application: Any, host: str) -> tuple[int, bytes]:
+        connection = Connection(application, http_scope(headers={"host": host}))
+        connection.put(type="http.request", body=b"", more_body=False)
+        await connection.end()
+        return connection.events.get_nowait()["status"], connection.events.get_nowait()["body"]
+
+    logging.disable(logging.CRITICAL)
+    try:
+        for hosts in (allowed, ["other.example"], allowed):
+            with project(path("", view), ALLOWED_HOSTS=hosts, DEBUG=False) as application:
+                for host in ("good.example", "GOOD.example:8000", "bad example", "evil.example", "good.example"):
+                    seen = [await ask(handler, host) for handler in (application, DjangoHandler())]
+                    assert seen[0] == seen[1]
+                    assert (seen[0][0] == 200) == (hosts is allowed and host in fine)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("extension", [True, False])

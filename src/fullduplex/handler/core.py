@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest
 
-from fullduplex.handler.hooks import Blocks, always, blocks
+from fullduplex.handler.hooks import Blocks, always, blocks, function_of
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Hook:
 
 
 def hook_of(layer: int, middleware: Any, name: str) -> Hook:
-    function = getattr(middleware, name)
+    function = function_of(middleware, name)
     return Hook(layer, function, middleware, blocks(middleware, name), iscoroutinefunction(function))
 
 

@@ -29,6 +29,8 @@ from django.middleware.locale import LocaleMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
+from fullduplex.handler.messages import LAZY, is_untouched
+
 F = TypeVar("F", bound=Callable[..., Any])
 # Whether a hook has blocking work for this request: called with the middleware and the hook's arguments.
 Blocks = Callable[..., bool]
@@ -68,14 +70,24 @@ def is_mixin(factory: Any) -> bool:
 def blocks(middleware: Any, name: str) -> Blocks | None:
     """Return the test whether the hook ``name`` of ``middleware`` blocks; None: it never does."""
     hook = getattr(middleware, name)
-    function = getattr(hook, "__func__", hook)
-    if getattr(function, _MARK, False):
+    if getattr(getattr(hook, "__func__", hook), _MARK, False):
         return None
+    return _own_hooks()[type(middleware), name] if _is_own(middleware, name) else always
+
+
+def function_of(middleware: Any, name: str) -> Callable[..., Any]:
+    """Return the hook ``name`` of ``middleware`` to call: its own, or what does the same for less."""
+    function: Callable[..., Any] = getattr(middleware, name)
+    if type(middleware) is MessageMiddleware and _is_own(middleware, name) and not _message_storage_is_foreign():
+        return functools.update_wrapper(functools.partial(LAZY[name], middleware), function)
+    return function
+
+
+def _is_own(middleware: Any, name: str) -> bool:
+    """Whether the hook is exactly Django's."""
+    hook = getattr(middleware, name)
     kind = type(middleware)
-    table = _own_hooks()
-    if (kind, name) not in table or vars(kind).get(name) is not function:
-        return always
-    return table[kind, name]
+    return (kind, name) in _own_hooks() and vars(kind).get(name) is getattr(hook, "__func__", hook)
 
 
 # Django's own --------------------------------------------------------------------------------
@@ -129,6 +141,8 @@ def _messages_are_foreign(middleware: Any, request: HttpRequest) -> bool:
 
 
 def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    if is_untouched(request):
+        return False
     messages = getattr(request, "_messages", None)
     if messages is None:
         return False

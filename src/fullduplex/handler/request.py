@@ -12,10 +12,14 @@ from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
 
+from fullduplex.handler.messages import LazyMessages
 from fullduplex.sockets.asgi import Event, Receive, Scope
 
-_KNOWN_NAMES_COUNT = 512  # field names are the client's choice; a browser sends about 20
+# Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
+_KNOWN_NAMES_COUNT = 512
+_NAME_CHARS = 255
 
+_allowed_hosts: set[tuple[str, ...]] = set()  # with the ALLOWED_HOSTS that allowed it
 _names: dict[bytes, str | None] = {
     b"content-length": "CONTENT_LENGTH",
     b"content-type": "CONTENT_TYPE",
@@ -28,6 +32,8 @@ class Request(ASGIRequest):
 
     A script name, a repeated field or an odd cookie goes Django's own way, so that the rules stay Django's.
     """
+
+    _messages = LazyMessages()
 
     def __init__(self, scope: Scope, body_file: IO[bytes]) -> None:
         headers = None if scope.get("root_path") or settings.FORCE_SCRIPT_NAME else _plain_headers(scope)
@@ -64,6 +70,19 @@ class Request(ASGIRequest):
             self.content_params = {}
         self._stream = cast(BinaryIO, body_file)
 
+    def get_host(self) -> str:
+        """Django's, which is not asked again about a host that it has allowed."""
+        host: str = self._get_raw_host()  # type: ignore[attr-defined]
+        allowed = settings.ALLOWED_HOSTS
+        if not allowed:  # DEBUG decides
+            return super().get_host()
+        key = host, *allowed
+        if key not in _allowed_hosts:
+            super().get_host()
+            if len(_allowed_hosts) < _KNOWN_NAMES_COUNT and len(host) <= _NAME_CHARS:
+                _allowed_hosts.add(key)
+        return host
+
 
 def _plain_headers(scope: Scope) -> dict[str, str] | None:
     """Return the fields as META has them, or None where one is repeated or a cookie needs trimming."""
@@ -87,7 +106,7 @@ def _learn(raw: bytes) -> str | None:
     """Return the META name of a field, None for one that Django drops: underscores would be ambiguous."""
     text = raw.decode("latin1")
     name = None if "_" in text else "HTTP_" + text.upper().replace("-", "_")
-    if len(_names) < _KNOWN_NAMES_COUNT:
+    if len(_names) < _KNOWN_NAMES_COUNT and len(raw) <= _NAME_CHARS:
         _names[raw] = name
     return name
 

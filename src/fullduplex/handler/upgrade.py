@@ -33,6 +33,7 @@ from django.utils.log import log_response
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.handler.inbox import Inbox
+from fullduplex.handler.messages import LazyMessages
 from fullduplex.handler.pool import Lease
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.threads import HandshakeExecutor, current_executor, enter_lease, use_executor
@@ -49,6 +50,8 @@ logger = logging.getLogger("django.request")
 
 class HandshakeRequest(ASGIRequest):
     """The handshake as a GET request; ``scope`` stays the server's own, of type ``websocket``."""
+
+    _messages = LazyMessages()
 
     def __init__(self, scope: Scope, handshake: Upgrade) -> None:
         super().__init__({**scope, "method": "GET"}, io.BytesIO())
