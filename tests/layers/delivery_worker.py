@@ -1,6 +1,7 @@
 """One of the processes of test_redis_delivery.py: members that come and go, publishers, and a record of it all.
 
-Run as ``python -m tests.layers.delivery_worker '{"hosts": [...], ...}'``; prints what was found as JSON.
+Run as ``python -m tests.layers.delivery_worker '{"hosts": [...], ...}'``; prints what was found as JSON. Before it
+publishes, and before it ends, it prints a line and waits for one, until the others are as far.
 Times are those of ``time.monotonic()``, which all processes of a machine share.
 """
 
@@ -16,7 +17,6 @@ from typing import Any
 
 LOBBY = "lobby"
 ROOMS_COUNT = 10  # churn here makes subscriptions come and go on the server; in the lobby somebody always stays
-SETTLE_S = 0.6
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Plan:
     hosts: list[Any]
     cluster: bool
     number: int
-    start_s: float
+    prefix: str
     duration_s: float
     members_count: int
     publishers_count: int
@@ -41,12 +41,15 @@ class Member:
         extension = {"version": 1, "write": self._write, "on_drain": lambda callback: callback()}
         self.outbox = Outbox({"extensions": {"fullduplex.prepared": extension}}, self._send, self._overflow)
         self.received: dict[str, list[int]] = {}
+        self.caught_up: dict[str, asyncio.Event] = {}
         self.joined_s: dict[str, float] = {}
         self.left_s: dict[str, float] = {}
 
     def _write(self, prepared: Any) -> int:
         who, _, number = prepared.data.partition(" ")
         self.received.setdefault(who, []).append(int(number))
+        if who in self.caught_up:
+            self.caught_up[who].set()
         return 0
 
     async def _send(self, event: Any) -> None:
@@ -59,8 +62,16 @@ class Member:
         await hub.join(group, self.outbox)
         self.joined_s[group] = time.monotonic()
 
-    async def leave(self, hub: Any, group: str) -> None:
+    async def catch_up(self, layer: Any, group: str) -> None:
+        """Wait for all that has been published until now: what is published next comes behind it."""
+        who = f"{id(self)}@{group}"
+        self.caught_up[who] = asyncio.Event()
+        await layer.apublish(group, f"{who} 0")
+        await self.caught_up[who].wait()
+
+    async def leave(self, hub: Any, layer: Any, group: str) -> None:
         self.left_s[group] = time.monotonic()
+        await self.catch_up(layer, group)
         await hub.leave(group, self.outbox)
 
 
@@ -84,45 +95,54 @@ async def main(plan: Plan) -> Record:
     from fullduplex.layers.redis import RedisLayer
     from fullduplex.realtime.hub import Hub
 
-    layer = RedisLayer(hosts=plan.hosts, cluster=plan.cluster, prefix=f"delivery{plan.start_s}")
+    layer = RedisLayer(hosts=plan.hosts, cluster=plan.cluster, prefix=plan.prefix)
     hub, record = Hub(lambda: layer), Record()
     await layer.open()
-    await asyncio.sleep(max(plan.start_s - time.monotonic(), 0))
-    await asyncio.gather(*(_stay(hub, record) for _ in range(plan.members_count)))
-    end_s = plan.start_s + plan.duration_s
+    stays = await asyncio.gather(*(_stay(hub, record) for _ in range(plan.members_count)))
+    await _meet()
+    end_s = time.monotonic() + plan.duration_s
     await asyncio.gather(
-        _churn(hub, record, plan, end_s),
+        _churn(hub, layer, record, plan, end_s),
         *(_publish(layer, record, f"{plan.number}.{who}", plan, end_s) for who in range(plan.publishers_count)),
     )
-    await asyncio.sleep(SETTLE_S)  # what other processes have published is on its way
-    for member in record.members:
+    await _meet()
+    for member in stays:
+        for group in member.joined_s:
+            await member.catch_up(layer, group)
         await hub.leave_all(member.outbox)
     await layer.close()
     return record
 
 
-async def _stay(hub: Any, record: Record) -> None:
+async def _meet() -> None:
+    """Wait until the other processes are as far."""
+    print(flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def _stay(hub: Any, record: Record) -> Member:
     member = Member()
     record.members.append(member)
     await member.join(hub, LOBBY)
     await member.join(hub, f"room{random.randrange(ROOMS_COUNT)}")
+    return member
 
 
-async def _churn(hub: Any, record: Record, plan: Plan, end_s: float) -> None:
+async def _churn(hub: Any, layer: Any, record: Record, plan: Plan, end_s: float) -> None:
     visits = []
     while time.monotonic() < end_s:
-        visits.append(asyncio.create_task(_visit(hub, record)))
+        visits.append(asyncio.create_task(_visit(hub, layer, record)))
         await asyncio.sleep(1 / plan.churn_per_s)
     await asyncio.gather(*visits)
 
 
-async def _visit(hub: Any, record: Record) -> None:
+async def _visit(hub: Any, layer: Any, record: Record) -> None:
     member = Member()
     record.members.append(member)
     group = random.choice([LOBBY, *(f"room{number}" for number in range(2 * ROOMS_COUNT))])
     await member.join(hub, group)
     await asyncio.sleep(random.uniform(0, 0.5))
-    await member.leave(hub, group)
+    await member.leave(hub, layer, group)
 
 
 async def _publish(layer: Any, record: Record, who: str, plan: Plan, end_s: float) -> None:
@@ -130,7 +150,7 @@ async def _publish(layer: Any, record: Record, who: str, plan: Plan, end_s: floa
     sent = 0
     in_thread = who.endswith(("1", "3"))
     while time.monotonic() < end_s:
-        group = LOBBY if sent % 2 else f"room{random.randrange(2 * ROOMS_COUNT)}"
+        group = f"room{random.randrange(2 * ROOMS_COUNT)}" if sent % 2 else LOBBY
         numbers = record.published.setdefault(f"{who}@{group}", [])
         message = f"{who}@{group} {len(numbers)}"
         began_s = time.monotonic()
