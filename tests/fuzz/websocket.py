@@ -8,7 +8,7 @@ from fullduplex.exceptions import RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
 from fullduplex.testing.codecs import assert_cut_independent, feed
 from fullduplex.wire.codec import Codec
-from fullduplex.wire.deflate import DeflateParameters, deflate_alone
+from fullduplex.wire.deflate import DeflateParameters, deflate_alone, max_deflated_bytes
 from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed
 from fullduplex.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_frame
 from fullduplex.wire.websocket import WebSocketCodec
@@ -28,6 +28,7 @@ PAYLOADS = (
     *(b"", b"a", b"hello", b"\xc3\xa9", b"\xf0\x9f\x8e\x89", b"\xed\xa0\x80", b"\xc3", b"\xff", b"\xf4\x90\x80\x80"),
     *(b"\x03\xe8", b"\x03\xe8bye", b"\x03\xed", b"\x0f\xa0\xff", b"x" * 125, b"x" * 126, b"y" * 1990, b"z" * 2001),
     *(b"\x00\x00\xff\xff", b"\x03\x00", "grüße ".encode() * 40),
+    b"\x00\x00\x00\xff\xff" * 480,  # as deflate data: nothing, at length
 )
 WORDS = (*PAYLOADS, *(bytes((byte,)) for byte in (0x00, 0x01, 0x7E, 0x7F, 0x80, 0x81, 0xC1, 0xFE, 0xFF)))
 MASKS = (b"\0\0\0\0", b"\x12\x34\x56\x78")
@@ -53,6 +54,7 @@ class WebSocket(Harness):
         codec = _make_codec(data)
         assert_well_formed(feed(codec, [data[1:]], react=echo, eof=True))
         assert retained_bytes([codec._message, codec._buffer, codec._undecoded]) == 0
+        assert codec._message_wire_bytes <= max_deflated_bytes(LIMITS.max_message_bytes)
 
     def check_closely(self, data: bytes) -> None:
         assert_cut_independent(
