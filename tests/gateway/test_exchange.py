@@ -39,6 +39,26 @@ async def echo(scope, receive, send):
     await respond(send, await read(receive))
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("sized", [True, False])
+async def test_large_content_is_not_joined_with_its_head(method, sized):
+    content, sizes = bytes(100_000), []
+
+    async def app(scope, receive, send):
+        headers = [(b"Content-Length", b"100000")] if sized else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        sizes.extend(map(len, wired.transport.writes))
+
+    wired = Wired(app)
+    head, _, body = (await wired.feed(b"%s / HTTP/1.1\r\nHost: a\r\n\r\n" % method.encode())).partition(b"\r\n\r\n")
+    assert head.lower().count(b"content-length: 100000") == (sized or method == "GET")
+    assert body == (content if method == "GET" else b"")
+    if method == "GET":
+        assert (sizes[-1] == 100_000) is sized
+    await wired.finish()
+
+
 async def test_the_scope_is_honest():
     seen = {}
 

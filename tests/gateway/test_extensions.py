@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 
@@ -78,6 +79,21 @@ async def test_a_file_by_its_path_gets_its_length(path):
     assert b"content-length: %d" % len(CONTENT) in head
     assert body == CONTENT
     assert wired.log.lines == [("http", "/", 200, len(CONTENT))]
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="the kernel cannot tell what it has in memory")
+@pytest.mark.parametrize("cached", ["nothing", "unknown", "the beginning"])
+async def test_what_is_not_in_memory_is_read_in_a_thread(path, monkeypatch, cached):
+    original = os.preadv
+
+    def preadv(fd, buffers, offset, flags):
+        if cached == "the beginning" and offset == 0:
+            return original(fd, [memoryview(buffers[0])[:1000]], offset)
+        raise BlockingIOError if cached == "nothing" else OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    _, body, _ = await ask(app_of({"type": "http.response.pathsend", "path": path}))
+    assert body == CONTENT
 
 
 async def test_head_gets_the_length_and_no_content(path):

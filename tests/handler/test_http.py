@@ -8,7 +8,6 @@ import io
 import logging
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from django.contrib.auth.models import Group
 from django.core.handlers.asgi import ASGIHandler as DjangoHandler
 from django.core.signals import request_finished, request_started
 from django.db import connection, connections, transaction
-from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import get_urlconf, path
 from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
@@ -410,7 +409,7 @@ async def test_receivers_get_both_signals(asynchronous: bool) -> None:
     assert calls == [("started", asynchronous), ("finished", asynchronous)]
 
 
-# Bodies, streams and files -------------------------------------------------------------------
+# Bodies and streams ---------------------------------------------------------------------------
 
 
 async def test_a_small_body_stays_in_memory_and_a_large_one_goes_to_disk(settings: Any) -> None:
@@ -476,30 +475,6 @@ async def test_a_host_that_was_allowed_is_so_while_the_settings_allow_it(allowed
                     assert (seen[0][0] == 200) == (hosts is allowed and host in fine)
     finally:
         logging.disable(logging.NOTSET)
-
-
-@pytest.mark.parametrize("extension", [True, False])
-async def test_a_file_goes_out_by_its_path_where_the_server_can(extension: bool, tmp_path: Path) -> None:
-    file = tmp_path / "file.bin"
-    file.write_bytes(b"content")
-    opened: list[Any] = []
-
-    def view(request: Any) -> FileResponse:
-        opened.append(file.open("rb"))
-        return FileResponse(opened[0])
-
-    with project(path("", view)) as application:
-        extensions = {"http.response.pathsend": {}} if extension else {}
-        client = Connection(application, {**http_scope(), "extensions": extensions})
-        client.put(type="http.request")
-        assert (await client.event())["status"] == 200
-        body = await client.event()
-        if extension:
-            assert body == {"type": "http.response.pathsend", "path": str(file)}
-        else:
-            assert body["body"] == b"content"
-        await client.end()
-    assert opened[0].closed
 
 
 async def test_fast_off_is_djangos_own_handler() -> None:

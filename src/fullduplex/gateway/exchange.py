@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fullduplex.server")
 
+_UNCOPIED_BYTES = 65_536  # content from here on is not joined with its head: two writes cost less than the copy
+
 
 class Exchange:
     """The state of one request and its response, and the ``receive`` and ``send`` of its application."""
@@ -232,6 +234,9 @@ class Exchange:
         self._sent_bytes += len(body)
         if self.response_started:
             self._connection.send(Data(body, end))
+        elif end and len(body) >= _UNCOPIED_BYTES and _has_length(start):
+            self._connection.send(start)
+            self._connection.send(Data(body, end_stream=True))
         elif end:
             self._connection.respond(start, body)
         else:
@@ -272,7 +277,7 @@ class Exchange:
             raise LocalProtocolError("the response is already complete")
         end = end and self._trailers is None
         if not self.response_started:
-            if end and not any(name.lower() == b"content-length" for name, _ in start.headers):
+            if end and not _has_length(start):
                 start.headers.append((b"content-length", b"%d" % count))
             self._connection.send(start)
             self.response_started = True
@@ -332,6 +337,10 @@ class Exchange:
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()
+
+
+def _has_length(start: ResponseHead) -> bool:
+    return any(name.lower() == b"content-length" for name, _ in start.headers)
 
 
 def _size(message: Message) -> int:

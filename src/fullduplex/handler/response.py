@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncGenerator, Iterator
+import stat
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from django.core.exceptions import RequestAborted
+from django.core.files import File
+from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.http import FileResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
@@ -16,6 +19,7 @@ from fullduplex.handler.threads import hop
 from fullduplex.sockets.asgi import Scope, Send
 
 _KNOWN_NAMES_COUNT = 512
+_BLOCK_BYTES = 65_536  # of a file that is read here; Django's 4 KiB would cost a hop each
 
 _names: dict[str, bytes] = {}
 
@@ -42,7 +46,7 @@ def _bytes(value: Any) -> bytes:
 
 
 async def send_response(response: HttpResponseBase, scope: Scope, send: Send) -> None:
-    """Send a response: two events for one that is complete, ``http.response.pathsend`` for a file where it can be.
+    """Send a response: two events for one that is complete, a file by the server itself where it can.
 
     Raises:
         RequestAborted: the client is gone.
@@ -67,9 +71,9 @@ async def _stream(response: HttpResponseBase, start: dict[str, Any], scope: Scop
             raise RequestAborted from error
 
     await send_or_abort(start)
-    path = _file_path(response) if "http.response.pathsend" in (scope.get("extensions") or {}) else None
-    if path is not None:
-        await send_or_abort({"type": "http.response.pathsend", "path": path})
+    file_event = _file_event(response, scope.get("extensions") or {})
+    if file_event is not None:
+        await send_or_abort(file_event)
         return
     async with aclosing(_chunks(response)) as chunks:
         async for chunk in chunks:
@@ -87,21 +91,57 @@ async def _chunks(response: Any) -> AsyncGenerator[bytes, None]:
             async for part in parts:
                 yield part
         return
-    parts_in_thread: Iterator[bytes] = await hop(iter, response)
+    parts_in_thread: Iterator[bytes] = await hop(_parts, response)
     while (chunk := await hop(next, parts_in_thread, None)) is not None:
         yield chunk
 
 
-def _file_path(response: HttpResponseBase) -> str | None:
-    """Return the path of the file that a response sends whole and unchanged, or None."""
+def _parts(response: Any) -> Iterator[bytes]:
+    file = getattr(response, "file_to_stream", None)
+    if file is not None and response.block_size == FileResponse.block_size and getattr(file, "seekable", bool)():
+        response.block_size = _BLOCK_BYTES
+    return iter(response)
+
+
+# Files -------------------------------------------------------------------------------------------
+
+_FILES = (io.BufferedReader, io.FileIO)
+_WRAPPERS = (File, FieldFile, ImageFieldFile)
+
+
+def plain_file(file: Any) -> io.BufferedReader | io.FileIO | None:
+    """Return the regular file on disk, open for reading, that ``file`` is or stands for; None where it is none."""
+    if type(file) in _WRAPPERS and not file.closed:
+        file = file.file
+    if type(file) not in _FILES or file.closed or type(getattr(file, "raw", file)) is not io.FileIO:
+        return None  # what is read from others may differ from what is on the disk
+    return file if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+
+
+def _file_event(response: HttpResponseBase, extensions: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the event by which the server sends the file of a response, or None where it is to be read here."""
     if not isinstance(response, FileResponse):
         return None
-    file = getattr(response, "file_to_stream", None)  # None when middleware has wrapped the content
-    if not isinstance(file, (io.BufferedReader, io.FileIO)) or not isinstance(file.name, str) or file.tell():
+    file = plain_file(getattr(response, "file_to_stream", None))  # None when middleware has wrapped the content
+    if file is None:
+        return None
+    if "http.response.zerocopysend" in extensions:
+        event = {"type": "http.response.zerocopysend", "file": file, "offset": file.tell()}
+        length = response.headers.get("Content-Length")
+        return event if length is None else {**event, "count": int(length)}  # the file may have grown since
+    if "http.response.pathsend" in extensions and not file.tell():
+        path = _path(file)
+        return None if path is None else {"type": "http.response.pathsend", "path": path}
+    return None
+
+
+def _path(file: io.BufferedReader | io.FileIO) -> str | None:
+    """Return the path of a file, unless it was removed or replaced since it was opened."""
+    if not isinstance(file.name, str):
         return None
     path = os.path.abspath(file.name)
     try:
-        same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # or it was removed or replaced meanwhile
+        same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except OSError:
         return None
     return path if same else None

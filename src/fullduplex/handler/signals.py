@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from django.utils.module_loading import import_string
 
 from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import is_free
+from fullduplex.handler.response import plain_file
 from fullduplex.handler.threads import hop
 
 Receiver = Callable[..., Any]
@@ -85,7 +87,7 @@ async def close_response(lease: Lease | None, response: Any, sender: type) -> No
     closers = list(response._resource_closers)
     response._resource_closers.clear()
     response.closed = True
-    if all(map(is_free, closers)):
+    if all(is_free(closer) or _closes_plain_file(closer) for closer in closers):
         for closer in closers:
             closer()
         closers = []
@@ -108,6 +110,12 @@ async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]],
         await hop(send_sync)
     if asynchronous:
         await asyncio.gather(*(receiver(signal=foreign.signal, sender=sender, **named) for receiver in asynchronous))
+
+
+def _closes_plain_file(closer: Callable[[], Any]) -> bool:
+    """Whether ``closer`` closes a file that was read, and that is not deleted by it."""
+    file = plain_file(getattr(closer, "__self__", None))
+    return file is not None and closer.__name__ == "close" and os.fstat(file.fileno()).st_nlink > 0
 
 
 def _quiet(closer: Callable[[], Any]) -> Callable[[], None]:

@@ -73,6 +73,8 @@ async def send_file(connection: Connection, fd: int, offset: int, count: int, se
 
 async def _by_kernel(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
     """Send as much as asyncio's ``sendfile`` can: nothing with uvloop, TLS or Windows' older loop."""
+    if type(connection.loop).sendfile is asyncio.AbstractEventLoop.sendfile:
+        return offset  # uvloop: spare the task that would find that out
     while offset < end:
         size = min(PIECE_BYTES, end - offset)
         try:
@@ -114,7 +116,10 @@ async def _send_piece(connection: Connection, fd: int, offset: int, size: int) -
 
 async def _by_hand(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
     while offset < end:
-        data = await connection.loop.run_in_executor(None, _read_at, fd, min(BLOCK_BYTES, end - offset), offset)
+        count = min(BLOCK_BYTES, end - offset)
+        data = _read_cached(fd, count, offset)
+        if not data:
+            data = await connection.loop.run_in_executor(None, _read_at, fd, count, offset)
         if not data:
             break
         if connection.transport.is_closing():
@@ -122,8 +127,21 @@ async def _by_hand(connection: Connection, fd: int, offset: int, end: int, sent:
         connection.send(Data(data))
         sent(len(data))
         offset += len(data)
-        await connection.flow.drain()
+        if offset < end or connection.flow.paused:
+            await connection.flow.drain()
     return offset
+
+
+def _read_cached(fd: int, count: int, offset: int) -> bytes:
+    """Read what the kernel has in memory; nothing where it would have to wait for a disk, or cannot tell."""
+    if not hasattr(os, "RWF_NOWAIT"):  # Linux
+        return b""
+    buffer = bytearray(count)
+    try:
+        read = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+    except OSError:
+        return b""
+    return bytes(memoryview(buffer)[:read])
 
 
 def _read_at(fd: int, count: int, offset: int) -> bytes:
