@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 
 async def app(scope, receive, send):
-    """By path: ``/`` hello, ``/echo`` the content, ``/slow`` waits, ``/stream`` for ever; WebSocket echo."""
+    """By path: ``/`` hello, ``/echo`` the content, ``/slow`` waits, ``/stream`` for ever, ``/heap``; WebSocket echo."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -16,6 +17,9 @@ async def app(scope, receive, send):
     else:
         if scope["path"] == "/slow":
             await asyncio.sleep(0.5)
+        if scope["path"] == "/heap":
+            await respond(send, str(gc.get_freeze_count()).encode())
+            return
         await respond(send, await read(receive) if scope["path"] == "/echo" else b"Hello, world!")
 
 

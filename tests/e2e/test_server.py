@@ -144,6 +144,10 @@ def test_five_hundred_connections_at_once(server):
         sock.close()
 
 
+def test_garbage_collection_passes_over_what_start_up_has_made(server):
+    assert int(get(server, "/heap")[1]) > 10_000
+
+
 def test_an_application_without_lifespan_is_fine():
     with fullduplex("plain_asgi:no_lifespan") as process:
         assert get(process) == (200, b"Hello, world!")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import get_resolver, path
 
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler.application import ASGIHandler, get_asgi_application
@@ -45,6 +47,23 @@ async def test_lifespan_answers_startup_and_shutdown_and_keeps_the_state() -> No
         server.put(type="lifespan.shutdown")
         assert await server.event() == {"type": "lifespan.shutdown.complete"}
         await server.end()
+
+
+async def test_the_views_are_imported_at_startup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "urls_of_startup.py").write_text("urlpatterns = []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with project(ROOT_URLCONF="urls_of_startup") as application:
+        assert "urls_of_startup" not in sys.modules
+        await application.startup()
+        assert sys.modules.pop("urls_of_startup").urlpatterns == []
+
+
+async def test_views_that_cannot_be_imported_are_the_business_of_each_request(caplog: pytest.LogCaptureFixture) -> None:
+    with project(ROOT_URLCONF="no_such_urls") as application:
+        await application.startup()
+        with pytest.raises(ModuleNotFoundError, match="no_such_urls"):
+            get_resolver().url_patterns  # noqa: B018
+    assert caplog.records == []
 
 
 async def test_lifespan_without_state() -> None:

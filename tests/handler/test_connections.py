@@ -36,8 +36,11 @@ async def async_view(request: Any) -> HttpResponse:
 
 
 @pytest.fixture
-def database(django_db_blocker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def database(
+    django_db_blocker: Any, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """A database whose connections stay, and can be seen to be dead (SQLite's always pass the health check)."""
+    settings.FULLDUPLEX = {"THREADS_COUNT": 1}  # while it is cleaned, a second request would find another
 
     def is_usable(wrapper: Any) -> bool:
         checks.append(wrapper.connection)

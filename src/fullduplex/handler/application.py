@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import get_resolver
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
@@ -130,6 +132,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             ConfigurationError: CHANNEL_LAYERS or FULLDUPLEX is wrong.
         """
         get_settings()
+        with contextlib.suppress(Exception):  # each request meets the error, as under Django
+            get_resolver().url_patterns  # noqa: B018  # imports the views, so that the first request does not wait for it
         if getattr(settings, "CHANNEL_LAYERS", None):
             try:
                 await get_layer().open()

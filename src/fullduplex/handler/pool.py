@@ -174,7 +174,11 @@ class ThreadPool:
             else:
                 return False  # it runs another call of this lease, and will find this one
             worker.rests = False
-        worker.wake()
+        try:
+            # At the end of this turn of the loop it finds all calls of the turn, and they share its way to the GIL.
+            asyncio.get_running_loop().call_soon(worker.wake)
+        except RuntimeError:
+            worker.wake()
         return False
 
     def release(self, lease: Lease, roll_back: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -73,6 +74,7 @@ class Worker:
         self._stop: asyncio.Event | None = None
         self._tls: TLS | None = None
         self._hurry = False
+        self._has_process = False
 
     def run(self) -> int:
         """Serve until :meth:`stop`, or SIGINT or SIGTERM when this is the main thread.
@@ -83,6 +85,7 @@ class Worker:
         Raises:
             ConfigurationError: the application cannot be loaded or the address cannot be listened on.
         """
+        self._has_process = threading.current_thread() is threading.main_thread()
         with asyncio.Runner(loop_factory=loop_factory(self.config.loop)) as runner:
             return runner.run(self.serve())
 
@@ -97,6 +100,7 @@ class Worker:
         try:
             lifespan = await self._start_application(app)
             if lifespan is not None:
+                self._freeze_heap()
                 with self._signals():
                     await self._serve(app, lifespan, opened)
                 status = 0
@@ -129,6 +133,15 @@ class Worker:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: stopped already
                 self._loop.call_soon_threadsafe(callback)
+
+    def _freeze_heap(self) -> None:
+        """Let garbage collection pass over what start-up has made, where the process is ours: it stays to the end.
+
+        With Django loaded, a full collection would stop the loop for 50 ms every few thousand requests.
+        """
+        if self._has_process:
+            gc.collect()
+            gc.freeze()
 
     async def _serve(self, app: Application, lifespan: Lifespan, opened: list[Listener]) -> None:
         assert self._loop is not None
