@@ -72,7 +72,9 @@ class NameForm(forms.Form):
             return None
         user.set_password(password or None)
         try:
-            with transaction.atomic():
+            with transaction.atomic():  # in SQLite one at a time, so that not even another spelling comes between
+                if User.objects.filter(username__iexact=name).exists():
+                    return None
                 user.save()
         except IntegrityError:  # somebody else has just taken it
             return None

@@ -7,6 +7,7 @@ from typing import Any
 from unittest import mock
 
 from django.contrib.auth import get_user_model
+from django.db import IntegrityError
 from django.test import TestCase
 from django.urls import reverse
 
@@ -44,13 +45,17 @@ class NameTests(TestCase):
         self.assertEqual(self.choose("Ada", "analytical engine", Client()).status_code, 302)
 
     def test_of_two_who_choose_the_same_new_name_at_once_one_has_it(self) -> None:
+        # Between the look for the name and its being kept, and as the database itself finds out.
         def meanwhile(user: Any, password: Any) -> None:
             User.objects.create_user("Ada")
 
-        with mock.patch.object(User, "set_password", meanwhile):  # after the look for the name, before it is kept
-            response = self.choose("Ada")
-        self.assertContains(response, "That name is taken")
-        self.assertEqual(User.objects.get().get_username(), "Ada")
+        for name in ("Ada", "ada"):
+            with self.subTest(name=name), mock.patch.object(User, "set_password", meanwhile):
+                self.assertContains(self.choose(name), "That name is taken")
+                self.assertEqual(User.objects.get().get_username(), "Ada")
+            User.objects.all().delete()
+        with mock.patch.object(User, "save", side_effect=IntegrityError):
+            self.assertContains(self.choose("Ada"), "That name is taken")
 
     def test_odd_names_and_weak_passwords_get_a_proper_message(self) -> None:
         for name, password, field in [
