@@ -101,13 +101,16 @@ class Server:
 
 
 class Sentinel(Server):
-    """Watches one master named ``main``."""
+    """Watches one master."""
 
-    def __init__(self, directory: Path, master: Server) -> None:
-        super().__init__(directory)
+    def __init__(
+        self, directory: Path, master: Server, name: str = "main", password: str = "", port: int | None = None
+    ) -> None:
+        super().__init__(directory, port=port)
         (directory / "sentinel.conf").write_text(
-            f"port {self.port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+            f"port {self.port}\nbind 127.0.0.1\nsentinel monitor {name} 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 3000\n"
+            + (f"requirepass {password}\n" if password else "")
         )
 
     def arguments(self) -> list[str]:

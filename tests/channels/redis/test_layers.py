@@ -397,6 +397,30 @@ def test_from_synchronous_code(valkey: Server) -> None:
     assert [async_to_sync(receive)(layer, channel)["n"] for _ in range(3)] == [0, 1, 2]
 
 
+def test_a_loop_that_has_ended_leaves_nothing(make: Make) -> None:
+    """cr#384: what belonged to a loop stayed for ever."""
+    layer = make()
+
+    async def use() -> None:
+        channel = await layer.new_channel()
+        await layer.group_add("g", channel)
+        await layer.group_send("g", {"n": 1})
+        assert await receive(layer, channel) == {"n": 1}
+
+    for _ in range(3):
+        async_to_sync(use)()
+        asyncio.run(use())
+    assert len(layer._layers) == 0
+
+
+async def test_a_group_has_a_name_on_the_server(make: Make, valkey: Server) -> None:
+    layer = make()
+    await layer.group_add("g", await layer.new_channel())
+    with valkey.client() as client:
+        assert layer._group_key("g") in client.pubsub_channels(f"{layer.prefix}:*")
+    await layer.close()
+
+
 def test_names_differ_after_a_fork(valkey: Server) -> None:
     layer = RedisChannelLayer(hosts=[valkey.url])
     before = layer.client_prefix

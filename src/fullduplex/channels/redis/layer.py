@@ -20,9 +20,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 from fullduplex.channels.redis.mailboxes import Mailboxes
 from fullduplex.channels.redis.serializers import registry
@@ -30,6 +29,7 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.channels import BaseChannelLayer, Message
 from fullduplex.layers.redis import RedisLayer
+from fullduplex.layers.redis.loop_state import start
 
 logger = logging.getLogger("fullduplex.layers")
 
@@ -109,7 +109,7 @@ class ProcessChannelLayer(BaseChannelLayer):
     # Channels --------------------------------------------------------------------------------
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        here = self._here()
+        here = self._get_layer()
         await here.listen()
         return f"{prefix.rstrip('.')}.{here.client}!{uuid.uuid4().hex[:20]}"
 
@@ -130,7 +130,7 @@ class ProcessChannelLayer(BaseChannelLayer):
 
     async def discard_channel(self, channel: str) -> None:
         """Forget a channel of this loop: what waits on it, and its groups."""
-        here = self._here()
+        here = self._get_layer()
         here.watching.discard(channel)
         for group in here.mailboxes.forget(channel):
             await self.layer.unsubscribe(_group(group))
@@ -138,14 +138,14 @@ class ProcessChannelLayer(BaseChannelLayer):
     def watch_gaps(self, channel: str) -> None:
         """Have ``channel`` of this loop get ``{"type": "channel_layer.gap", "groups": [...]}`` when the connection was
         lost and is back, so that messages to these groups may be missing. Until the channel is discarded."""
-        self._here().watching.add(channel)
+        self._get_layer().watching.add(channel)
 
     # Groups ----------------------------------------------------------------------------------
 
     async def group_add(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        here = self._here()
+        here = self._get_layer()
         if "!" in channel and _client(channel) != here.client:
             await self._tell_owner(_JOIN, channel, group)
         else:
@@ -154,7 +154,7 @@ class ProcessChannelLayer(BaseChannelLayer):
     async def group_discard(self, group: str, channel: str) -> None:
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
-        here = self._here()
+        here = self._get_layer()
         if "!" in channel and _client(channel) != here.client:
             await self._tell_owner(_LEAVE, channel, group)
         else:
@@ -174,7 +174,7 @@ class ProcessChannelLayer(BaseChannelLayer):
 
     async def close(self) -> None:
         """Give back what the running loop holds; the layer may be used again."""
-        here = self._loops.pop(asyncio.get_running_loop(), None)
+        here = self._layers.get(asyncio.get_running_loop())
         if here is not None:
             await here.close()
         await self.layer.close()
@@ -187,7 +187,7 @@ class ProcessChannelLayer(BaseChannelLayer):
         """At first, and again in each process that is forked: names must differ between processes."""
         self.client_prefix = uuid.uuid4().hex[:20]
         self._lock = threading.Lock()
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop] = WeakKeyDictionary()
+        self._layers: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._numbers = itertools.count()
 
     def _check(self, message: object) -> None:
@@ -200,13 +200,24 @@ class ProcessChannelLayer(BaseChannelLayer):
     async def _receive_general(self, channel: str) -> bytes:
         raise NotImplementedError
 
-    def _here(self) -> _Loop:
+    def _get_layer(self) -> _Loop:
         loop = asyncio.get_running_loop()
         with self._lock:
-            here = self._loops.get(loop)
+            here = self._layers.get(loop)
             if here is None:
-                here = self._loops[loop] = _Loop(self, f"{self.client_prefix}{next(self._numbers):x}")
+                for closed in [other for other in self._layers if other.is_closed()]:
+                    del self._layers[closed]
+                client = f"{self.client_prefix}{next(self._numbers):x}"
+                here = self._layers[loop] = _Loop(self, client, lambda: self._forget(loop))
         return here
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._layers.pop(loop, None)
+
+    def _group_key(self, group: str) -> bytes:
+        """Return the name of a group on the server: that of its subscriptions."""
+        return f"{self.prefix}:{_group(group)}".encode()
 
     async def _send_specific(self, channel: str, data: bytes) -> None:
         """To the inbox of its loop; or, when nobody listens there (a connection is being opened anew, or the loop
@@ -218,7 +229,7 @@ class ProcessChannelLayer(BaseChannelLayer):
         client = _client(channel)
         if not client.startswith(self.client_prefix):
             raise AssertionError(f"{channel!r} belongs to another process: only that one can receive from it")
-        here = self._here()
+        here = self._get_layer()
         if client == here.client:
             await here.listen()
             return await here.mailboxes.get(channel)
@@ -227,7 +238,7 @@ class ProcessChannelLayer(BaseChannelLayer):
     async def _tell_owner(self, verb: bytes, channel: str, group: str) -> None:
         """Have the loop of ``channel`` change a membership, and wait until it has."""
         reply = await self.new_channel("reply")
-        here = self._here()
+        here = self._get_layer()
         if not await self.layer.apublish_counted(
             _inbox(channel), _envelope(verb, channel, f"{group} {reply}".encode())
         ):
@@ -242,11 +253,12 @@ class ProcessChannelLayer(BaseChannelLayer):
 
 
 class _Loop:
-    """One event loop's part: its inbox, its channels, its groups."""
+    """One event loop's part: its inbox, its channels, its groups. It ends with the loop."""
 
-    def __init__(self, layer: ProcessChannelLayer, client: str) -> None:
+    def __init__(self, layer: ProcessChannelLayer, client: str, on_close: Callable[[], None]) -> None:
         self.client = client
-        self._layer = layer
+        self.channel_layer = layer
+        self._on_close = on_close
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_log_s = 0.0
         self.watching: set[str] = set()
@@ -257,15 +269,17 @@ class _Loop:
             group_expiry_s=layer.group_expiry,
             on_empty=lambda group: self._start(layer.layer.unsubscribe(_group(group))),
         )
+        self._end = self._until_the_loop_ends()
+        start(self._end)
 
     async def listen(self) -> None:
         """Subscribe to the inbox, if that has not been done."""
-        await self._layer.layer.subscribe(f"inbox:{self.client}", self._take, self._fetch_missed)
+        await self.channel_layer.layer.subscribe(f"inbox:{self.client}", self._take, self._fetch_missed)
 
     async def join(self, group: str, channel: str) -> None:
         self.mailboxes.join(group, channel)
         try:
-            await self._layer.layer.subscribe(
+            await self.channel_layer.layer.subscribe(
                 _group(group), lambda data: self._fan_out(group, _bytes(data)), lambda: self._note_gap(group)
             )
         except BaseException:
@@ -274,13 +288,20 @@ class _Loop:
 
     async def leave(self, group: str, channel: str) -> None:
         if self.mailboxes.leave(group, channel):
-            await self._layer.layer.unsubscribe(_group(group))
+            await self.channel_layer.layer.unsubscribe(_group(group))
 
     async def close(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._end.aclose()
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self._on_close()
+            for task in tuple(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
 
     # What comes ------------------------------------------------------------------------------
 
@@ -319,7 +340,7 @@ class _Loop:
         settings = get_settings()
         spread_s = settings.gap_spread_s if settings.gap_policy == "disconnect" else 0
         for channel, groups in gaps.items():
-            message = self._layer.serialize({"type": GAP_TYPE, "groups": groups})
+            message = self.channel_layer.serialize({"type": GAP_TYPE, "groups": groups})
             asyncio.get_running_loop().call_later(random.uniform(0, spread_s), self._tell_gap, channel, message)
 
     def _tell_gap(self, channel: str, message: bytes) -> None:
@@ -328,11 +349,12 @@ class _Loop:
 
     def _note_dropped(self, count: int, what: str) -> None:
         """Count, and log once a second at most: who is stuck is so for many messages."""
-        self._layer.dropped_count += count
+        self.channel_layer.dropped_count += count
         now_s = time.monotonic()
         if now_s >= self._next_log_s:
             self._next_log_s = now_s + _LOG_INTERVAL_S
-            logger.warning("Messages were dropped: %s (%d since this process started)", what, self._layer.dropped_count)
+            total = self.channel_layer.dropped_count
+            logger.warning("Messages were dropped: %s (%d since this process started)", what, total)
 
     def _fetch_missed(self) -> None:
         """The inbox was lost for a while: what was sent meanwhile waits on queues."""
@@ -341,12 +363,12 @@ class _Loop:
                 self._start(self._fetch(channel))
 
     async def _fetch(self, channel: str) -> None:
-        while (data := await self._layer.layer.pop_now(channel)) is not None:
+        while (data := await self.channel_layer.layer.pop_now(channel)) is not None:
             self.mailboxes.put(channel, _bytes(data))
 
     async def _forward(self, channel: str, data: bytes) -> None:
         """A general channel is a member: some worker receives from it."""
-        await self._layer.send_general(channel, data)
+        await self.channel_layer.send_general(channel, data)
 
     async def _answer(self, change: Awaitable[None], reply: str) -> None:
         problem = b""
@@ -354,7 +376,7 @@ class _Loop:
             await change
         except LayerUnavailable as error:
             problem = str(error).encode()
-        await self._layer.layer.apublish(_inbox(reply), _envelope(_MESSAGE, reply, problem))
+        await self.channel_layer.layer.apublish(_inbox(reply), _envelope(_MESSAGE, reply, problem))
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(self._guarded(work))

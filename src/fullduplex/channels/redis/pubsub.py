@@ -45,7 +45,7 @@ class RedisPubSubChannelLayer(ProcessChannelLayer):
         await self.layer.apublish(f"channel:{channel}", data)
 
     async def _receive_general(self, channel: str) -> bytes:
-        boxes = self._here().mailboxes
+        boxes = self._get_layer().mailboxes
 
         def take(message: str | bytes) -> None:
             boxes.put(channel, _bytes(message))

@@ -40,7 +40,7 @@ class LoopState:
         self._rehoming: asyncio.Task[None] | None = None
         self._poppers: dict[bytes, Poppers] = {}
         self._end = self._until_the_loop_ends()
-        _start(self._end)
+        start(self._end)
 
     async def close(self) -> None:
         await self._end.aclose()
@@ -267,8 +267,8 @@ class LoopState:
             self._rehoming = None
 
 
-def _start(generator: AsyncGenerator[None]) -> None:
-    """Run to the first ``yield``, which makes the loop know of it."""
+def start(generator: AsyncGenerator[None]) -> None:
+    """Run to the first ``yield``, which makes the loop know of it: it is closed when the loop ends."""
     try:
         generator.asend(None).send(None)
     except StopIteration:
