@@ -139,27 +139,29 @@ async def read_body(receive: Receive) -> IO[bytes]:
 
 async def _collect(receive: Receive, event: Event) -> IO[bytes]:
     """Read a body of several events."""
-    memory = io.BytesIO()
+    parts: list[bytes] = []
+    size_bytes = 0
     disk: IO[bytes] | None = None
     loop = asyncio.get_running_loop()
     try:
         while True:
-            memory.write(event.get("body", b""))
-            if memory.tell() > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
+            part = event.get("body", b"")
+            parts.append(part)
+            size_bytes += len(part)
+            if size_bytes > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
                 # In blocks of that size, and in a thread: a disk may take its time.
                 if disk is None:
                     disk = await loop.run_in_executor(None, tempfile.TemporaryFile)
-                await loop.run_in_executor(None, disk.write, memory.getvalue())
-                memory = io.BytesIO()
+                await loop.run_in_executor(None, disk.writelines, parts)
+                parts, size_bytes = [], 0
             if not event.get("more_body", False):
                 break
             event = await receive()
             if event["type"] == "http.disconnect":
                 raise RequestAborted
         if disk is None:
-            memory.seek(0)
-            return memory
-        await loop.run_in_executor(None, _rewind, disk, memory.getvalue())
+            return io.BytesIO(b"".join(parts))
+        await loop.run_in_executor(None, _finish, disk, parts)
         return disk
     except BaseException:
         if disk is not None:
@@ -167,6 +169,6 @@ async def _collect(receive: Receive, event: Event) -> IO[bytes]:
         raise
 
 
-def _rewind(disk: IO[bytes], rest: bytes) -> None:
-    disk.write(rest)
+def _finish(disk: IO[bytes], parts: list[bytes]) -> None:
+    disk.writelines(parts)
     disk.seek(0)
