@@ -508,9 +508,32 @@ async def test_bad_content_tells_client_and_application():
             seen.append(await receive())
 
     wired = Wired(app)
-    answer = await wired.feed(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n")
+    head, content = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"ZZ\r\n"
+    answer = await wired.feed(head, content)
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert seen[-1] == {"type": "http.disconnect"}
+    assert seen == [{"type": "http.disconnect"}]
+    await wired.finish()
+
+    wired = Wired(app)
+    answer = await wired.feed(head + content)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert len(seen) == 1, "what is bad from the start never reaches the application"
+    await wired.finish()
+
+
+async def test_content_that_comes_with_its_head_is_there_when_the_application_asks():
+    turns = []
+
+    async def app(scope, receive, send):
+        turns.append("begun")
+        message = await receive()
+        turns.append(message["body"])
+        await ok()(scope, receive, send)
+
+    wired = Wired(app)
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, turns.append, "a turn later")
+    await wired.feed(post(b"content"))
+    assert turns == ["begun", b"content", "a turn later"]
     await wired.finish()
 
 
@@ -529,6 +552,7 @@ async def test_an_early_response_arrives_although_content_is_still_coming():
 async def test_an_idle_connection_is_closed():
     wired = Wired(ok(), keepalive_timeout_s=5.0)
     await wired.feed(GET)
+    await wired.tick(0)  # the first sweep after the response begins the wait
     await wired.tick(4)
     assert not wired.transport.is_closing()
     await wired.tick(2)

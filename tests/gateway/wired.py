@@ -63,7 +63,7 @@ class Wired:
         self.connection = Connection(
             self.gateway,
             self.gateway.connection,
-            HTTP1Codec(_limits(HTTP1Limits, limits), now_s=self.now_s),
+            HTTP1Codec(_limits(HTTP1Limits, limits), now_s=self.now_s, defaults=self.gateway.default_fields),
             self.connections,
             loop,
         )

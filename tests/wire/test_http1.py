@@ -126,6 +126,32 @@ def test_repeated_fields_are_remembered_with_their_version() -> None:
     assert not last.keep_alive
 
 
+def test_a_request_may_follow_its_response_at_once() -> None:
+    poll = codec(max_head_bytes=60)
+    for data, expected in [
+        (REQUEST, ("GET", b"/")),
+        (REQUEST, ("GET", b"/")),
+        (b"\r\n" + REQUEST, ("GET", b"/")),
+        (REQUEST.replace(b"GET /", b"HEAD /a"), ("HEAD", b"/a")),
+        (REQUEST.replace(b"GET /", b"GET http://b/"), ("GET", b"/")),
+        (REQUEST, ("GET", b"/")),
+        (GET + b"Host: other\r\n\r\n", ("GET", b"/")),
+    ]:
+        [head] = poll.receive_data(data, 0.0)
+        assert isinstance(head, RequestHead)
+        assert (head.method, head.target) == expected
+        poll.send(ResponseHead(204, [], end_stream=True))
+    assert failure(poll.receive_data(REQUEST.replace(b"/", b"/" * 60, 1), 0.0)).status_hint == 431
+
+
+def test_no_request_line_is_no_repetition_of_one() -> None:
+    assert failure(assert_cut_independent(codec, b"\r\n\r\n\r\n")).status_hint == 400
+    twice = codec()
+    twice.receive_data(REQUEST, 0.0)
+    twice.send(ResponseHead(204, [], end_stream=True))
+    assert failure(twice.receive_data(b"\r\n\r\n" + H + b"\r\n", 0.0)).status_hint == 400
+
+
 @pytest.mark.parametrize("size", [100, 4000])
 def test_repeated_content(size: int) -> None:
     one = POST + b"X: " + b"x" * size + b"\r\nContent-Length: 3\r\n\r\nabc"
@@ -376,6 +402,18 @@ def test_end_while_a_request_is_answered() -> None:
     assert not half.keep_alive
     assert half.receive_data(b"", 0.0) == [ConnectionEnded()]
     assert half.receive_data(b"", 0.0) == []
+
+
+def test_end_behind_a_response() -> None:
+    idle = codec()
+    idle.receive_data(REQUEST, 0.0)
+    idle.send(ResponseHead(200, [], end_stream=True))
+    assert idle.receive_eof() == [ConnectionEnded()]
+    waiting = codec()
+    waiting.receive_data(REQUEST * 2, 0.0)
+    waiting.send(ResponseHead(200, [], end_stream=True))
+    assert waiting.receive_eof() == []
+    assert len(waiting.receive_data(b"", 0.0)) == 1, "the next request came whole before the end"
 
 
 # Upgrade -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from fullduplex.exceptions import LocalProtocolError
 from fullduplex.limits import HTTP1Limits
 from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, Ping, ResponseHead
 from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.http1_writer import DefaultFields
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -297,6 +298,74 @@ def test_order() -> None:
             with pytest.raises(LocalProtocolError):
                 codec.send(event)
             assert codec.data_to_send() == b""
+
+
+DEFAULTS = DefaultFields()
+DEFAULTS.set([(b"date", b"now"), (b"server", b"ours")])
+
+
+@pytest.mark.parametrize("given", [[], [(b"Date", b"then")], [(b"server", b"mine"), (b"date", b"then")]])
+def test_default_fields_stand_where_the_application_has_none(given: Fields) -> None:
+    names = {name.lower() for name, _ in given}
+    expected = [b"%b: %b" % field for field in given]
+    expected += [line for name, line in ((b"date", b"date: now"), (b"server", b"server: ours")) if name not in names]
+    head = lines(b"HTTP/1.1 200 OK", b"a: b", *expected, b"content-length: 5")
+    headers: Fields = [(b"a", b"b"), *given]
+    for _ in range(2):  # the second time what can be remembered is
+        codec = HTTP1Codec(HTTP1Limits(), now_s=0.0, defaults=DEFAULTS)
+        codec.receive_data(GET, 0.0)
+        assert written(codec, ResponseHead(200, headers), Data(b"hello", True)) == head + b"hello"
+        codec.receive_data(GET, 0.0)
+        assert codec.encode_response(200, headers, b"hello") == head + b"hello"
+
+
+def test_default_fields_are_renewed_for_all() -> None:
+    defaults = DefaultFields()
+    codecs = [HTTP1Codec(HTTP1Limits(), now_s=0.0, defaults=defaults) for _ in range(2)]
+    for number in b"12":
+        defaults.set([(b"date", b"%d" % number)])
+        for codec in codecs:
+            codec.receive_data(GET, 0.0)
+            assert b"\r\ndate: %d\r\n" % number in codec.encode_response(200, [], b"")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"a", b"b"), (b"content-length", b"5")],
+        [[b"a", b"b"], [b"content-length", b"5"]],
+        [(b"content-length", b"5"), (b"connection", b"close")],
+        [(b"transfer-encoding", b"chunked")],
+    ],
+)
+@pytest.mark.parametrize("request_bytes", [GET, HEAD, GET_10, GET_10_KEEP, GET_CLOSE])
+@pytest.mark.parametrize("status", [200, 204, 404])
+def test_a_whole_response_is_its_parts(status: int, request_bytes: bytes, headers: Any) -> None:
+    for _ in range(2):
+        parts, whole = after(request_bytes), after(request_bytes)
+        expected = written(parts, ResponseHead(status, headers), Data(b"hello", True))
+        assert whole.encode_response(status, headers, b"hello") == expected
+        assert whole.keep_alive is parts.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (99, []),
+        (100, []),
+        (101, []),
+        (1000, []),
+        (200, [(b"content-length", b"4")]),
+        (200, [(b"content-length", b"6")]),
+        (200, [(b"content-length", b"5"), (b"content-length", b"6")]),
+        (200, [(b"a", b"b\r\nc: d")]),
+        (200, [(b"a b", b"c")]),
+    ],
+)
+def test_a_whole_response_obeys_the_same_rules(status: int, headers: Fields) -> None:
+    with pytest.raises(LocalProtocolError):
+        after(GET).encode_response(status, headers, b"hello")
 
 
 def test_made_up_names_do_not_fill_the_memory() -> None:

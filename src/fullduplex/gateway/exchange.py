@@ -40,10 +40,10 @@ class Exchange:
         "_disconnected",
         "_expect_continue",
         "_gateway",
+        "_headers",
         "_rate",
         "_scope",
         "_sent_bytes",
-        "_start",
         "_started_s",
         "_status",
         "_trailers",
@@ -66,25 +66,23 @@ class Exchange:
         self._rate = None if head.end_stream else BodyRate(gateway.connection, connection.loop.time())
         self._changed: asyncio.Event | None = None
         self._disconnected = False
-        self._start: ResponseHead | None = None
         self._status = 0
+        self._headers: Fields | None = None
         self._trailers: Fields | None = None
         self._sent_bytes = 0
         self.response_started = False
         self._complete = False
 
-    @classmethod
-    def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
-        """Make the exchange the connection's handler and start the application."""
-        exchange = cls(gateway, connection, head)
-        connection.handler = exchange
-        if not head.end_stream and 0 < gateway.connection.max_body_bytes < _announced_bytes(head):
-            exchange._refuse_body()
-            return
-        gateway.exchange_count += 1
-        gateway.start(exchange._run(), connection.loop)
-
     # From the connection ---------------------------------------------------------------------
+
+    def check_announced(self, head: RequestHead) -> None:
+        """Refuse content that will be too long before any of it has come."""
+        if 0 < self._gateway.connection.max_body_bytes < _announced_bytes(head):
+            self._refuse_body()
+
+    def start(self) -> None:
+        self._gateway.exchange_count += 1
+        self._gateway.start(self._run(), self._connection.loop)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
@@ -212,20 +210,19 @@ class Exchange:
         self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=413))
 
     def _send_start(self, message: Message) -> None:
-        if self._start is not None:
+        if self._headers is not None:
             raise LocalProtocolError("http.response.start was already sent")
         status = message["status"]
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise LocalProtocolError(f"a response has a status from 200 to 599, not {status!r}")
-        headers: Fields = [*message.get("headers", ())]
-        self._start = ResponseHead(status, headers)
+        self._headers = [*message.get("headers", ())]
         self._status = status
-        self._trailers = [] if message.get("trailers") else None
-        self._gateway.add_default_fields(headers)
+        if message.get("trailers"):
+            self._trailers = []
 
     def _send_body(self, message: Message) -> None:
-        start = self._start
-        if start is None:
+        headers = self._headers
+        if headers is None:
             raise LocalProtocolError("http.response.body came before http.response.start")
         if self._complete:
             raise LocalProtocolError("the response is already complete")
@@ -234,13 +231,13 @@ class Exchange:
         self._sent_bytes += len(body)
         if self.response_started:
             self._connection.send(Data(body, end))
-        elif end and len(body) >= _UNCOPIED_BYTES and _has_length(start):
-            self._connection.send(start)
+        elif end and len(body) >= _UNCOPIED_BYTES and _has_length(headers):
+            self._connection.send(ResponseHead(self._status, headers))
             self._connection.send(Data(body, end_stream=True))
         elif end:
-            self._connection.respond(start, body)
+            self._connection.respond(self._status, headers, body)
         else:
-            self._connection.send(start, Data(body))
+            self._connection.send(ResponseHead(self._status, headers), Data(body))
         self.response_started = True
         if end:
             self._end()
@@ -270,16 +267,16 @@ class Exchange:
             raise LocalProtocolError(f"unknown ASGI event {kind!r} in an HTTP response")
 
     async def _send_file(self, fd: int, offset: int, count: int, *, end: bool) -> None:
-        start = self._start
-        if start is None:
+        headers = self._headers
+        if headers is None:
             raise LocalProtocolError("a file came before http.response.start")
         if self._complete:
             raise LocalProtocolError("the response is already complete")
         end = end and self._trailers is None
         if not self.response_started:
-            if end and not _has_length(start):
-                start.headers.append((b"content-length", b"%d" % count))
-            self._connection.send(start)
+            if end and not _has_length(headers):
+                headers.append((b"content-length", b"%d" % count))
+            self._connection.send(ResponseHead(self._status, headers))
             self.response_started = True
         if self._scope["method"] != "HEAD":
             await self._send_file_content(fd, offset, count)
@@ -301,10 +298,13 @@ class Exchange:
 
     def _end(self) -> None:
         self._complete = True
-        self._log()
-        self._resume_reading()
+        if self._gateway.access_log is not None:
+            self._log()
+        if self._body_paused:
+            self._resume_reading()
         self._body = None
-        self._wake()
+        if self._changed is not None:
+            self._wake()
         self._connection.finish()
 
     def _log(self) -> None:
@@ -339,8 +339,8 @@ class Exchange:
             self._changed.set()
 
 
-def _has_length(start: ResponseHead) -> bool:
-    return any(name.lower() == b"content-length" for name, _ in start.headers)
+def _has_length(headers: Fields) -> bool:
+    return any(name.lower() == b"content-length" for name, _ in headers)
 
 
 def _size(message: Message) -> int:

@@ -17,10 +17,9 @@ from fullduplex.gateway.session import Session
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
 from fullduplex.net.connection import Connection
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
+from fullduplex.wire.http1_writer import DefaultFields
 
 logger = logging.getLogger("fullduplex.server")
-
-_DEFAULT_NAMES = frozenset((b"date", b"server"))
 
 
 class Gateway:
@@ -58,24 +57,15 @@ class Gateway:
         self.tasks: set[asyncio.Task[None]] = set()
         self._unflushed: list[Session] = []  # those that write at the end of this turn of the loop
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
-        self.default_fields: Fields = []
+        self.default_fields = DefaultFields()
 
     def set_clock(self, wall_s: float) -> None:
         """Renew the Date field (RFC 9110 section 6.6.1: one-second resolution)."""
         date = email.utils.formatdate(wall_s, usegmt=True).encode()
-        self.default_fields = [(b"date", date), *self._server_fields]
-
-    def add_default_fields(self, headers: Fields) -> None:
-        """Add Date and Server to a response, unless the application gave its own."""
-        for name, _ in headers:
-            if name.lower() in _DEFAULT_NAMES:
-                names = {name.lower() for name, _ in headers}
-                headers += [field for field in self.default_fields if field[0] not in names]
-                return
-        headers += self.default_fields
+        self.default_fields.set([(b"date", date), *self._server_fields])
 
     def open(self, connection: Connection, head: RequestHead) -> None:
-        """Start the application for a request, or for a WebSocket handshake."""
+        """Make the handler of a request, or of a WebSocket handshake."""
         if head.upgrade == b"websocket":
             Session.open(self, connection, head)
         elif self.exchange_count >= self.load.max_requests_count > 0:
@@ -83,7 +73,9 @@ class Gateway:
             connection.send(*self._busy())
             connection.finish()
         else:
-            Exchange.open(self, connection, head)
+            connection.handler = exchange = Exchange(self, connection, head)
+            if not head.end_stream:
+                exchange.check_announced(head)
 
     def flush_soon(self, session: Session) -> None:
         """Let a session write at the end of this turn of the loop, together with the others that ask."""
@@ -102,7 +94,7 @@ class Gateway:
             return None
         logger.warning("%d connections are open: a new one is refused with 503", connection_count - 1)
         head, data = self._busy()
-        fields = b"".join(b"%b: %b\r\n" % field for field in head.headers)
+        fields = b"".join(b"%b: %b\r\n" % field for field in head.headers) + self.default_fields.block
         return b"HTTP/1.1 503 Service Unavailable\r\n%bconnection: close\r\n\r\n%b" % (fields, data.data)
 
     def _busy(self) -> tuple[ResponseHead, Data]:
@@ -154,7 +146,6 @@ class Gateway:
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(body)),
             *(headers or ()),
-            *self.default_fields,
         ]
         if close:
             fields.append((b"connection", b"close"))

@@ -96,7 +96,7 @@ class Session:
 
     @classmethod
     def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
-        """Check the handshake, make the session the connection's handler and start the application."""
+        """Check the handshake, and make the session the connection's handler."""
         try:
             handshake = read_handshake(head)
         except RemoteProtocolError as error:
@@ -114,9 +114,11 @@ class Session:
         }
         if gateway.access_log is not None:
             gateway.access_log.websocket_handshake(scope)
-        gateway.start(session._run(), connection.loop)
 
     # From the connection ---------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._gateway.start(self._run(), self._connection.loop)
 
     @property
     def response_started(self) -> bool:
@@ -242,7 +244,6 @@ class Session:
             parameters = negotiate_deflate(offers, context_takeover=limits.deflate_takeover)
         subprotocol = message.get("subprotocol")
         extra = [*message.get("headers", ())]
-        self._gateway.add_default_fields(extra)
         fields = accept_headers(self._handshake, subprotocol, extra, parameters)
         connection = self._connection
         connection.send(ResponseHead(101, fields, end_stream=True))
@@ -260,9 +261,7 @@ class Session:
         if not isinstance(status, int) or not 300 <= status <= 599:
             raise LocalProtocolError(f"a handshake is refused with a status from 300 to 599, not {status!r}")
         self._state = State.REFUSING
-        fields = [*message.get("headers", ())]
-        self._gateway.add_default_fields(fields)
-        self._refusal = ResponseHead(status, fields)
+        self._refusal = ResponseHead(status, [*message.get("headers", ())])
 
     def _refuse_body(self, message: Message) -> None:
         self._expect(State.REFUSING, "websocket.http.response.body")

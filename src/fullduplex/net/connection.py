@@ -19,13 +19,16 @@ from typing import Protocol, cast
 from fullduplex.limits import ConnectionLimits
 from fullduplex.net.flow import WriteFlow
 from fullduplex.net.tls import describe
-from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, ProtocolFailed, RequestHead, ResponseHead
+from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed, RequestHead
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.proxy_protocol import ProxyHeader
 
 
 class StreamHandler(Protocol):
     """What the connection tells the gateway about one request."""
+
+    def start(self) -> None:
+        """Begin to answer: the head, and what came with it, has been handed out."""
 
     def data_received(self, data: bytes) -> None:
         """A piece of the request's content."""
@@ -54,7 +57,7 @@ class Gateway(Protocol):
     """What the connection needs from the room above."""
 
     def open(self, connection: Connection, head: RequestHead) -> None:
-        """Answer a request: set ``connection.handler`` and start the application."""
+        """Answer a request: set ``connection.handler``, which is started a little later."""
 
     def refuse(self, connection: Connection, error: Exception) -> None:
         """Tell the client what it did wrong, if a response is still possible, and close."""
@@ -200,14 +203,13 @@ class Connection(asyncio.Protocol):
         if data:
             self.transport.write(data)
 
-    def respond(self, head: ResponseHead, content: bytes) -> None:
-        """Send a whole response: ``send(head, Data(content, end_stream=True))``, a little faster.
+    def respond(self, status: int, headers: Fields, content: bytes) -> None:
+        """Send a whole response: ``send(ResponseHead(...), Data(content, end_stream=True))``, a little faster.
 
         Raises:
             LocalProtocolError: as :meth:`send`.
         """
-        self._codec.send_response(head, content)
-        self.transport.write(self._codec.data_to_send())
+        self.transport.write(self._codec.encode_response(status, headers, content))
 
     def takes_plain(self, count: int) -> bool:
         """Whether ``count`` bytes of content may be written to the transport as they are."""
@@ -230,8 +232,6 @@ class Connection(asyncio.Protocol):
         elif self._codec.holds_data:
             # Not from within the application that has just ended its response: it is still running.
             self.loop.call_soon(self._next)
-        else:
-            self._next()
 
     def upgrade(self, tunnel: Tunnel) -> bytes:
         """Give the connection to a tunnel; return the bytes that came after the upgrade request."""
@@ -307,7 +307,7 @@ class Connection(asyncio.Protocol):
             self.handler.tick(now_s)
         else:
             deadline_s = self._codec.next_deadline_s()
-            if deadline_s is not None and now_s >= deadline_s:
+            if deadline_s is None or now_s >= deadline_s:  # None: the wait for the next request begins now
                 self._dispatch(self._codec.receive_data(b"", now_s))
 
     # Inside ----------------------------------------------------------------------------------
@@ -317,41 +317,44 @@ class Connection(asyncio.Protocol):
 
         A loop and not a recursion: an application may answer while its request is being handed out.
         """
+        codec = self._codec
         self._dispatching = True
         try:
             while events:
+                before = self.handler
                 for event in events:
                     self._handle(event)
-                if self.handler is not None or self.tunnel is not None or self.transport.is_closing():
+                handler = self.handler
+                if handler is not None and handler is not before:
+                    handler.start()
+                if self.handler is not None or not codec.holds_data or self.transport.is_closing():
                     break
-                events = self._codec.receive_data(b"", self.loop.time())
+                events = codec.receive_data(b"", self.loop.time())
         finally:
             self._dispatching = False
-        if self._codec.wants_data or self.tunnel is not None:
-            if self._paused:
-                self._resume(Pause.PIPELINE)
-        else:
+        if codec.holds_data and not codec.wants_data:
             self._pause(Pause.PIPELINE)
+        elif self._paused:
+            self._resume(Pause.PIPELINE)
 
     def _next(self) -> None:
-        """Start the wait for the next request, or take the one that has come already."""
+        """Take the next request, which has come already."""
         if self.handler is None and not self.transport.is_closing():
             self._dispatch(self._codec.receive_data(b"", self.loop.time()))
 
     def _handle(self, event: Event) -> None:
-        kind = type(event)
         handler = self.handler
-        if kind is RequestHead:
-            self._gateway.open(self, cast(RequestHead, event))
-        elif kind is Data:
+        if type(event) is RequestHead:
+            self._gateway.open(self, event)
+        elif type(event) is Data:
             if handler is not None:
-                handler.data_received(cast(Data, event).data)
-        elif kind is EndOfMessage:
+                handler.data_received(event.data)
+        elif type(event) is EndOfMessage:
             if handler is not None:
                 handler.end_received()
-        elif kind is ProtocolFailed:
-            self._gateway.refuse(self, cast(ProtocolFailed, event).error)
-        elif kind is ConnectionEnded and handler is None:
+        elif type(event) is ProtocolFailed:
+            self._gateway.refuse(self, event.error)
+        elif type(event) is ConnectionEnded and handler is None:
             self.close()
 
     def _apply_proxied(self, header: ProxyHeader) -> None:

@@ -197,7 +197,7 @@ class Worker:
 
     def _connect(self, gateway: Gateway, header: ProxyHeader | None = None) -> Connection:
         assert self._loop is not None
-        codec = HTTP1Codec(self.config.http1, now_s=self._loop.time())
+        codec = HTTP1Codec(self.config.http1, now_s=self._loop.time(), defaults=gateway.default_fields)
         connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
         connection.proxied = header
         return connection

@@ -27,7 +27,7 @@ from fullduplex.wire.grammar import (
     split_absolute_form,
     split_list,
 )
-from fullduplex.wire.http1_writer import HTTP1Writer, Response
+from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields, HTTP1Writer, Response
 
 
 class Request(enum.Enum):
@@ -44,7 +44,8 @@ _HEAD, _LENGTH, _CHUNKED, _COMPLETE, _ENDED = Request
 _RESPONSE_IDLE, _RESPONSE_READY, _RESPONSE_DONE = Response.IDLE, Response.READY, Response.DONE
 
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
-_ANY_REQUEST_LINE = b"GET / HTTP/1.1"
+_ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+_Words = tuple[str, bytes, str, bytes | None]  # of a request line: what _read_request_line returns
 _REMEMBERED_BYTES = 2048
 _BAD_BYTE = "RFC 9112 section 2.2: a control character, or a bare CR or LF, in a head"
 _TLS_HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no request (RFC 8446 section 5.1)
@@ -98,7 +99,9 @@ class RequestFraming:
     __slots__ = (
         "chunked",
         "expect_continue",
+        "has_content",
         "http_version",
+        "is_http10",
         "length",
         "parser_reusable",
         "persistent",
@@ -111,9 +114,11 @@ class RequestFraming:
         for name, value in fields:
             values.setdefault(name, []).append(value)
         is_http11 = http_version == "1.1"
+        self.is_http10 = not is_http11
         _check_host(values.get(b"host", []), is_http11)
         self.chunked = _is_chunked(values.get(b"transfer-encoding"), is_http11)
         self.length = _length(values.get(b"content-length", []), self.chunked)
+        self.has_content = self.chunked or self.length > 0
         options = split_list(b",".join(values.get(b"connection", [])))
         self.persistent = b"close" not in options and (is_http11 or b"keep-alive" in options)
         self.upgrade: bytes | None = None
@@ -125,7 +130,7 @@ class RequestFraming:
         expectations = [value.lower() for value in values.get(b"expect", [])] if is_http11 else []
         if expectations not in ([], [b"100-continue"]):
             raise RemoteProtocolError("RFC 9110 section 10.1.1: an unknown expectation", status_hint=417)
-        self.expect_continue = bool(expectations) and (self.chunked or self.length > 0)
+        self.expect_continue = bool(expectations) and self.has_content
         # After any other message llhttp would wait for content, or refuse to go on.
         self.parser_reusable = self.persistent and self.upgrade is None and values.keys() <= _REUSABLE_WITH
 
@@ -183,6 +188,7 @@ class HTTP1Codec(HTTP1Writer):
     Args:
         limits: bounds and deadlines.
         now_s: the time at which the connection was made.
+        defaults: fields of all responses.
     """
 
     __slots__ = (
@@ -198,15 +204,17 @@ class HTTP1Codec(HTTP1Writer):
         "_head_started",
         "_input",
         "_limits",
+        "_line",
         "_parser",
         "_position",
         "_request",
         "_request_framing",
         "_searched_bytes",
+        "_words",
     )
 
-    def __init__(self, limits: HTTP1Limits, *, now_s: float) -> None:
-        super().__init__()
+    def __init__(self, limits: HTTP1Limits, *, now_s: float, defaults: DefaultFields = NO_DEFAULTS) -> None:
+        super().__init__(defaults)
         self._limits = limits
         self._request = _HEAD
         self._input = b""  # what was received and not used yet begins at _position
@@ -221,6 +229,8 @@ class HTTP1Codec(HTTP1Writer):
         self._field_reader = _FieldReader()
         self._parser: HttpRequestParser | None = None
         # Of the request in progress, or the one before it.
+        self._line: bytes | None = None
+        self._words: _Words  # of the line
         self._block = b""
         self._fields: Fields = []
         self._request_framing = _NO_FRAMING
@@ -276,15 +286,9 @@ class HTTP1Codec(HTTP1Writer):
     def receive_data(self, data: bytes, now_s: float) -> list[Event]:
         """Take bytes from the client, or let time pass; return what they mean."""
         if not self._input:
-            if self._request is _HEAD:
-                head = self._read_repeated_head(data)
-                if head is not None:
-                    return [head]
-            elif self._response is _RESPONSE_DONE and self._request is _COMPLETE and not data and self.keep_alive:
-                # The usual end of a cycle, fused for speed.
-                self._begin_cycle()
-                self._deadline_s = now_s + self._limits.keepalive_timeout_s
-                return []
+            head = self._read_repeated_head(data)
+            if head is not None:
+                return [head]
             self._input = data
         elif data:
             self._input = self._input[self._position :] + data
@@ -349,7 +353,8 @@ class HTTP1Codec(HTTP1Writer):
 
     def _check_eof(self, events: list[Event]) -> None:
         request = self._request
-        if request is _HEAD and self._position == len(self._input):
+        answered = request is _COMPLETE and self._response is _RESPONSE_DONE
+        if (request is _HEAD or answered) and not self.holds_data:
             self._end(events)
         elif request is _HEAD or request is _LENGTH or request is _CHUNKED:
             self._fail(RemoteProtocolError("RFC 9112 section 8: the request is incomplete"), events)
@@ -394,8 +399,8 @@ class HTTP1Codec(HTTP1Writer):
             return False
         line_end = data.find(b"\r\n", start)
         try:
-            method, target, http_version, authority = _read_request_line(data[start:line_end], self._limits)
-            block = data[line_end:end]
+            method, target, http_version, authority = self._read_line(data[start:line_end])
+            block = data[line_end + 2 : end]
             if block == self._block and http_version == self._request_framing.http_version:
                 fields = self._fields.copy()
             else:
@@ -427,20 +432,17 @@ class HTTP1Codec(HTTP1Writer):
         Fused for speed: what :meth:`_advance` and :meth:`_read_head` do, where all of their questions have the
         answers of the last time.
         """
-        block = self._block
-        line_end = len(data) - len(block)
         framing = self._request_framing
-        if (
-            not block
-            or framing.length
-            or framing.chunked
-            or data.find(b"\r\n") != line_end
-            or not data.endswith(block)
-            or len(data) > self._limits.max_head_bytes
-        ):
+        ready = self._request is _HEAD or (
+            self._request is _COMPLETE and self._response is _RESPONSE_DONE and self._persistent
+        )
+        if framing.has_content or not ready or len(data) > self._limits.max_head_bytes:
+            return None
+        line, _, block = data.partition(b"\r\n")
+        if block != self._block or not block:
             return None
         try:
-            method, target, http_version, authority = _read_request_line(data[:line_end], self._limits)
+            method, target, http_version, authority = self._read_line(line)
         except RemoteProtocolError:
             return None
         if http_version != framing.http_version or authority is not None:
@@ -453,24 +455,32 @@ class HTTP1Codec(HTTP1Writer):
         self._head_started = False
         self._empty_line_skipped = False
         self._searched_bytes = 0
-        self._response = Response.READY
+        self._response = _RESPONSE_READY
         self._is_head_request = method == "HEAD"
-        self._is_http10 = framing.http_version == "1.0"
+        self._is_http10 = framing.is_http10
         self._persistent = framing.persistent
         self._continue_pending = framing.expect_continue
+        if not framing.has_content:
+            self._request = _COMPLETE
+            self._upgrade_offered = framing.upgrade is not None
+            return
+        self._drain_left_bytes = self._limits.max_drain_bytes
         if framing.chunked:
             self._request = _CHUNKED
             self._chunks = ChunkedReader(self._limits)
-        elif framing.length:
+        else:
             self._request = _LENGTH
             self._content_left_bytes = framing.length
-        else:
-            self._complete_request()
-        self._drain_left_bytes = self._limits.max_drain_bytes
 
-    def _complete_request(self) -> None:
-        self._request = _COMPLETE
-        self._upgrade_offered = self._request_framing.upgrade is not None
+    def _read_line(self, line: bytes) -> _Words:
+        """Read a request line, unless it is that of the request before: of a client that polls, or calls procedures."""
+        if line != self._line:
+            words = _read_request_line(line, self._limits)
+            if len(line) > _REMEMBERED_BYTES:
+                return words
+            self._line = line
+            self._words = words
+        return self._words
 
     def _read_fields(self, block: bytes, http_version: str) -> Fields:
         """Let llhttp take the fields apart, and remember what they mean.
@@ -479,7 +489,7 @@ class HTTP1Codec(HTTP1Writer):
         again (a quarter of the codec's time). Large blocks are not kept alive for that.
 
         Args:
-            block: all fields, with the line breaks around them.
+            block: all fields, with the empty line after them.
         """
         reader = self._field_reader
         fields: Fields = []
@@ -560,7 +570,8 @@ class HTTP1Codec(HTTP1Writer):
             self._wait_for_drain(events, now_s, sum(map(len, pieces)), complete=trailers is not None)
         if trailers is None:
             return False
-        self._complete_request()
+        self._request = _COMPLETE
+        self._upgrade_offered = self._request_framing.upgrade is not None
         if not draining:
             events.append(EndOfMessage(trailers))
         return True
@@ -589,16 +600,16 @@ class HTTP1Codec(HTTP1Writer):
             self._end(events)
 
 
-def _read_request_line(line: bytes, limits: HTTP1Limits) -> tuple[str, bytes, str, bytes | None]:
+def _read_request_line(line: bytes, limits: HTTP1Limits) -> _Words:
     """Read method, target in origin-form (or ``*``), version, and the authority of an absolute-form target.
 
     Raises:
         RemoteProtocolError: 400; 414 for the length of the target, 501 for CONNECT, 505 for the version.
     """
-    parts = line.split(b" ")
-    if len(parts) != 3:
-        raise RemoteProtocolError("RFC 9112 section 3: the request line is not three words")
-    method_bytes, target, version = parts
+    try:
+        method_bytes, target, version = line.split(b" ")
+    except ValueError:
+        raise RemoteProtocolError("RFC 9112 section 3: the request line is not three words") from None
     if len(target) > limits.max_target_bytes:
         raise RemoteProtocolError(_TARGET_TOO_LONG, status_hint=414)
     http_version = _VERSIONS.get(version)
@@ -614,7 +625,7 @@ def _read_request_line(line: bytes, limits: HTTP1Limits) -> tuple[str, bytes, st
             raise RemoteProtocolError("RFC 9110 section 9.3.6: CONNECT is not implemented", status_hint=501)
     if target.translate(None, TARGET_BYTES):
         raise RemoteProtocolError("RFC 9112 section 3.2: a byte that may not be in a request target")
-    if target[:1] == b"/" or (target == b"*" and method == "OPTIONS"):
+    if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
         return method, target, http_version, None
     authority, target = split_absolute_form(target)
     if not target:  # RFC 9112 section 3.2.4

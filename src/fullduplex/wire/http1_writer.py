@@ -53,6 +53,7 @@ _CONTENT_LENGTH = 1
 _CONNECTION = 2
 _UPGRADE = 3
 _OURS = 4  # dropped: the framing is the codec's own
+_DEFAULT = 5  # stands in the place of the server's own
 
 # Bound once: looking up a member of an enum costs more than the comparison.
 _IDLE, _READY, _HELD, _BODY, _DONE = Response.IDLE, Response.READY, Response.HELD, Response.BODY, Response.DONE
@@ -70,6 +71,8 @@ _SPECIAL = {
     b"transfer-encoding": _OURS,
     b"keep-alive": _OURS,
     b"proxy-connection": _OURS,
+    b"date": _DEFAULT,
+    b"server": _DEFAULT,
 }
 
 #: Names that were found valid, as the application writes them. Bounded: an application that makes up
@@ -117,6 +120,48 @@ def _joined(lines: list[bytes]) -> bytes:
     return head
 
 
+def _lines_sent_before(status: int, headers: Fields, length: bytes) -> list[bytes] | None:
+    """The lines of a head without its content-length, if all of them are known and nothing needs a closer look."""
+    status_line = _STATUS_LINES.get(status)
+    if status_line is None or status < 200:
+        return None
+    lines = [status_line]
+    try:
+        for field in headers:
+            line = _known_lines.get(field)
+            if line is not None:
+                lines.append(line)
+            elif field[0] != b"content-length" or field[1] != length:
+                return None
+    except TypeError:  # a list for a tuple: ASGI allows it
+        return None
+    return lines
+
+
+class DefaultFields:
+    """Date and Server, as every response has them that does not bring its own.
+
+    All connections of a worker share one of these: :meth:`set` renews the date of all of them.
+    """
+
+    __slots__ = ("_lines", "block")
+
+    def __init__(self) -> None:
+        self.set([])
+
+    def set(self, fields: Fields) -> None:
+        self._lines = [(name, b"%b: %b\r\n" % (name, value)) for name, value in fields]
+        self.block = b"".join(line for _, line in self._lines)
+
+    def beside(self, headers: Fields) -> bytes:
+        """The lines of those that are not among ``headers``, however these are spelt."""
+        names = {name.lower() for name, _ in headers}
+        return b"".join(line for name, line in self._lines if name not in names)
+
+
+NO_DEFAULTS = DefaultFields()
+
+
 class HTTP1Writer:
     """Writes the responses of one connection; the reading half tells it about each request.
 
@@ -127,6 +172,7 @@ class HTTP1Writer:
 
     __slots__ = (
         "_continue_pending",
+        "_defaults",
         "_framing",
         "_held_head",
         "_is_head_request",
@@ -138,7 +184,8 @@ class HTTP1Writer:
         "_upgrade_offered",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, defaults: DefaultFields = NO_DEFAULTS) -> None:
+        self._defaults = defaults
         self._response = _IDLE
         self._framing = _NONE
         self._held_head = b""
@@ -179,40 +226,31 @@ class HTTP1Writer:
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
 
-    def send_response(self, head: ResponseHead, content: bytes) -> None:
-        """``send(head)`` and ``send(Data(content, end_stream=True))`` in one step.
+    def encode_response(self, status: int, headers: Fields, content: bytes) -> bytes:
+        """``send`` a head and its whole content, and return ``data_to_send()``, in one step.
 
         Fused for speed: most responses are whole, to a client that goes on, with fields that were sent before.
 
         Raises:
             LocalProtocolError: as :meth:`send`.
         """
-        status = head.status
         if (
             self._response is _READY
             and self._persistent
             and not (self._continue_pending or self._is_http10 or self._is_head_request)
             and status not in _STATUSES_WITHOUT_CONTENT
             and type(content) is bytes
+            and not self._output
         ):
-            lines = [_STATUS_LINES.get(status, b"")]
             length = b"%d" % len(content)
-            for field in head.headers:
-                if type(field) is not tuple:
-                    break
-                line = _known_lines.get(field)
-                if line is not None:
-                    lines.append(line)
-                elif field != (b"content-length", length):
-                    break
-            else:
-                if status >= 200 and lines[0]:
-                    lines += (b"content-length: ", length, b"\r\n\r\n", content)
-                    self._output.append(b"".join(lines))
-                    self._response = _DONE
-                    return
-        self.send(head)
+            lines = _lines_sent_before(status, headers, length)
+            if lines is not None:
+                self._response = _DONE
+                lines += (self._defaults.block, b"content-length: ", length, b"\r\n\r\n", content)
+                return b"".join(lines)
+        self.send(ResponseHead(status, headers))
         self.send(Data(content, end_stream=True))
+        return self.data_to_send()
 
     def data_to_send(self) -> bytes:
         """Return and forget the bytes queued for the peer; a head whose framing is still open is framed now."""
@@ -241,6 +279,7 @@ class HTTP1Writer:
             raise LocalProtocolError(f"RFC 9110 section 15: invalid status {status}")
         lines = [status_line]
         length: int | None = None
+        defaults = self._defaults.block
         persistent = self._persistent and not self._continue_pending
         known_lines = _known_lines
         for field in event.headers:
@@ -261,6 +300,10 @@ class HTTP1Writer:
                 persistent = persistent and b"close" not in split_list(value)
             elif kind == _UPGRADE:  # 426 must have it (RFC 9110 section 15.5.22)
                 lines += (_joined([b"upgrade: %b\r\n" % value]), b"connection: upgrade\r\n")
+            elif kind == _DEFAULT:
+                lines.append(_joined([b"%b: %b\r\n" % (name, value)]))
+                defaults = self._defaults.beside(event.headers)
+        lines.append(defaults)
         head = b"".join(lines)
         without_content = self._is_head_request or status in _STATUSES_WITHOUT_CONTENT
         if event.end_stream and length and not without_content:
@@ -326,7 +369,7 @@ class HTTP1Writer:
         if not any(name.lower() == b"upgrade" for name, _ in headers):
             raise LocalProtocolError("RFC 9110 section 7.8: 101 needs an Upgrade field")
         lines = [_STATUS_LINES[101], b"connection: upgrade\r\n", *_plain_lines(headers, keep_upgrade=True)]
-        self._output.append(_joined(lines) + b"\r\n")
+        self._output.append(_joined(lines) + self._defaults.beside(headers) + b"\r\n")
         self._response = Response.SWITCHED
         self._persistent = False
 
@@ -413,6 +456,6 @@ def _plain_lines(fields: Fields | tuple[()], *, keep_upgrade: bool = False) -> l
     lines = []
     for name, value in fields:
         kind = _kind_of(name)
-        if kind == _PLAIN or (keep_upgrade and kind == _UPGRADE):
+        if kind in (_PLAIN, _DEFAULT) or (keep_upgrade and kind == _UPGRADE):
             lines.append(b"%b: %b\r\n" % (name, value))
     return lines
