@@ -1,4 +1,8 @@
-"""What every test may use: ``async def`` tests run in a loop of their own, in debug-free asyncio."""
+"""What every test may use: ``async def`` tests run in a loop of their own, in debug-free asyncio.
+
+Hypothesis tries the same examples in every run, and takes the time that it needs: what a test finds must depend
+neither on luck nor on how busy the machine is. Looking for something new is what ``tests.fuzz`` is for.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,12 @@ import asyncio
 import inspect
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, seed, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullduplex.limits import HTTP1Limits
@@ -130,16 +130,14 @@ def make_codec() -> HTTP1Codec:
     return HTTP1Codec(HTTP1Limits(), now_s=0.0)
 
 
-@seed(9112)
-@settings(max_examples=400, deadline=None, database=None)
+@settings(max_examples=400)
 @given(inputs())
 def test_what_we_take_h11_takes_the_same_way(data: bytes) -> None:
     assert_cut_independent(make_codec, data, react=answer, random_count=3, eof=True)
     assert_agrees_with_h11(data)
 
 
-@seed(9112)
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_noise(data: bytes) -> None:
     for start in (

@@ -55,7 +55,7 @@ def test_messages_survive_both_ways(deflate: DeflateParameters | None, data: str
 
 
 @AGREED
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     messages=st.lists(st.text(max_size=300) | st.binary(max_size=300) | st.text(min_size=1_000, max_size=2_000)),
     seed=st.integers(0, 1_000),
@@ -115,7 +115,7 @@ def test_cuts_do_not_matter(deflate: DeflateParameters | None) -> None:
 
 
 @AGREED
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_damaged_input_never_raises_and_cuts_still_do_not_matter(
     deflate: DeflateParameters | None, data: st.DataObject
