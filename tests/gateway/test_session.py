@@ -647,6 +647,88 @@ async def test_prepared_messages_are_not_written_to_a_connection_that_is_lost_in
     await client.finish()
 
 
+async def test_a_large_prepared_message_is_not_copied_for_each_member():
+    write: list[Any] = []
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        write.append(scope["extensions"]["fullduplex.prepared"]["write"])
+        await receive()
+
+    client = Client(app)
+    await client.connect()
+    small, large = (SimpleNamespace(data=data, frames={}) for data in (b"small", b"x" * 100_000))
+    write[0](small)
+    write[0](large)
+    assert client.transport.writes == [*small.frames.values(), *large.frames.values()]
+    await client.finish()
+
+
+async def test_a_connection_that_cannot_be_written_to_does_not_hold_up_the_messages_of_others(caplog):
+    write: list[Any] = []
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        write.append(scope["extensions"]["fullduplex.prepared"]["write"])
+        await receive()
+
+    broken, other = Client(app), Client(app)
+    other.gateway = other.connection._gateway = broken.gateway
+    for client in (broken, other):
+        await client.connect()
+        client.transport.writes.clear()
+    broken.transport.write = lambda data: 1 / 0
+    for write_to in write:
+        write_to(SimpleNamespace(data="news", frames={}))
+    await other.settle()
+    assert b"".join(other.transport.writes).endswith(b"news")
+    assert broken.transport.is_closing()
+    assert "ZeroDivisionError" in caplog.text
+    await broken.cut()
+    await other.finish()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_the_application_is_told_of_the_end_without_receiving(late):
+    news: list[Any] = []
+    ended = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        on_disconnect = scope["extensions"]["fullduplex.prepared"]["on_disconnect"]
+        if not late:
+            on_disconnect(lambda code, reason: news.append((code, reason)))
+        await ended.wait()
+        if late:
+            on_disconnect(lambda code, reason: news.append((code, reason)))
+
+    client = Client(app)
+    await client.connect()
+    await client.say(Message("unread"), Close(4000, "bye"))
+    assert news == ([] if late else [(4000, "bye")])
+    ended.set()
+    await client.settle()
+    assert news == [(4000, "bye")]
+    await client.finish()
+    assert news == [(4000, "bye")]
+
+
+async def test_the_application_is_told_of_a_handshake_that_the_server_refuses():
+    news: list[Any] = []
+    ended = asyncio.Event()
+
+    async def app(scope, receive, send):
+        scope["extensions"]["fullduplex.prepared"]["on_disconnect"](lambda *end: (news.append(end), ended.set()))
+        await ended.wait()
+
+    client = Client(app, handshake_timeout_s=10.0)
+    answer = await client.feed(HANDSHAKE + b"\r\n")
+    assert not answer
+    await client.tick(11.0)
+    assert news == [(1006, "")]
+    await client.finish()
+
+
 async def test_a_prepared_message_before_the_accept_is_refused():
     async def app(scope, receive, send):
         with pytest.raises(LocalProtocolError):

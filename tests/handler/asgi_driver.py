@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -90,7 +90,30 @@ class Connection:
 
 
 class WebSocketConnection(Connection):
-    """The client's end of one socket."""
+    """The client's end of one socket.
+
+    Args:
+        tells: the server has ``fullduplex.prepared`` and tells by it of the end.
+    """
+
+    def __init__(self, application: Any, scope: dict[str, Any], tells: bool = False) -> None:
+        self._on_disconnect: Callable[[int, str], None] | None = None
+        if tells:
+            scope["extensions"]["fullduplex.prepared"] = {
+                "version": 1,
+                "write": self._write,
+                "on_drain": lambda callback: callback(),
+                "on_disconnect": self._tell,
+            }
+        super().__init__(application, scope)
+
+    def _write(self, prepared: Any) -> int:
+        kind = "text" if isinstance(prepared.data, str) else "bytes"
+        self.events.put_nowait({"type": "websocket.send", kind: prepared.data})
+        return 0
+
+    def _tell(self, callback: Callable[[int, str], None]) -> None:
+        self._on_disconnect = callback
 
     def connect(self) -> None:
         self.put(type="websocket.connect")
@@ -100,6 +123,8 @@ class WebSocketConnection(Connection):
 
     def leave(self, code: int = 1001, reason: str = "") -> None:
         self.put(type="websocket.disconnect", code=code, reason=reason)
+        if self._on_disconnect is not None:
+            asyncio.get_running_loop().call_soon(self._on_disconnect, code, reason)
 
     async def message(self) -> str | bytes:
         event = await self.event()
@@ -144,9 +169,11 @@ async def _response(connection: Connection, start: dict[str, Any]) -> Response:
 
 
 @asynccontextmanager
-async def websocket(application: Any, path: str = "/", **changes: Any) -> AsyncIterator[WebSocketConnection]:
+async def websocket(
+    application: Any, path: str = "/", tells: bool = False, **changes: Any
+) -> AsyncIterator[WebSocketConnection]:
     """Open a handshake; afterwards the client leaves and the application must end."""
-    connection = WebSocketConnection(application, websocket_scope(path, **changes))
+    connection = WebSocketConnection(application, websocket_scope(path, **changes), tells)
     connection.connect()
     try:
         yield connection

@@ -32,7 +32,7 @@ class Server:
 
 @asynccontextmanager
 async def pumped(server: Server, max_bytes: int = 10_000) -> AsyncIterator[Inbox]:
-    inbox = Inbox(server.receive, max_bytes)
+    inbox = Inbox(server.receive, max_bytes, lambda code, reason: None)
     pump = asyncio.ensure_future(inbox.pump())
     try:
         yield inbox
@@ -63,7 +63,8 @@ async def test_a_disconnect_behind_unread_messages_is_noticed() -> None:
         server.message("unread")
         server.queue.put_nowait({"type": "websocket.disconnect"})
         await settle()
-        assert inbox.left.result().code == 1005
+        assert inbox.left is not None
+        assert inbox.left.code == 1005
 
 
 async def test_reading_ahead_stops_at_the_bound_and_goes_on_below_it() -> None:
@@ -109,15 +110,19 @@ async def test_a_lost_connection_is_a_disconnect_with_1006() -> None:
 
 async def test_a_failing_server_is_a_disconnect_too_and_the_pump_says_so() -> None:
     server = Server()
-    inbox = Inbox(server.receive, 10_000)
+    news: list[tuple[int, str]] = []
+    inbox = Inbox(server.receive, 10_000, lambda code, reason: news.append((code, reason)))
     server.queue.put_nowait(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await inbox.pump()
-    assert inbox.left.result().code == 1006
+    assert news == [(1006, "")]
 
 
 async def test_the_first_news_counts() -> None:
-    inbox = Inbox(Server().receive, 10_000)
+    news: list[tuple[int, str]] = []
+    inbox = Inbox(Server().receive, 10_000, lambda code, reason: news.append((code, reason)))
     inbox.lost(4000, "first")
     inbox.lost()
-    assert (inbox.left.result().code, inbox.left.result().reason) == (4000, "first")
+    assert inbox.left is not None
+    assert (inbox.left.code, inbox.left.reason) == (4000, "first")
+    assert news == [(4000, "first")]

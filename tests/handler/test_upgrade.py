@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import weakref
 from functools import wraps
 from typing import Any
 
@@ -36,6 +37,7 @@ from tests.handler.asgi_driver import Connection, accept, http_scope, refusal, r
 from tests.handler.project import project
 
 FOREVER_S = 3600.0
+of_all_servers = pytest.mark.parametrize("tells", [False, True], ids=["reading ahead", "told by the server"])
 flavour: contextvars.ContextVar[str] = contextvars.ContextVar("flavour", default="none")
 
 
@@ -151,9 +153,10 @@ async def test_a_script_prefix_is_in_force() -> None:
 # Accepting -----------------------------------------------------------------------------------
 
 
-async def test_messages_go_both_ways_until_the_client_leaves() -> None:
+@of_all_servers
+async def test_messages_go_both_ways_until_the_client_leaves(tells: bool) -> None:
     with project(path("", echo)) as application:
-        async with websocket(application) as client:
+        async with websocket(application, tells=tells) as client:
             await client.accepted()
             client.send("text")
             assert await client.message() == "text"
@@ -166,9 +169,10 @@ async def test_messages_go_both_ways_until_the_client_leaves() -> None:
             assert client.events.empty()  # nothing is sent to a client that has left
 
 
-async def test_a_view_that_ends_closes_with_1000() -> None:
+@of_all_servers
+async def test_a_view_that_ends_closes_with_1000(tells: bool) -> None:
     with project(path("", one_word)) as application:
-        async with websocket(application) as client:
+        async with websocket(application, tells=tells) as client:
             await client.accepted()
             assert await client.message() == "word"
             assert await client.closed() == (1000, "")
@@ -833,9 +837,10 @@ async def test_middleware_that_never_answers_is_504_too(install: Any) -> None:
 # Leaving -------------------------------------------------------------------------------------
 
 
+@of_all_servers
 @pytest.mark.parametrize("phase", ["request", "view", "response"])
 async def test_a_client_that_leaves_during_the_handshake_cancels_it_and_all_is_cleaned_up(
-    phase: str, install: Any
+    phase: str, install: Any, tells: bool
 ) -> None:
     reached = asyncio.Event()
     events: list[str] = []
@@ -867,7 +872,7 @@ async def test_a_client_that_leaves_during_the_handshake_cancels_it_and_all_is_c
     request_finished.connect(finished)
     try:
         with project(path("", view), MIDDLEWARE=install(slow)) as application:
-            async with websocket(application) as client:
+            async with websocket(application, tells=tells) as client:
                 await reached.wait()
                 client.leave()
                 await client.end()
@@ -885,7 +890,8 @@ async def test_a_client_that_leaves_before_the_connect_event_is_no_request() -> 
     assert connection.events.empty()
 
 
-async def test_after_the_client_left_iteration_ends_send_raises_and_the_view_may_finish() -> None:
+@of_all_servers
+async def test_after_the_client_left_iteration_ends_send_raises_and_the_view_may_finish(tells: bool) -> None:
     seen: list[Any] = []
 
     @socket_view
@@ -900,7 +906,7 @@ async def test_after_the_client_left_iteration_ends_send_raises_and_the_view_may
         seen.append("done")
 
     with project(path("", view)) as application:
-        async with websocket(application) as client:
+        async with websocket(application, tells=tells) as client:
             await client.accepted()
             client.send("one")
             client.send("two")
@@ -909,7 +915,8 @@ async def test_after_the_client_left_iteration_ends_send_raises_and_the_view_may
     assert seen == ["one", "two", (4000, "bye"), (4000, "bye"), "done"]
 
 
-async def test_any_other_wait_is_cancelled_after_the_grace() -> None:
+@of_all_servers
+async def test_any_other_wait_is_cancelled_after_the_grace(tells: bool) -> None:
     seen: list[str] = []
 
     @socket_view
@@ -922,26 +929,85 @@ async def test_any_other_wait_is_cancelled_after_the_grace() -> None:
             raise
 
     with project(path("", view), FULLDUPLEX={"DISCONNECT_GRACE_S": 0}) as application:
-        async with websocket(application) as client:
+        async with websocket(application, tells=tells) as client:
             await client.accepted()
             client.leave()
             await client.end()
     assert seen == ["cancelled"]
 
 
-async def test_a_view_that_never_receives_notices_a_disconnect_behind_unread_messages() -> None:
+@of_all_servers
+async def test_a_view_that_never_receives_notices_a_disconnect_behind_unread_messages(tells: bool) -> None:
     @socket_view
     async def push_only(socket: WebSocket) -> None:
         await socket.accept()
         await asyncio.sleep(FOREVER_S)
 
     with project(path("", push_only), FULLDUPLEX={"DISCONNECT_GRACE_S": 0}) as application:
-        async with websocket(application) as client:
+        async with websocket(application, tells=tells) as client:
             await client.accepted()
             for _ in range(3):
                 client.send("are you there?")
             client.leave()
             await client.end()
+
+
+async def test_a_server_that_tells_of_the_end_is_not_asked_for_messages_before_the_view_wants_them() -> None:
+    @socket_view
+    async def push_only(socket: WebSocket) -> None:
+        await socket.join("lobby")
+        await Group("lobby").asend("news")
+        await asyncio.sleep(FOREVER_S)
+
+    with project(path("", push_only), FULLDUPLEX={"DISCONNECT_GRACE_S": 0}) as application:
+        async with websocket(application, tells=True) as client:
+            await client.accepted()
+            assert await client.message() == "news"
+            assert client.receive_count == 1  # websocket.connect
+            client.leave()
+            await client.end()
+
+
+@of_all_servers
+async def test_a_view_that_has_closed_may_finish_within_the_grace(tells: bool) -> None:
+    seen: list[str] = []
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close(4000, "bye")
+        await asyncio.sleep(0)
+        seen.append("tidied up")
+        try:
+            await asyncio.sleep(FOREVER_S)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    with project(path("", view), FULLDUPLEX={"DISCONNECT_GRACE_S": 0.01}) as application:
+        async with websocket(application, tells=tells) as client:
+            await client.accepted()
+            assert await client.closed() == (4000, "bye")
+            await client.end()
+    assert seen == ["tidied up", "cancelled"]
+
+
+async def test_what_only_the_handshake_needs_is_gone_after_it(install: Any) -> None:
+    responses: list[weakref.ref[HttpResponse]] = []
+
+    @middleware
+    async def remember(request: HttpRequest, get_response: Any) -> Any:
+        response = await get_response(request)
+        responses.append(weakref.ref(response))
+        return response
+
+    with project(path("", echo), MIDDLEWARE=install(remember)) as application:
+        async with websocket(application, tells=True) as client:
+            await client.accepted()
+            client.send("settled")
+            assert await client.message() == "settled"
+            assert responses[0]() is None
+            assert len(asyncio.all_tasks()) == 3  # this one, the call and the view
 
 
 async def test_the_news_of_a_disconnect_that_a_view_lets_pass_is_no_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,9 +13,10 @@ import pytest
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import TestCase, override_settings
 from django.urls import path, reverse
+from django.utils.deprecation import MiddlewareMixin
 
 from fullduplex.exceptions import AcceptConnection, DenyConnection, StopConsumer
 from fullduplex.layers.channels import get_channel_layer
@@ -245,6 +246,13 @@ async def test_a_subprotocol_that_was_not_offered_is_an_error_at_the_accept() ->
             await connection.accepted()
 
 
+class NeedsThread(MiddlewareMixin):
+    """Its hook waits for the thread that ``connect`` has, and so does the accept."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        return response
+
+
 async def test_connect_cannot_send_without_bound() -> None:
     class Flooding(WebsocketConsumer):
         def connect(self) -> None:
@@ -252,7 +260,8 @@ async def test_connect_cannot_send_without_bound() -> None:
             for _ in range(10):
                 self.send("x" * 100)
 
-    with project(path("ws/", Flooding.as_view()), FULLDUPLEX={"OUTBOX_MAX_BYTES": 500}) as application:
+    middleware = {"MIDDLEWARE": [f"{__name__}.NeedsThread"]}
+    with project(path("ws/", Flooding.as_view()), FULLDUPLEX={"OUTBOX_MAX_BYTES": 500}, **middleware) as application:
         async with websocket(application, "/ws/") as connection:
             event = await connection.event()
             while event["type"] in ("websocket.accept", "websocket.send"):

@@ -55,6 +55,7 @@ class Gateway:
         self.state: dict[str, Any] | None = None
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
+        self._forget = self.tasks.discard
         self._unflushed: list[Session] = []  # those that write at the end of this turn of the loop
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields = DefaultFields()
@@ -86,7 +87,11 @@ class Gateway:
     def _flush(self) -> None:
         sessions, self._unflushed = self._unflushed, []
         for session in sessions:
-            session.flush()
+            try:
+                session.flush()
+            except Exception:  # the others' messages must leave all the same
+                logger.exception("The messages of a turn could not be written; the connection is dropped")
+                session.abort()
 
     def overloaded(self, connection_count: int) -> bytes | None:
         """What a new connection hears instead of being served, when there are too many; else None."""
@@ -151,19 +156,20 @@ class Gateway:
             fields.append((b"connection", b"close"))
         return ResponseHead(status, fields), Data(body, end_stream=True)
 
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self._forget, context=self._context)  # or each task would get a copy for it
+
     if sys.version_info >= (3, 12):
 
         def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
             """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
             task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
             if not task.done():
-                self.tasks.add(task)
-                task.add_done_callback(self.tasks.discard)
+                self._keep(task)
 
     else:
 
         def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
             """Run an application call as a task."""
-            task = loop.create_task(coroutine, context=self._context.copy())
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self._keep(loop.create_task(coroutine, context=self._context.copy()))

@@ -13,6 +13,7 @@ import asyncio
 import enum
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
@@ -64,6 +65,7 @@ class Session:
         "_connection",
         "_gateway",
         "_handshake",
+        "_on_disconnect",
         "_pending",
         "_pending_bytes",
         "_reading_paused",
@@ -85,14 +87,15 @@ class Session:
         self._state = State.HANDSHAKE
         self._codec: WebSocketCodec
         self._connect_taken = False
-        self._pending: deque[str | bytes] = deque()
+        self._pending: deque[str | bytes] | None = None  # an empty one has 760 bytes, and most sockets are idle
         self._pending_bytes = 0
         self._reading_paused = False
-        self._unsent: list[bytes] = []  # frames of prepared messages, until the end of the turn
+        self._unsent: list[bytes] | None = None  # frames of prepared messages, until the end of the turn
         self._unsent_bytes = 0
         self._refusal: ResponseHead | None = None
         self._close: Close | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._on_disconnect: Callable[[int, str], None] | None = None
 
     @classmethod
     def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
@@ -111,6 +114,7 @@ class Session:
             "version": 1,
             "write": session.write_prepared,
             "on_drain": connection.flow.on_resume,
+            "on_disconnect": session.on_disconnect,
         }
         if gateway.access_log is not None:
             gateway.access_log.websocket_handshake(scope)
@@ -165,11 +169,19 @@ class Session:
         if not self._connect_taken:
             self._connect_taken = True
             return {"type": "websocket.connect"}
-        while not self._pending:
+        while (pending := self._pending) is None:
             if self._close is not None:
                 return {"type": "websocket.disconnect", "code": self._close.code, "reason": self._close.reason}
-            await self._wait()
-        data = self._pending.popleft()
+            if self._waiter is not None:
+                raise LocalProtocolError("another task is waiting in receive() already")
+            self._waiter = self._connection.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        data = pending.popleft()
+        if not pending:
+            self._pending = None
         self._pending_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
         if self._reading_paused and self._pending_bytes <= self._gateway.connection.read_buffer_bytes // 4:
             self._reading_paused = False
@@ -202,6 +214,15 @@ class Session:
         if self._connection.flow.must_wait(size_bytes):
             await self._connection.flow.drain()
 
+    def on_disconnect(self, callback: Callable[[int, str], None]) -> None:
+        """Have ``callback(code, reason)`` called when the socket has ended, whoever ended it; at once if it has.
+
+        ``receive`` tells of it only behind all messages, and needs a task that waits in it.
+        """
+        self._on_disconnect = callback
+        if self._close is not None:
+            self._tell_disconnect(self._close)
+
     def write_prepared(self, prepared: Prepared) -> int:
         """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
 
@@ -217,21 +238,33 @@ class Session:
         if self._state is not State.OPEN:
             raise self._gone()
         frame = self._codec.shared_frame(prepared.data, prepared.frames)
-        if not self._unsent:
-            self._gateway.flush_soon(self)
-        self._unsent.append(frame)
-        self._unsent_bytes += len(frame)
-        if self._unsent_bytes > TURN_BYTES:
+        if len(frame) > TURN_BYTES:
             self.flush()
+            if not self._connection.transport.is_closing():
+                self._connection.transport.write(frame)
+        elif self._unsent is None:
+            self._unsent = [frame]
+            self._unsent_bytes = len(frame)
+            self._gateway.flush_soon(self)
+        else:
+            self._unsent.append(frame)
+            self._unsent_bytes += len(frame)
+            if self._unsent_bytes > TURN_BYTES:
+                self.flush()
         return self._connection.transport.get_write_buffer_size()
 
     def flush(self) -> None:
         """Write the prepared messages of this turn."""
         unsent = self._unsent
-        if unsent and not self._connection.transport.is_closing():
+        if unsent is None:
+            return
+        self._unsent = None
+        if not self._connection.transport.is_closing():
             self._connection.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
-        self._unsent = []
-        self._unsent_bytes = 0
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._connection.abort()
 
     # Handshake -------------------------------------------------------------------------------
 
@@ -249,6 +282,7 @@ class Session:
         connection.send(ResponseHead(101, fields, end_stream=True))
         self._codec = WebSocketCodec(limits, deflate=parameters, now_s=connection.loop.time())
         self._state = State.OPEN
+        del self._handshake  # it has served, and the socket may stay for days
         if self._gateway.access_log is not None:
             self._gateway.access_log.websocket_accept(self._scope)
         early = connection.upgrade(self)
@@ -285,6 +319,7 @@ class Session:
         self._state = State.CLOSED
         self._close = Close(1006)
         self._wake()
+        self._tell_disconnect(self._close)
         self._connection.finish()
 
     def _log_refusal(self, status: int) -> None:
@@ -345,7 +380,7 @@ class Session:
 
     def _write(self, data: bytes) -> None:
         """Write behind the prepared messages of this turn."""
-        if self._unsent:
+        if self._unsent is not None:
             self._unsent.append(data)
             self.flush()
         else:
@@ -354,7 +389,10 @@ class Session:
     def _message(self, data: str | bytes) -> None:
         if self._close is not None:
             return  # our close frame is on its way: nobody will read this
-        self._pending.append(data)
+        if self._pending is None:
+            self._pending = deque((data,))
+        else:
+            self._pending.append(data)
         self._pending_bytes += len(data) + MESSAGE_OVERHEAD_BYTES
         if self._waiter is not None:
             self._wake()
@@ -386,6 +424,13 @@ class Session:
             self._reading_paused = False
             self._connection.resume_reading()
         self._wake()
+        self._tell_disconnect(close)
+
+    def _tell_disconnect(self, close: Close) -> None:
+        """Not from within: who is told may send, or end the application's call."""
+        callback, self._on_disconnect = self._on_disconnect, None
+        if callback is not None:
+            self._connection.loop.call_soon(callback, close.code, close.reason)
 
     async def _run(self) -> None:
         try:
@@ -432,15 +477,6 @@ class Session:
                 else LocalProtocolError("a message is not allowed before websocket.accept")
             )
         return Disconnected(close.code, close.reason)
-
-    async def _wait(self) -> None:
-        if self._waiter is not None:
-            raise LocalProtocolError("another task is waiting in receive() already")
-        waiter = self._waiter = self._connection.loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import sys
 from collections.abc import Coroutine, Generator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import get_script_prefix
@@ -29,27 +29,31 @@ if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
 
 logger = logging.getLogger("django.request")
+T = TypeVar("T")
 
 
-class InContext:
+class InContext(Generic[T]):
     """Awaits a coroutine in a context of its own, without a task of its own.
 
     Context variables, the locale and the URLconf of a request end with it, whatever the server does.
+
+    Attributes:
+        context: a copy of the current one.
     """
 
-    __slots__ = ("_context", "_coroutine")
+    __slots__ = ("_coroutine", "context")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._context = contextvars.copy_context()
+        self.context = contextvars.copy_context()
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        run, step, argument = self._context.run, self._coroutine.send, None
+    def __await__(self) -> Generator[Any, Any, T]:
+        run, step, argument = self.context.run, self._coroutine.send, None
         while True:
             try:
                 awaited = run(step, argument)
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return cast(T, end.value)
             try:
                 argument = yield awaited
             except GeneratorExit:

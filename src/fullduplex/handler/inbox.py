@@ -5,12 +5,16 @@ taken. A view that pushes and never receives would keep a dead socket for ever; 
 everything ahead lets the client fill the memory. So the inbox reads ahead within a byte bound: up to
 it a disconnect is noticed at once, above it the server's flow control holds the client, and the
 disconnect shows when the view receives or sends.
+
+Our own server reads ahead itself and tells of the end (``on_disconnect`` of ``fullduplex.prepared``): there, sockets
+have no inbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from sys import getsizeof
 
 from fullduplex.exceptions import Disconnected
@@ -20,14 +24,20 @@ from fullduplex.sockets.asgi import Event, Receive
 class Inbox:
     """Reads ahead from the server's ``receive``, at most ``max_bytes`` and one message.
 
+    Args:
+        receive: the server's.
+        max_bytes: the bound.
+        on_left: called once, with code and reason, when the client is gone.
+
     Attributes:
-        left: done when the client is gone; its result is the news.
+        left: the news that the client is gone, or None.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self.left: asyncio.Future[Disconnected] = asyncio.get_running_loop().create_future()
+    def __init__(self, receive: Receive, max_bytes: int, on_left: Callable[[int, str], None]) -> None:
+        self.left: Disconnected | None = None
         self._server_receive = receive
         self._max_bytes = max_bytes
+        self._on_left = on_left
         self._events: deque[Event] = deque()
         self._event_bytes = 0
         self._news = asyncio.Event()
@@ -35,9 +45,9 @@ class Inbox:
         self._room.set()
 
     async def pump(self) -> None:
-        """Read until the client is gone."""
+        """Read until the client is gone. Cancelled, it tells nobody but who receives: the socket is being closed."""
         try:
-            while not self.left.done():
+            while self.left is None:
                 await self._room.wait()
                 event = await self._server_receive()
                 if event["type"] == "websocket.disconnect":
@@ -46,15 +56,17 @@ class Inbox:
                     self._put(event)
         except OSError:
             pass
+        except asyncio.CancelledError:
+            self._on_left = _tell_nobody
+            raise
         finally:
             self.lost()
 
     async def receive(self) -> Event:
         """The ASGI ``receive`` of the view: messages in order, then ``websocket.disconnect`` each time."""
         while not self._events:
-            if self.left.done():
-                gone = self.left.result()
-                return {"type": "websocket.disconnect", "code": gone.code, "reason": gone.reason}
+            if self.left is not None:
+                return {"type": "websocket.disconnect", "code": self.left.code, "reason": self.left.reason}
             self._news.clear()
             await self._news.wait()
         event = self._events.popleft()
@@ -65,9 +77,10 @@ class Inbox:
 
     def lost(self, code: int = 1006, reason: str = "") -> None:
         """Note that the client is gone; the first news counts."""
-        if not self.left.done():
-            self.left.set_result(Disconnected(code, reason))
+        if self.left is None:
+            self.left = Disconnected(code, reason)
             self._news.set()
+            self._on_left(code, reason)
 
     def _put(self, event: Event) -> None:
         self._events.append(event)
@@ -75,6 +88,10 @@ class Inbox:
         if self._event_bytes > self._max_bytes:
             self._room.clear()
         self._news.set()
+
+
+def _tell_nobody(code: int, reason: str) -> None:
+    pass
 
 
 def _size(event: Event) -> int:

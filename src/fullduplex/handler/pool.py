@@ -69,14 +69,23 @@ class Lease(Executor):
     It may be used after :meth:`end`, by tasks that outlive the request: each call then takes a thread anew.
     """
 
+    __slots__ = ("_calls", "ended", "idle_s", "pool", "waits_since_s", "worker")
+
     def __init__(self, pool: ThreadPool, idle_s: float = 0.0) -> None:
         self.pool = pool
         self.idle_s = idle_s
         # The rest belongs to the pool and its lock.
-        self.calls: deque[Call] = deque()
+        self._calls: deque[Call] | None = None
         self.worker: Worker | None = None
         self.waits_since_s: float | None = None
         self.ended = False
+
+    @property
+    def calls(self) -> deque[Call]:
+        """What waits for its thread; made with the first call, for most sockets never have one."""
+        if self._calls is None:
+            self._calls = deque()
+        return self._calls
 
     @property
     def is_busy(self) -> bool:

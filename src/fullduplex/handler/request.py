@@ -115,7 +115,7 @@ def is_free(closer: Callable[[], Any]) -> bool:
     """Whether ``closer`` closes only a request that holds nothing: no uploaded files, no body on disk."""
     request = getattr(closer, "__self__", None)
     return (
-        type(request) is Request
+        isinstance(request, Request)
         and getattr(closer, "__func__", None) is ASGIRequest.close
         and not request.__dict__.get("_files")
         and isinstance(request._stream, io.BytesIO)

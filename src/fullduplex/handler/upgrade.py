@@ -2,13 +2,15 @@
 
 Tasks of one socket::
 
-    serve (the ASGI call) ─┬─ pump     reads ahead, so that a disconnect is noticed
-                           ├─ chain    the request through middleware and URLconf; ends with the response
-                           └─ view     started inside the innermost get_response; outlives the chain
+    serve (the ASGI call) ─┬─ chain    the request through middleware and URLconf; ends with the response
+                           ├─ view     started inside the innermost get_response; outlives the chain
+                           └─ pump     reads ahead, so that a disconnect is noticed; not needed on our own server
 
 The view's accept ends the chain's wait with a WebSocketResponse; the view waits on until the response
-middleware has run and the accept is written. The chain's task and the view's have contexts of their own: what
+middleware has run and the accept is written. The chain and the view have contexts of their own: what
 middleware sets in context variables reaches the view, and nothing leaks out of the ASGI call.
+
+What only the handshake needs is dropped with it: sockets are many, and most of them idle.
 """
 
 from __future__ import annotations
@@ -19,24 +21,27 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.core.handlers.asgi import get_script_prefix
 from django.core.signals import got_request_exception
 from django.http import HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
+from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
 from django.utils.log import log_response
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
+from fullduplex.handler.http import InContext
 from fullduplex.handler.inbox import Inbox
-from fullduplex.handler.messages import LazyMessages
 from fullduplex.handler.pool import Lease
+from fullduplex.handler.request import Request
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.threads import HandshakeExecutor, current_executor, enter_lease, use_executor
+from fullduplex.realtime.outbox import EXTENSION
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
@@ -46,12 +51,11 @@ if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
 
 logger = logging.getLogger("django.request")
+T = TypeVar("T")
 
 
-class HandshakeRequest(ASGIRequest):
+class HandshakeRequest(Request):
     """The handshake as a GET request; ``scope`` stays the server's own, of type ``websocket``."""
-
-    _messages = LazyMessages()
 
     def __init__(self, scope: Scope, handshake: Upgrade) -> None:
         super().__init__({**scope, "method": "GET"}, io.BytesIO())
@@ -66,26 +70,63 @@ class HandshakeRequest(ASGIRequest):
 class Upgrade:
     """One ``websocket`` scope, from ``websocket.connect`` to its end."""
 
+    __slots__ = (
+        "_acceptance",
+        "_accepted",
+        "_chain_context",
+        "_close_sent",
+        "_context",
+        "_deadline_s",
+        "_decided",
+        "_deciding",
+        "_executor",
+        "_grace",
+        "_handler",
+        "_inbox",
+        "_left",
+        "_loop",
+        "_opened",
+        "_opening",
+        "_pump",
+        "_request",
+        "_scope",
+        "_server_receive",
+        "_server_send",
+        "_settings",
+        "_socket",
+        "_started",
+        "_view",
+        "_view_stopped",
+        "_waiter",
+    )
+
     def __init__(self, handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
         self._handler = handler
         self._scope = scope
+        self._server_receive = receive
         self._server_send = send
         self._settings = get_settings()
         self._loop = asyncio.get_running_loop()
         self._deadline_s = self._loop.time() + self._settings.handshake_timeout_s
-        self._inbox = Inbox(receive, self._settings.read_ahead_bytes)
         # Of the request's start and finish, and of the chain between them. They differ, as in Django: a chain that is
         # cancelled while sync middleware runs leaves asgiref's executor of that thread behind in its context.
-        self._context = contextvars.copy_context()
-        self._chain_context = self._context
+        self._context: contextvars.Context | None = contextvars.copy_context()
+        self._chain_context: contextvars.Context | None = self._context
         self._executor: Lease | None = None
         self._request: HandshakeRequest | None = None
         self._socket: WebSocket | None = None
         self._view: asyncio.Task[HttpResponseBase | None] | None = None
         # The view's decision: the response that accepts, or None for a close. Then, when the chain is finished:
         # whether the socket is open.
-        self._decision: asyncio.Future[WebSocketResponse | None] = self._loop.create_future()
-        self._opened: asyncio.Future[bool] = self._loop.create_future()
+        self._decided = False
+        self._acceptance: WebSocketResponse | None = None
+        self._deciding: asyncio.Future[None] | None = None
+        self._opened: bool | None = None
+        self._opening: asyncio.Future[None] | None = None
+        self._left: Disconnected | None = None  # the client is gone; the news
+        self._waiter: asyncio.Future[None] | None = None  # of serve()
+        self._grace: asyncio.TimerHandle | None = None
+        self._inbox: Inbox | None = None
         self._pump: asyncio.Task[None] | None = None
         self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
@@ -96,26 +137,70 @@ class Upgrade:
 
     async def serve(self) -> None:
         """Shake hands, then wait for the view's end; leave nothing running, whatever happens."""
-        pump = self._pump = self._loop.create_task(self._inbox.pump())
+        self._listen()
         close_code = 1012  # service restart: what a client hears when the server cancels the call
         try:
             if await self._shake_hands():
-                await self._wait_for_view()
+                await self._view_over()
             close_code = 1000
         finally:
             self._release(self._accepted)
+            if self._grace is not None:
+                self._grace.cancel()
             try:
                 await self._end_view(close_code)
             finally:
-                await _cancel(pump)
+                self._request = self._socket = self._view = None  # they refer to this object, and it to them
+                if self._pump is not None:
+                    await _cancel(self._pump)
                 if self._executor is not None:
                     self._executor.end()
-        if not pump.cancelled():
-            pump.result()  # a server whose receive fails hears of it
+        if self._pump is not None and not self._pump.cancelled():
+            self._pump.result()  # a server whose receive fails hears of it
+
+    def _listen(self) -> None:
+        """Have the end of the connection told: by a server that can, else by a task that reads ahead."""
+        on_disconnect = (self._scope.get("extensions") or {}).get(EXTENSION, {}).get("on_disconnect")
+        if on_disconnect is not None:
+            on_disconnect(self._lost)
+            return
+        self._inbox = Inbox(self._server_receive, self._settings.read_ahead_bytes, self._lost)
+        self._pump = self._loop.create_task(self._inbox.pump())
+
+    def _lost(self, code: int, reason: str) -> None:
+        """The client is gone; the first news counts."""
+        if self._left is not None:
+            return
+        self._left = Disconnected(code, reason)
+        if self._inbox is not None:
+            self._inbox.lost(code, reason)
+        if self._opened and self._waiter is not None:
+            self._start_grace()
+        else:
+            self._wake()
+
+    def _wake(self, *args: Any) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self, task: asyncio.Task[Any], timeout_s: float | None = None) -> None:
+        """Wait until ``task`` is done, the client has left, or the time is over."""
+        if task.done() or self._left is not None:
+            return
+        self._waiter = self._loop.create_future()
+        task.add_done_callback(self._wake)
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            task.remove_done_callback(self._wake)
+            if timer is not None:
+                timer.cancel()
 
     async def _shake_hands(self) -> bool:
         """Return whether the socket is open. ``request_finished`` is sent here, and once, on every path."""
-        chain = self._loop.create_task(self._get_response(), context=self._context)
+        chain = start(self._get_response(), self._loop, self._context)
         response: HttpResponseBase | None = None
         try:
             response = await self._wait_for_response(chain)
@@ -125,8 +210,8 @@ class Upgrade:
             try:
                 await _cancel(chain)
             finally:
-                finish = self._loop.create_task(self._finish_request(response), context=self._context)
-                await _complete(finish)
+                await _complete(start(self._finish_request(response), self._loop, self._context))
+        self._context = self._chain_context = self._acceptance = None
         self._release(self._accepted)
         return self._accepted
 
@@ -135,26 +220,32 @@ class Upgrade:
         # The view has its own deadline inside the chain, whose 504 passes the response middleware. This one is
         # for a chain that is stuck elsewhere.
         timeout_s = self._deadline_s - self._loop.time() + self._settings.disconnect_grace_s
-        await _first({chain, self._inbox.left}, timeout_s)
+        await self._wait(chain, timeout_s)
         if chain.done():
             return chain.result()
-        if self._inbox.left.done():
+        if self._left is not None:
             return None
         return await self._timed_out("the middleware did not answer")
 
-    async def _wait_for_view(self) -> None:
-        """Wait until the view has ended, or the client left and the time to end by itself is over."""
-        view = cast("asyncio.Task[HttpResponseBase | None]", self._view)
-        await _first({view, self._inbox.left})
-        if not view.done():
-            await asyncio.wait({view}, timeout=self._settings.disconnect_grace_s)
+    def _view_over(self) -> asyncio.Future[None]:
+        """Done when the view has ended, or the client left and the time to end by itself is over."""
+        waiter = self._waiter = self._loop.create_future()
+        cast("asyncio.Task[HttpResponseBase | None]", self._view).add_done_callback(self._wake)
+        if self._left is not None:
+            self._start_grace()
+        return waiter
+
+    def _start_grace(self) -> None:
+        self._grace = self._loop.call_later(self._settings.disconnect_grace_s, self._wake)
 
     # The chain's side ------------------------------------------------------------------------
 
     async def _get_response(self) -> HttpResponseBase:
         """Start the request and take it through the middleware."""
         self._executor = enter_lease()
-        set_script_prefix(get_script_prefix(self._scope))
+        prefix = get_script_prefix(self._scope)
+        if prefix or get_current_prefix() != "/":
+            set_script_prefix(prefix)
         self._started = True
         await send_started(self._executor, type(self._handler), self._scope)
         try:
@@ -162,9 +253,9 @@ class Upgrade:
         except UnicodeDecodeError:
             logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
             return HttpResponse(status=400)
-        self._chain_context = contextvars.copy_context()
-        chain = self._handler.run_get_response(self._request)
-        return await self._loop.create_task(chain, context=self._chain_context)
+        chain = InContext(self._handler.run_get_response(self._request))
+        self._chain_context = chain.context
+        return await chain
 
     async def _finish_request(self, response: HttpResponseBase | None) -> None:
         """Send ``request_finished`` and free what the request held."""
@@ -186,17 +277,17 @@ class Upgrade:
         if self._socket is not None:
             raise LocalProtocolError("a handshake runs one socket view once; a decorator called it again")
         request = cast(HandshakeRequest, self._request)
-        self._socket = WebSocket(request, self._scope, self._inbox.receive, self._send)
+        receive = self._server_receive if self._inbox is None else self._inbox.receive
+        self._socket = WebSocket(request, self._scope, receive, self._send)
         coroutine = cast("Coroutine[Any, Any, HttpResponseBase | None]", view(self._socket, *args, **kwargs))
-        self._view = self._loop.create_task(coroutine, context=self._view_context())
-        timeout_s = self._deadline_s - self._loop.time()
+        self._view = start(coroutine, self._loop, self._view_context())
         try:
-            await _first({self._view, self._decision}, timeout_s)
+            await self._wait_for_decision(self._view)
         except asyncio.CancelledError:
             self._stop(self._view)
             raise
-        if self._decision.done():
-            response: HttpResponseBase | None = self._decision.result()
+        if self._decided:
+            response: HttpResponseBase | None = self._acceptance
         elif self._view.done():
             response = self._returned(self._view)
         else:
@@ -206,6 +297,23 @@ class Upgrade:
         if response is None:
             raise PermissionDenied("The socket view did not accept.")
         return response
+
+    async def _wait_for_decision(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
+        if self._decided or view.done():
+            return
+        self._deciding = self._loop.create_future()
+        view.add_done_callback(self._wake_chain)
+        timer = self._loop.call_at(self._deadline_s, self._wake_chain)
+        try:
+            await self._deciding
+        finally:
+            self._deciding = None
+            view.remove_done_callback(self._wake_chain)
+            timer.cancel()
+
+    def _wake_chain(self, *args: Any) -> None:
+        if self._deciding is not None and not self._deciding.done():
+            self._deciding.set_result(None)
 
     def _returned(self, view: asyncio.Task[HttpResponseBase | None]) -> HttpResponseBase | None:
         """Return what the view returned without accepting; its exception is raised."""
@@ -240,8 +348,7 @@ class Upgrade:
 
     async def _answer(self, response: HttpResponseBase) -> None:
         """Send the accept or the refusal."""
-        wanted = self._decision.done() and self._decision.result() is not None
-        if wanted and isinstance(response, WebSocketResponse) and response.status_code == 101:
+        if self._acceptance is not None and isinstance(response, WebSocketResponse) and response.status_code == 101:
             await self._send_accept(response)
         elif response.status_code < 300 or response.status_code == 304:
             # Over HTTP/2 a 2xx would open the socket (RFC 8441 section 5), and 304 means nothing here.
@@ -256,7 +363,7 @@ class Upgrade:
             await self._refuse(response)
 
     async def _send_accept(self, response: WebSocketResponse) -> None:
-        if self._inbox.left.done():
+        if self._left is not None:
             return
         try:
             await self._send_or_lose(response.accept_event())
@@ -273,7 +380,7 @@ class Upgrade:
             refusal = self._handler.send_response(response, self._send_refusal)
         task = self._loop.create_task(refusal, context=self._chain_context)  # a streaming body has its language
         try:
-            await _first({task, self._inbox.left})
+            await self._wait(task)
         finally:
             await _cancel(task)
         if task.cancelled():
@@ -299,13 +406,12 @@ class Upgrade:
         if kind == "websocket.accept":
             await self._accept(event)
             return
-        if kind == "websocket.close" and not self._opened.done():
+        if kind == "websocket.close" and self._opened is None:
             self._decide(None)
             return
-        if self._inbox.left.done():
-            gone = self._inbox.left.result()
-            raise Disconnected(gone.code, gone.reason)
-        if self._close_sent or not (self._opened.done() and self._opened.result()):
+        if self._left is not None:
+            raise Disconnected(self._left.code, self._left.reason)
+        if self._close_sent or not self._opened:
             raise Disconnected()
         if kind == "websocket.close":
             await self._send_close(event)
@@ -315,7 +421,10 @@ class Upgrade:
     async def _accept(self, event: Event) -> None:
         headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in event["headers"]]
         self._decide(WebSocketResponse(event["subprotocol"], headers))
-        if not await asyncio.shield(self._opened):
+        if self._opened is None:
+            self._opening = self._loop.create_future()
+            await self._opening
+        if not self._opened:
             raise Disconnected()
 
     async def _send_or_lose(self, event: Event) -> None:
@@ -323,17 +432,22 @@ class Upgrade:
             await self._server_send(event)
         except OSError as error:
             code, reason = (error.code, error.reason) if isinstance(error, Disconnected) else (1006, "")
-            self._inbox.lost(code, reason)
+            self._lost(code, reason)
             raise Disconnected(code, reason) from error
 
     def _decide(self, response: WebSocketResponse | None) -> None:
-        if not self._decision.done():
-            self._decision.set_result(response)
+        if not self._decided:
+            self._decided = True
+            self._acceptance = response
+            self._wake_chain()
 
     def _release(self, opened: bool) -> None:
         """Let the view go on that waits for its accept."""
-        if not self._opened.done():
-            self._opened.set_result(opened)
+        if self._opened is None:
+            self._opened = opened
+            opening, self._opening = self._opening, None
+            if opening is not None and not opening.done():
+                opening.set_result(None)
 
     # The end ---------------------------------------------------------------------------------
 
@@ -344,10 +458,11 @@ class Upgrade:
             return
         try:
             if view is not None:
-                self._stop(view)
-                await asyncio.wait({view})
+                if not view.done():
+                    self._stop(view)
+                    await asyncio.wait({view})
                 close_code, reason = await self._judge(view, close_code)
-                if self._accepted and not self._inbox.left.done():
+                if self._accepted and self._left is None:
                     await self._close(socket, close_code, reason)
         finally:
             await socket.end()
@@ -364,10 +479,12 @@ class Upgrade:
 
     async def _send_close(self, event: Event) -> None:
         """Stop reading, then send the close: Granian (2.8) holds it back while ``receive`` is pending."""
-        self._close_sent = True
         if self._pump is not None:
             await _cancel(self._pump)
-        await self._send_or_lose(event)
+        if not self._close_sent:
+            self._close_sent = True
+            await self._send_or_lose(event)
+            self._lost(event.get("code") or 1000, event.get("reason") or "")
 
     def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if not self._view_stopped:  # once, so that it can clean up
@@ -414,12 +531,28 @@ def _is_disconnect(error: BaseException) -> bool:
     return isinstance(error, Disconnected)
 
 
-async def _first(futures: set[asyncio.Future[Any]], timeout_s: float | None = None) -> None:
-    await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+if sys.version_info >= (3, 12):
+
+    def start(
+        coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, context: contextvars.Context | None
+    ) -> asyncio.Task[T]:
+        """Run a task; its first steps at once, and many of ours have no others."""
+        return asyncio.Task(coroutine, loop=loop, eager_start=True, context=context)
+
+else:
+
+    def start(
+        coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, context: contextvars.Context | None
+    ) -> asyncio.Task[T]:
+        """Run a task."""
+        return loop.create_task(coroutine, context=context)
 
 
 async def _complete(task: asyncio.Task[Any]) -> None:
     """Wait for ``task`` to its end, and let a cancellation that comes meanwhile go on only then."""
+    if task.done():
+        task.result()
+        return
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -38,7 +38,6 @@ class Hub:
     def __init__(self, get_layer: Callable[[], BaseLayer] = get_layer) -> None:
         self._get_layer = get_layer
         self._rooms: dict[str, _Room] = {}
-        self._joined: dict[Outbox, set[str]] = {}
 
     @property
     def groups(self) -> list[str]:
@@ -59,8 +58,9 @@ class Hub:
         room = self._rooms.get(group)
         if room is None:
             room = self._rooms[group] = _Room(group)
-        room.members[outbox] = None
-        self._joined.setdefault(outbox, set()).add(group)
+        if outbox not in room.members:
+            room.members[outbox] = None
+            outbox.groups.append(room.name)
         if room.settled:
             return
         try:
@@ -77,7 +77,7 @@ class Hub:
 
     async def leave_all(self, outbox: Outbox) -> None:
         """End all memberships of ``outbox``, at once; then wait until the layer is told."""
-        for room in [self._remove(group, outbox) for group in tuple(self._joined.get(outbox, ()))]:
+        for room in [self._remove(group, outbox) for group in tuple(outbox.groups)]:
             await self._release(room)
 
     def deliver(self, group: str, message: Message) -> None:
@@ -110,13 +110,10 @@ class Hub:
 
     def _remove(self, group: str, outbox: Outbox) -> _Room | None:
         """Take a member out and return the room that it was in."""
-        joined = self._joined.get(outbox)
-        if joined is None or group not in joined:
+        room = self._rooms.get(group)
+        if room is None or outbox not in room.members:
             return None
-        joined.discard(group)
-        if not joined:
-            del self._joined[outbox]
-        room = self._rooms[group]
+        outbox.groups.remove(group)
         del room.members[outbox]
         self._tidy(room)
         return room

@@ -88,7 +88,34 @@ class Outbox:
 
     Raises:
         ConfigurationError: there is no such policy.
+
+    Attributes:
+        counters: of this socket.
+        groups: the rooms of the hub that it is in; the hub's.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_asgi_send",
+        "_clear",
+        "_close_timeout_s",
+        "_congested",
+        "_congested_bytes",
+        "_gone",
+        "_held",
+        "_on_drain",
+        "_on_overflow",
+        "_pumping",
+        "_queue",
+        "_queued_bytes",
+        "_turn",
+        "_write",
+        "_writer",
+        "counters",
+        "groups",
+        "max_bytes",
+        "policy",
+    )
 
     def __init__(
         self,
@@ -106,7 +133,7 @@ class Outbox:
         if self.policy not in POLICIES:
             raise ConfigurationError(f"OUTBOX_POLICY is one of {', '.join(POLICIES)}, not {self.policy!r}.")
         self.counters = Counters()
-        self._loop = asyncio.get_running_loop()
+        self.groups: list[str] = []
         self._asgi_send = send
         self._on_overflow = on_overflow
         self._close_timeout_s = close_timeout_s
@@ -114,7 +141,7 @@ class Outbox:
         self._write: Callable[[Prepared], int] | None = extension["write"] if extension else None
         self._on_drain: Callable[[Callable[[], None]], None] | None = extension["on_drain"] if extension else None
         self._congested_bytes = self.max_bytes if self.policy == "disconnect" else min(_WIRE_BYTES, self.max_bytes)
-        self._queue: deque[Prepared | _Turn] = deque()
+        self._queue: deque[Prepared | _Turn] | None = None  # what an empty one takes is a tenth of a socket
         self._queued_bytes = 0
         self._held = False
         self._congested = False
@@ -197,7 +224,7 @@ class Outbox:
     async def _send_queued(self) -> None:
         """The writer task, for servers without the extension."""
         while self._queue and isinstance(prepared := self._queue[0], Prepared):
-            del self._queue[0]
+            self._queue.popleft()
             kind = "text" if isinstance(prepared.data, str) else "bytes"
             try:
                 await self._asgi_send({"type": "websocket.send", kind: prepared.data})
@@ -243,18 +270,18 @@ class Outbox:
         await self._asgi_send(event)
 
     def _line_up(self) -> _Turn:
-        turn: _Turn = self._loop.create_future()
+        turn: _Turn = asyncio.get_running_loop().create_future()
         if self._gone is not None:
             turn.set_result(None)
         else:
-            self._queue.append(turn)
+            self._put(turn)
             self._pump()
         return turn
 
     def _leave_line(self, turn: _Turn, go_on: bool = True) -> None:
         if self._turn is turn:
             self._turn = None
-        elif turn in self._queue:
+        elif self._queue and turn in self._queue:
             self._queue.remove(turn)
         if go_on:
             self._pump()
@@ -268,13 +295,19 @@ class Outbox:
         if self.policy == "keep_latest":
             self._drop_first(prepared.group)
         if self._make_room(_cost(prepared)):
-            self._queue.append(prepared)
+            self._put(prepared)
             self._queued_bytes += _cost(prepared)
             self._pump()
         else:
             self._drop()
             if self.policy == "disconnect":
                 self.cut(TOO_SLOW, "too slow")
+
+    def _put(self, entry: Prepared | _Turn) -> None:
+        if self._queue is None:
+            self._queue = deque((entry,))
+        else:
+            self._queue.append(entry)
 
     def _make_room(self, cost_bytes: int) -> bool:
         """Whether a message of ``cost_bytes`` may wait; drops older ones where that is the policy."""
@@ -285,9 +318,9 @@ class Outbox:
 
     def _drop_first(self, group: str | None = None) -> bool:
         """Drop the oldest message that waits, of ``group`` or of any; False when there is none."""
-        for index, entry in enumerate(self._queue):
+        for index, entry in enumerate(self._queue or ()):
             if isinstance(entry, Prepared) and group in (None, entry.group):
-                del self._queue[index]
+                del self._queue[index]  # type: ignore[union-attr]  # there is one
                 self._queued_bytes -= _cost(entry)
                 self._drop()
                 return True
@@ -302,17 +335,19 @@ class Outbox:
             entry = self._queue[0]
             if not isinstance(entry, Prepared):
                 self._turn = entry
-                del self._queue[0]
+                self._queue.popleft()
                 if not entry.done():
                     entry.set_result(None)
             elif self._write is None:
-                self._writer = self._loop.create_task(self._send_queued())
+                self._writer = asyncio.get_running_loop().create_task(self._send_queued())
                 self._writer.add_done_callback(self._writer_done)
             else:
-                del self._queue[0]
+                self._queue.popleft()
                 self._queued_bytes -= _cost(entry)
                 self._put_on_wire(entry)
         self._pumping = False
+        if not self._queue:
+            self._queue = None
         self._clear = self._write is not None and not self._queue and not self._hindered()
 
     def _hindered(self) -> bool:

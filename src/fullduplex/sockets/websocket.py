@@ -108,7 +108,7 @@ class WebSocket:
         for name, _ in fields(headers):
             if not may_accept_with(name):
                 raise ValueError(f"the header {name!r} may not go out with an accept")
-        if self._accept_task is not None and not self.closed:
+        if self.accepted or (self._accept_task is not None and not self.closed):
             raise LocalProtocolError(
                 "the socket is accepted already: accept() comes first, before join, receive and send"
             )
@@ -120,19 +120,10 @@ class WebSocket:
             Disconnected: the client left, or the socket was closed.
             LocalProtocolError: another task is receiving.
         """
-        await self._open()
-        if self._receiving:
-            raise LocalProtocolError("another task is receiving from this socket already")
-        self._receiving = True
         try:
-            event = await self._receive()
-        finally:
-            self._receiving = False
-        if event["type"] == "websocket.disconnect":
-            self._ended(event.get("code") or 1005, event.get("reason") or "")
-            raise self._gone()
-        text = event.get("text")
-        return text if text is not None else bytes(event["bytes"])
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise self._gone() from None
 
     async def receive_event(self) -> dict[str, Any]:
         """Return the next ASGI event, without accepting: for those who speak ASGI themselves, such as consumers.
@@ -220,10 +211,24 @@ class WebSocket:
 
     async def __anext__(self) -> str | bytes:
         """Return the next message; the iteration ends when the client leaves or the socket is closed."""
+        # Where most sockets spend their lives: no call deeper than it must be.
+        if self.state is not SocketState.OPEN:
+            try:
+                await self._open()
+            except Disconnected:
+                raise StopAsyncIteration from None
+        if self._receiving:
+            raise LocalProtocolError("another task is receiving from this socket already")
+        self._receiving = True
         try:
-            return await self.receive()
-        except Disconnected:
-            raise StopAsyncIteration from None
+            event = await self._receive()
+        finally:
+            self._receiving = False
+        if event["type"] == "websocket.disconnect":
+            self._ended(event.get("code") or 1005, event.get("reason") or "")
+            raise StopAsyncIteration
+        text = event.get("text")
+        return text if text is not None else bytes(event["bytes"])
 
     async def join(self, group: Group | str) -> None:
         """Become a member of ``group``: what is published after this has returned arrives, the accept first.
@@ -257,8 +262,8 @@ class WebSocket:
         """Leave all groups and let go of the server; the handler calls it when the view is over."""
         self._ended(1006, "")
         for task in (self._accept_task, self._cut_task):
-            if task is not None:
-                task.cancel()
+            if task is not None and task.cancel():
+                await asyncio.wait({task})
         if self._outbox is not None:
             try:
                 await get_hub().leave_all(self._outbox)
@@ -294,6 +299,7 @@ class WebSocket:
             return
         if self.state is SocketState.CONNECTING:
             self.state = SocketState.OPEN
+            self._accept_task = None
             if self._outbox is not None:
                 self._outbox.release()
 
