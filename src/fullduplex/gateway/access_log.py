@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from fullduplex.gateway.request_id import request_id
 Scope = Mapping[str, Any]
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
+_needs_escapes = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]').search
 
 
 class AccessLog(Protocol):
@@ -147,4 +149,4 @@ def target(scope: Scope) -> str:
     text = raw_path.decode("latin-1")
     if query:
         text += "?" + query.decode("latin-1")
-    return text.translate(_ESCAPES)
+    return text.translate(_ESCAPES) if _needs_escapes(text) else text
