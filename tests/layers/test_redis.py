@@ -476,14 +476,16 @@ async def test_tls(valkey: Server, tmp_path: Path) -> None:
 
     listener = await asyncio.start_server(proxy, "127.0.0.1", 0, ssl=context)
     url = f"rediss://localhost:{listener.sockets[0].getsockname()[1]}"
-    await exchange(RedisLayer(hosts=[{"address": url, "ssl_ca_certs": str(tmp_path / "ca.pem")}]))
-    distrustful = RedisLayer(hosts=[url], **IMPATIENT)
-    with pytest.raises(LayerUnavailable, match=r"(?i)certificate"):
-        await distrustful.apublish("g", "x")
-    await distrustful.close()
-    listener.close()
-    await listener.wait_closed()
-    await asyncio.wait(proxied)
+    distrustful = RedisLayer(hosts=[url], publish_timeout_s=3.0)
+    try:
+        await exchange(RedisLayer(hosts=[{"address": url, "ssl_ca_certs": str(tmp_path / "ca.pem")}]))
+        with pytest.raises(LayerUnavailable, match=r"(?i)certificate"):
+            await distrustful.apublish("g", "x")
+    finally:
+        await distrustful.close()
+        listener.close()
+        await listener.wait_closed()
+        await asyncio.wait(proxied)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
