@@ -13,13 +13,23 @@ from fullduplex._version import __version__
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import get_asgi_application
+    from fullduplex.handler.stats import thread_stats
     from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
     from fullduplex.sockets.websocket import WebSocket
 
-__all__ = ["Group", "WebSocket", "WebSocketResponse", "__version__", "get_asgi_application", "mount", "websocket"]
+__all__ = [
+    "Group",
+    "WebSocket",
+    "WebSocketResponse",
+    "__version__",
+    "get_asgi_application",
+    "mount",
+    "thread_stats",
+    "websocket",
+]
 
 _HOMES = {
     "Group": "fullduplex.realtime.groups",
@@ -27,6 +37,7 @@ _HOMES = {
     "WebSocketResponse": "fullduplex.sockets.response",
     "get_asgi_application": "fullduplex.handler.application",
     "mount": "fullduplex.mounting",
+    "thread_stats": "fullduplex.handler.stats",
     "websocket": "fullduplex.sockets.views",
 }
 

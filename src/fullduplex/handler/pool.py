@@ -26,41 +26,19 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler.calls import Call, FutureCall, call_on
 from fullduplex.handler.connections import clean_connections, close_connections, has_old_connections, in_transaction
+from fullduplex.handler.waits import Waits
 
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
 _STALL_S = 0.001  # a view of Django's least kind takes about 0.1 ms
 _GO_ON = -1.0  # instead of a time to rest: there is more to do
-
-
-@dataclass(slots=True)
-class Waits:
-    """What waiting for a thread has cost since the process started.
-
-    Attributes:
-        count: leases that had to wait.
-        total_s: how long, together.
-        longest_s: the longest single wait.
-        exhausted_count: leases that waited past THREADS_WAIT_S and got none.
-    """
-
-    count: int = 0
-    total_s: float = 0.0
-    longest_s: float = 0.0
-    exhausted_count: int = 0
-
-    def note(self, wait_s: float) -> None:
-        self.count += 1
-        self.total_s += wait_s
-        self.longest_s = max(self.longest_s, wait_s)
 
 
 class Lease(Executor):
@@ -128,7 +106,10 @@ class Lease(Executor):
     def end(self) -> None:
         """The request or socket is over: the thread goes back after the last call, an open transaction or not."""
         self.ended = True
-        self.pool.release(self, roll_back=True)
+        pool = self.pool
+        pool.release(self, roll_back=True)
+        if pool.waits.has_news:
+            pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self.end()
