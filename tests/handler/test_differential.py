@@ -156,6 +156,7 @@ DJANGOS = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -176,6 +177,8 @@ def result(kind: str, request: Any) -> Any:
         session = getattr(request, "session", None)
         if session is not None:
             session["key"] = "value"
+    if kind == "user":
+        return HttpResponse(str(getattr(request, "user", None)))
     if kind == "template":
         return template(request)
     if kind == "broken template":
@@ -204,7 +207,7 @@ async def parts() -> Any:
 
 
 ROUTES = [path("sync/<kind>/", sync_view), path("async/<kind>/", async_view)]
-KINDS = ["page", "session", "template", "broken template", "none", "long", *ERRORS]
+KINDS = ["page", "session", "user", "template", "broken template", "none", "long", *ERRORS]
 
 
 @contextmanager
@@ -286,8 +289,8 @@ NAMES = st.sampled_from(["A", "B", "OldStyle", "AsyncViewHook", "only_sync", "on
 def test_same_as_django(
     middleware: list[str], behaviour: dict[str, dict[str, str]], where: str, method: str, propagate: bool
 ) -> None:
-    if "django.contrib.messages.middleware.MessageMiddleware" in middleware:
-        # It needs the session middleware above it, or fails at its first request.
+    if any("auth" in name or "messages" in name for name in middleware):
+        # They need the session middleware above them, or fail at their first request.
         middleware = [name for name in middleware if "sessions" not in name]
         middleware.insert(0, "django.contrib.sessions.middleware.SessionMiddleware")
     behaviours.clear()

@@ -29,7 +29,7 @@ from django.middleware.locale import LocaleMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.handler.messages import LAZY, is_untouched
+from fullduplex.handler.deferred import deferring, is_untouched
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Whether a hook has blocking work for this request: called with the middleware and the hook's arguments.
@@ -77,10 +77,18 @@ def blocks(middleware: Any, name: str) -> Blocks | None:
 
 def function_of(middleware: Any, name: str) -> Callable[..., Any]:
     """Return the hook ``name`` of ``middleware`` to call: its own, or what does the same for less."""
+    if _is_own(middleware, name) and not _makes_what_is_foreign(middleware):
+        return deferring(middleware, name)
     function: Callable[..., Any] = getattr(middleware, name)
-    if type(middleware) is MessageMiddleware and _is_own(middleware, name) and not _message_storage_is_foreign():
-        return functools.update_wrapper(functools.partial(LAZY[name], middleware), function)
     return function
+
+
+def _makes_what_is_foreign(middleware: Any) -> bool:
+    """Whether it makes sessions or message storages that are not Django's."""
+    if isinstance(middleware, MessageMiddleware):
+        return _message_storage_is_foreign()
+    store = getattr(middleware, "SessionStore", None)
+    return store is not None and not _is_own_store(store)
 
 
 def _is_own(middleware: Any, name: str) -> bool:
@@ -103,6 +111,8 @@ def _session_is_foreign(middleware: Any, request: HttpRequest) -> bool:
 
 
 def _session_is_saved(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
+    if is_untouched(request, "session"):
+        return False
     session = getattr(request, "session", None)
     if session is None:
         return False
@@ -112,10 +122,10 @@ def _session_is_saved(middleware: Any, request: HttpRequest, response: HttpRespo
 
 
 def _csrf_secret_is_loaded(middleware: Any, request: HttpRequest) -> bool:
-    session = getattr(request, "session", None)
-    if session is None or (_is_own_store(type(session)) and session.session_key is None):
+    if not settings.CSRF_USE_SESSIONS:
         return False
-    return bool(settings.CSRF_USE_SESSIONS)
+    session = getattr(request, "session", None)
+    return session is not None and not (_is_own_store(type(session)) and session.session_key is None)
 
 
 def _csrf_is_checked(middleware: Any, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> bool:
@@ -141,7 +151,7 @@ def _messages_are_foreign(middleware: Any, request: HttpRequest) -> bool:
 
 
 def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
-    if is_untouched(request):
+    if is_untouched(request, "_messages"):
         return False
     messages = getattr(request, "_messages", None)
     if messages is None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
 
-from fullduplex.handler.messages import LazyMessages
+from fullduplex.handler.deferred import DeferredAttributes
 from fullduplex.sockets.asgi import Event, Receive, Scope
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
@@ -27,13 +27,11 @@ _names: dict[bytes, str | None] = {
 }
 
 
-class Request(ASGIRequest):
+class Request(DeferredAttributes, ASGIRequest):
     """Django's ``ASGIRequest``, built in fewer steps where nothing special is about the scope.
 
     A script name, a repeated field or an odd cookie goes Django's own way, so that the rules stay Django's.
     """
-
-    _messages = LazyMessages()
 
     def __init__(self, scope: Scope, body_file: IO[bytes]) -> None:
         headers = None if scope.get("root_path") or settings.FORCE_SCRIPT_NAME else _plain_headers(scope)
