@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import close_old_connections
+from django import db
 
 R = TypeVar("R")
+
+_keepers_count = 0
+
+
+def close_old_connections() -> None:
+    """Django's, but for connections that somebody keeps."""
+    if not _keepers_count:
+        db.close_old_connections()
+
+
+@contextmanager
+def connections_kept() -> Iterator[None]:
+    """Meanwhile no connection is closed: they are those of a test, and in its transaction."""
+    global _keepers_count
+    _keepers_count += 1
+    try:
+        yield
+    finally:
+        _keepers_count -= 1
 
 
 class DatabaseSyncToAsync(SyncToAsync[..., R]):

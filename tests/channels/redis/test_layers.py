@@ -398,7 +398,6 @@ def test_from_synchronous_code(valkey: Server) -> None:
 
 
 def test_a_loop_that_has_ended_leaves_nothing(make: Make) -> None:
-    """cr#384: what belonged to a loop stayed for ever."""
     layer = make()
 
     async def use() -> None:

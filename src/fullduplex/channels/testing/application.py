@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from typing import Any
-from unittest import mock
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from asgiref.testing import ApplicationCommunicator as BaseCommunicator
 
 from fullduplex.handler.threads import current_executor, use_executor
-
-_CLOSE = "fullduplex.sockets.database.close_old_connections"
+from fullduplex.sockets.database import connections_kept
 
 
 class ApplicationCommunicator(BaseCommunicator):
@@ -40,12 +38,10 @@ class ApplicationCommunicator(BaseCommunicator):
         return self._future
 
     async def send_input(self, message: Any) -> None:
-        with mock.patch(_CLOSE, _keep_connections):
-            await super().send_input(message)  # type: ignore[no-untyped-call]
+        await super().send_input(message)  # type: ignore[no-untyped-call]
 
     async def receive_output(self, timeout: float = 1) -> Any:
-        with mock.patch(_CLOSE, _keep_connections):
-            return await super().receive_output(timeout)  # type: ignore[no-untyped-call]
+        return await super().receive_output(timeout)  # type: ignore[no-untyped-call]
 
     async def wait(self, timeout: float = 1) -> None:
         await super().wait(timeout)  # type: ignore[no-untyped-call]
@@ -54,8 +50,5 @@ class ApplicationCommunicator(BaseCommunicator):
         if current_executor() is None:
             # Entered and never left: it lasts as long as the context of this task, and of those it starts.
             await ThreadSensitiveContext(executor=SyncToAsync.single_thread_executor).__aenter__()  # type: ignore[no-untyped-call]
-        return await self.application(self.scope, self.input_queue.get, self.output_queue.put)
-
-
-def _keep_connections() -> None:
-    """The connections are the test's."""
+        with connections_kept():
+            return await self.application(self.scope, self.input_queue.get, self.output_queue.put)
