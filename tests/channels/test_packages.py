@@ -39,7 +39,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -100,7 +100,7 @@ class Server(Process):
 
 def run(command: list[object], directory: Path) -> None:
     env = environment({"PYTHONWARNINGS": WARNINGS})
-    subprocess.run([str(part) for part in command], cwd=directory, env=env, check=True, timeout=60)
+    subprocess.run([str(part) for part in command], cwd=directory, env=env, check=True, timeout=120)
 
 
 def free_port() -> int:

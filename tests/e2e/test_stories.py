@@ -472,7 +472,7 @@ def test_breakpoint_in_a_view(site: Project, path: str) -> None:
     with site.runserver() as server:
         url = f"http://127.0.0.1:{server.port}{path}"
         client = subprocess.Popen(
-            [sys.executable, "-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=20).read())"],
+            [sys.executable, "-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=60).read())"],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -480,7 +480,7 @@ def test_breakpoint_in_a_view(site: Project, path: str) -> None:
         server.type("answer = 'from the debugger'\n")
         server.wait_for(re.compile(r"\(Pdb\).*\(Pdb\)", re.S))
         server.type("continue\n")
-        output, _ = client.communicate(timeout=20)
+        output, _ = client.communicate(timeout=60)
         assert "from the debugger" in output
         assert TRACEBACK not in server.output
 
@@ -568,7 +568,7 @@ def test_the_towers_do_not_know_each_other(module: str, strangers: list[str]) ->
         env=environment({"PYTHONWARNINGS": WARNINGS}),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (result.returncode, result.stderr) == (0, "")
 
