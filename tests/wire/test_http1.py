@@ -152,6 +152,30 @@ def test_no_request_line_is_no_repetition_of_one() -> None:
     assert failure(twice.receive_data(b"\r\n\r\n" + H + b"\r\n", 0.0)).status_hint == 400
 
 
+def test_what_fields_mean_is_remembered_only_for_the_same_fields_and_version() -> None:
+    large = b"X: " + b"x" * 4000 + b"\r\n"
+    mixed = codec()
+    for number, (line, fields, length) in enumerate(
+        [
+            (b"POST / HTTP/1.1", H + b"Content-Length: 3\r\n", 3),
+            (b"POST / HTTP/1.1", H + b"Content-Length: 3\r\n", 3),
+            (b"POST / HTTP/1.1", H + b"Content-Length: 4\r\n" + large, 4),
+            (b"POST / HTTP/1.1", H, 0),
+            (b"POST / HTTP/1.1", H + large, 0),
+            (b"POST / HTTP/1.1", H + b"Content-Length: 3\r\n", 3),
+            (b"POST / HTTP/1.0", H + b"Connection: keep-alive\r\n", 0),
+            (b"POST / HTTP/1.0", b"", 0),
+        ]
+    ):
+        assert mixed.keep_alive
+        head, *content = mixed.receive_data(b"%b\r\n%bN: %d\r\n\r\n" % (line, fields, number) + b"x" * length, 0.0)
+        assert isinstance(head, RequestHead)
+        assert content == ([Data(b"x" * length), EndOfMessage()] if length else [])
+        mixed.send(ResponseHead(204, [], end_stream=True))
+    assert not mixed.keep_alive
+    assert failure(codec().receive_data(b"GET / HTTP/1.1\r\nN: 1\r\n\r\n", 0.0)).status_hint == 400
+
+
 @pytest.mark.parametrize("size", [100, 4000])
 def test_repeated_content(size: int) -> None:
     one = POST + b"X: " + b"x" * size + b"\r\nContent-Length: 3\r\n\r\nabc"

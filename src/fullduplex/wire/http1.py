@@ -201,6 +201,7 @@ class HTTP1Codec(HTTP1Writer):
         "_eof",
         "_field_reader",
         "_fields",
+        "_framing_fields",
         "_head_started",
         "_input",
         "_limits",
@@ -233,6 +234,7 @@ class HTTP1Codec(HTTP1Writer):
         self._words: _Words  # of the line
         self._block = b""
         self._fields: Fields = []
+        self._framing_fields: Fields | None = None
         self._request_framing = _NO_FRAMING
         self._searched_bytes = 0  # of an incomplete head: found to be free of faults
 
@@ -507,15 +509,18 @@ class HTTP1Codec(HTTP1Writer):
             raise RemoteProtocolError(f"RFC 9112 section 5: malformed field ({exc})") from None
         if len(fields) > self._limits.max_fields_count:
             raise RemoteProtocolError("RFC 6585 section 5: too many fields", status_hint=431)
-        self._request_framing = RequestFraming(http_version, framing_fields)
+        if framing_fields != self._framing_fields or http_version != self._request_framing.http_version:
+            self._request_framing = RequestFraming(http_version, framing_fields)
         if not self._request_framing.parser_reusable:
             self._parser = None
         if len(block) <= _REMEMBERED_BYTES:
             self._block = block
             self._fields = fields.copy()
+            self._framing_fields = framing_fields
         else:
             self._block = b""
             self._fields = []
+            self._framing_fields = None
         return fields
 
     def _check_partial_head(self, head: bytes) -> None:
