@@ -47,7 +47,9 @@ def enter_lease() -> Lease | None:
 def current_lease() -> Lease | None:
     """Return the lease that serves the current context; None outside, and in async code below a sync caller."""
     lease = _lease.get()
-    return None if lease is None or current_executor() is not None else lease
+    if lease is None or not lease.is_busy:  # a sync caller would keep it busy
+        return lease
+    return lease if current_executor() is None else None
 
 
 async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
