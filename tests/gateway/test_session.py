@@ -160,6 +160,31 @@ async def test_context_takeover_is_agreed_where_the_configuration_says_so():
     await client.finish()
 
 
+@pytest.mark.parametrize("takeover", [False, True])
+async def test_prepared_messages_that_are_framed_already_do_not_disturb_the_context_of_own_ones(takeover):
+    frames: dict[Any, bytes] = {}
+    shared = SimpleNamespace(data="shared " * 200, frames=frames)
+    own = {"type": "websocket.send", "text": "own " * 500}
+
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        for _ in range(3):
+            await send(own)
+            scope["extensions"]["fullduplex.prepared"]["write"](shared)
+        await receive()
+
+    for _ in range(2):  # the second one finds the frame
+        client = Client(app, deflate_takeover=takeover)
+        answer = await client.feed(HANDSHAKE + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+        answer += client.transport.take()
+        parameters = DeflateParameters(server_no_context_takeover=not takeover, client_no_context_takeover=not takeover)
+        codec = WebSocketCodec(WebSocketLimits(), deflate=parameters, client=True, now_s=0)
+        events = codec.receive_data(answer.partition(b"\r\n\r\n")[2], 0)
+        assert events == [Message(own["text"]), Message(shared.data)] * 3
+        assert len(frames) == 1
+        await client.finish()
+
+
 async def test_pings_of_a_client_that_reads_nothing_do_not_fill_the_memory():
     client = Client(echo, write_buffer_bytes=20_000)
     await client.connect()

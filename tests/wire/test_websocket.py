@@ -404,7 +404,9 @@ def test_shared_frames_between_own_messages(deflate: DeflateParameters | None) -
         server.send(Message(own))
         sent += server.data_to_send()
         assert client.receive_data(sent, 0.0) == [Message(own), Message(shared), Message(own)]
-        assert other.shared_frame(shared, frames) is frames.popitem()[1], "the same bytes, not made again"
+        assert other.shared_frame(shared, frames) is next(iter(frames.values())), "the same bytes, not made again"
+        assert server.shared_key in (None, *frames)
+        assert (server.shared_key is None) == (deflate is not None and not deflate.server_no_context_takeover)
 
 
 def test_sockets_that_differ_in_deflate_do_not_share() -> None:

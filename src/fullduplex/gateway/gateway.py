@@ -56,7 +56,7 @@ class Gateway:
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
         self._forget = self.tasks.discard
-        self._unflushed: list[Session] = []  # those that write at the end of this turn of the loop
+        self.unflushed: list[Session] = []  # those that write at the end of this turn of the loop
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields = DefaultFields()
 
@@ -78,14 +78,9 @@ class Gateway:
             if not head.end_stream:
                 exchange.check_announced(head)
 
-    def flush_soon(self, session: Session) -> None:
-        """Let a session write at the end of this turn of the loop, together with the others that ask."""
-        if not self._unflushed:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._unflushed.append(session)
-
-    def _flush(self) -> None:
-        sessions, self._unflushed = self._unflushed, []
+    def flush(self) -> None:
+        """The end of a turn of the loop: let the sessions write that have asked for it."""
+        sessions, self.unflushed = self.unflushed, []
         for session in sessions:
             try:
                 session.flush()

@@ -71,8 +71,10 @@ class Session:
         "_reading_paused",
         "_refusal",
         "_scope",
+        "_shared_key",
         "_started_s",
         "_state",
+        "_transport",
         "_unsent",
         "_unsent_bytes",
         "_waiter",
@@ -81,11 +83,13 @@ class Session:
     def __init__(self, gateway: Gateway, connection: Connection, handshake: Handshake, scope: Scope) -> None:
         self._gateway = gateway
         self._connection = connection
+        self._transport = connection.transport
         self._handshake = handshake
         self._scope = scope
         self._started_s = connection.loop.time()
         self._state = State.HANDSHAKE
         self._codec: WebSocketCodec
+        self._shared_key: int | None
         self._connect_taken = False
         self._pending: deque[str | bytes] | None = None  # an empty one has 760 bytes, and most sockets are idle
         self._pending_bytes = 0
@@ -237,21 +241,31 @@ class Session:
         """
         if self._state is not State.OPEN:
             raise self._gone()
-        frame = self._codec.shared_frame(prepared.data, prepared.frames)
-        if len(frame) > TURN_BYTES:
-            self.flush()
-            if not self._connection.transport.is_closing():
-                self._connection.transport.write(frame)
-        elif self._unsent is None:
-            self._unsent = [frame]
-            self._unsent_bytes = len(frame)
-            self._gateway.flush_soon(self)
-        else:
-            self._unsent.append(frame)
+        # Runs once for each member and message, so it does what it can without a call.
+        frame = prepared.frames.get(self._shared_key)
+        if frame is None:
+            frame = self._codec.shared_frame(prepared.data, prepared.frames)
+        unsent = self._unsent
+        if unsent is None:
+            if len(frame) <= TURN_BYTES:
+                self._unsent = [frame]
+                self._unsent_bytes = len(frame)
+                unflushed = self._gateway.unflushed
+                unflushed.append(self)
+                if len(unflushed) == 1:
+                    self._connection.loop.call_soon(self._gateway.flush)
+            elif not self._transport.is_closing():
+                self._transport.write(frame)
+        elif len(frame) <= TURN_BYTES:
+            unsent.append(frame)
             self._unsent_bytes += len(frame)
             if self._unsent_bytes > TURN_BYTES:
                 self.flush()
-        return self._connection.transport.get_write_buffer_size()
+        else:
+            self.flush()
+            if not self._transport.is_closing():
+                self._transport.write(frame)
+        return self._transport.get_write_buffer_size()
 
     def flush(self) -> None:
         """Write the prepared messages of this turn."""
@@ -259,8 +273,8 @@ class Session:
         if unsent is None:
             return
         self._unsent = None
-        if not self._connection.transport.is_closing():
-            self._connection.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+        if not self._transport.is_closing():
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -281,6 +295,7 @@ class Session:
         connection = self._connection
         connection.send(ResponseHead(101, fields, end_stream=True))
         self._codec = WebSocketCodec(limits, deflate=parameters, now_s=connection.loop.time())
+        self._shared_key = self._codec.shared_key
         self._state = State.OPEN
         del self._handshake  # it has served, and the socket may stay for days
         if self._gateway.access_log is not None:

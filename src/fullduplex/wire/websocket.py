@@ -484,6 +484,12 @@ class WebSocketCodec:
             self._deflater.reset()
         return frame
 
+    @property
+    def shared_key(self) -> int | None:
+        """Where among the ``frames`` of a message this peer's frame is, once it is there; None: ask ``shared_frame``
+        each time. It stays the same. Only an open socket may take a frame from there."""
+        return self._shared_key if self._deflate is None or not _window(self._deflate, of_server=True)[1] else None
+
     def _encode_shared(self, data: str | bytes) -> bytes:
         opcode, payload = encode_data(data)
         if self._shared_key and len(payload) >= MIN_DEFLATE_BYTES:
