@@ -28,6 +28,7 @@ from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
 from fullduplex.net.proxied import ProxiedServer
 from fullduplex.net.tls import TLS, files_of, make_context
+from fullduplex.server.allocator import settle_allocator
 from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
@@ -86,6 +87,8 @@ class Worker:
             ConfigurationError: the application cannot be loaded or the address cannot be listened on.
         """
         self._has_process = threading.current_thread() is threading.main_thread()
+        if self._has_process:
+            settle_allocator()
         with asyncio.Runner(loop_factory=loop_factory(self.config.loop)) as runner:
             return runner.run(self.serve())
 

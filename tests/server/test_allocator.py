@@ -1,0 +1,57 @@
+"""glibc's malloc is tuned, unless the environment does it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from fullduplex.server.allocator import settle_allocator
+
+print(settle_allocator())
+"""
+
+# Memory of the size of a large response: taken in one thread and freed in another, again and again.
+FAULTS = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from fullduplex.server.allocator import settle_allocator
+
+assert settle_allocator() is {tuned}
+with ThreadPoolExecutor(8) as pool:
+    def turn():
+        return sum(map(len, pool.map(lambda _: bytes(262_144), range(16))))
+    turn()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        turn()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(script: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(
+        command, env={**kept, **environment}, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+pytestmark = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ()), reason="needs glibc")
+
+
+def test_the_environment_comes_first() -> None:
+    assert run(SCRIPT) == "True"
+    assert run(SCRIPT, MALLOC_ARENA_MAX="2") == "False"
+    assert run(SCRIPT, GLIBC_TUNABLES="glibc.malloc.arena_max=2") == "False"
+
+
+def test_memory_that_threads_free_is_used_again() -> None:
+    tuned, untuned = (
+        int(run(FAULTS.format(tuned=tuned), **environment))
+        for tuned, environment in ((True, {}), (False, {"MALLOC_CHECK_": "0"}))
+    )
+    assert tuned * 4 < untuned
