@@ -17,7 +17,7 @@ from tests.channels.run import ROOT, map_imports
 
 pytestmark = pytest.mark.e2e
 
-PACKAGES = ("channelsmultiplexer", "djangochannelsrestframework")
+PACKAGES = ("channelsmultiplexer", "django_private_chat2", "djangochannelsrestframework", "strawberry")
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,17 @@ def test_djangochannelsrestframework(result: Any) -> None:
 def test_channelsmultiplexer(result: Any) -> None:
     assert result["upper"] == {"stream": "upper", "payload": "HELLO"}
     assert result["reverse"] == {"stream": "reverse", "payload": "olleh"}
+
+
+def test_django_private_chat2(result: Any) -> None:
+    chat = result["chat"]
+    assert chat["stranger"] == [False, 4001]
+    received, stored, unread, read = chat["grace"]
+    assert (received["text"], received["sender_username"], received["random_id"]) == ("hello", "ada", -1)
+    assert (stored["random_id"], unread["unread_count"], read["unread_count"]) == (-1, 1, 0)
+    assert chat["ada"][0] == stored
+    assert chat["ada"][1]["message_id"] == stored["db_id"]
+
+
+def test_strawberry(result: Any) -> None:
+    assert result["graphql"] == ["listening", True, "it works"]
