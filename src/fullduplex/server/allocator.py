@@ -14,7 +14,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 
-KEPT_BYTES = 4_194_304  # freed and not given back
+KEPT_BYTES = 16_777_216  # freed and not given back: 64 responses of 256 KiB
 MAPPED_BYTES = 1_048_576  # objects from here on are given back at once, as always
 
 
