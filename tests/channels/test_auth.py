@@ -206,4 +206,4 @@ class WithDatabase(TestCase):
         session_key = session.session_key
         headers = [(b"cookie", f"sessionid={session_key}".encode())]
         with self.assertRaisesMessage(SuspiciousOperation, "deleted before the request completed"):
-            await HttpCommunicator(SessionMiddlewareStack(application), "GET", "/", headers=headers).get_response()
+            await HttpCommunicator(SessionMiddlewareStack(application), "GET", "/", headers=headers).get_response(3)

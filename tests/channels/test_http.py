@@ -72,7 +72,7 @@ async def test_a_body_that_is_too_large() -> None:
 
 async def test_errors_are_raised_and_handle_must_be_there() -> None:
     with pytest.raises(NotImplementedError, match=r"handle\(\)"):
-        await HttpCommunicator(AsyncHttpConsumer.as_asgi(), "GET", "/").get_response()
+        await HttpCommunicator(AsyncHttpConsumer.as_asgi(), "GET", "/").get_response(3)
     with pytest.raises(AssertionError, match="Body is not bytes"):
         await AsyncHttpConsumer().send_body("text")  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -241,6 +242,7 @@ def test_a_thread_wakes_a_receiver(side: Side) -> None:
     layer = side.module("layers").InMemoryChannelLayer()
 
     def send() -> None:
+        time.sleep(side.of(ours=0, theirs=0.5))  # until the loop sleeps, on a busy machine too
         asyncio.run(layer.send("c", {"n": 1}))
         in_time.append(received.wait(side.of(ours=10, theirs=0.3)))
         if not in_time[0]:
