@@ -7,13 +7,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.channels.complaints.conftest import Side
+from tests.e2e.clients import dial_websocket
 from tests.e2e.process import ROOT, Process
 
 pytestmark = pytest.mark.e2e
@@ -34,8 +34,8 @@ def served(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Process]]:
         yield side, process
 
 
-def dial(process: Process, path: str, **options: Any) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{process.url}{path}", open_timeout=20, proxy=None, **options)
+def dial(process: Process, path: str) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{process.url}{path}", open_timeout=20, proxy=None)
 
 
 def test_headers_of_an_accept_reach_the_client(served: tuple[Side, Process]) -> None:
@@ -73,14 +73,11 @@ def test_an_exception_in_connect(served: tuple[Side, Process]) -> None:
 def test_a_client_that_reads_nothing_holds_the_application_up(served: tuple[Side, Process]) -> None:
     """da#170: all that is sent to it is kept in memory."""
     side, process = served
-    with dial(process, "/talking/", max_size=None) as socket:
-        if side.is_theirs:
-            process.wait_for("sent 200000000")
-        else:
-            process.wait_for("sent 1000000")
-            time.sleep(1.0)
-            assert "sent 100000000" not in process.output
-        socket.socket.close()
+    sock, _ = dial_websocket(process, "/talking/")
+    with sock:
+        process.wait_for("sent 200000000" if side.is_theirs else "sent 1000000")
+        time.sleep(0.5)
+        assert ("sent 100000000" in process.output) is side.of(ours=False, theirs=True)
 
 
 def test_sockets_are_told_of_the_end(served: tuple[Side, Process]) -> None:
