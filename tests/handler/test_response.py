@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from django.core.files import File
 from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.db.models.fields.files import FieldFile, FileField
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
@@ -113,16 +115,30 @@ class Sealed(io.FileIO):
         return count
 
 
+class Document:
+    """As much of a model as a file of it asks for."""
+
+
 class SealedFile(File):  # type: ignore[type-arg]
     def read(self, size: int = -1) -> Any:
         return self.file.read(size).swapcase()
+
+
+def test_the_file_of_a_model_is_the_one_on_disk(file: Path) -> None:
+    field = FileField(storage=FileSystemStorage(file.parent))
+    stored = FieldFile(Document(), field, file.name)
+    assert plain_file(stored) is None  # not open, and it does not become so
+    with stored.open("rb"):
+        plain = plain_file(stored)
+        assert plain is not None
+        assert plain.name == str(file)
 
 
 def test_only_files_that_are_read_as_they_are_on_disk_are_plain(file: Path) -> None:
     with file.open("rb") as buffered, file.open("rb", buffering=0) as raw, file.open("r+b") as writable:
         assert plain_file(buffered) is buffered
         assert plain_file(raw) is raw
-        assert plain_file(File(buffered)) is buffered
+        assert plain_file(File(File(buffered))) is buffered
         assert plain_file(writable) is None
         assert plain_file(SealedFile(buffered)) is None
     assert plain_file(buffered) is None  # closed

@@ -111,7 +111,7 @@ _WRAPPERS = (File, FieldFile, ImageFieldFile)
 
 def plain_file(file: Any) -> io.BufferedReader | io.FileIO | None:
     """Return the regular file on disk, open for reading, that ``file`` is or stands for; None where it is none."""
-    if type(file) in _WRAPPERS and not file.closed:
+    while type(file) in _WRAPPERS and not file.closed:
         file = file.file
     if type(file) not in _FILES or file.closed or type(getattr(file, "raw", file)) is not io.FileIO:
         return None  # what is read from others may differ from what is on the disk
