@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from bench.scenarios import django_project
 from bench.scenarios.websocket import Handshakes
 from bench.server import Peer
@@ -14,6 +16,7 @@ class DjangoHandshakes(Handshakes):
         "Connect, upgrade, close; 32 at a time. Ours pass the default middleware, Channels' its AuthMiddlewareStack."
     )
     path = "/accept/"
+    goals: ClassVar = {"channels in-memory, uvicorn": 2, "channels in-memory, daphne": 2}
 
     def peers(self) -> list[Peer]:
         return django_project.socket_peers()

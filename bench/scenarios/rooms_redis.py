@@ -13,7 +13,7 @@ from bench.load.room import Room as LoadRoom
 from bench.load.room import Rooms
 from bench.scenario import Column, Measurement, Scenario
 from bench.scenarios import django_project
-from bench.scenarios.rooms import RoomScenario
+from bench.scenarios.rooms import FLOOR, RoomScenario
 from bench.server import Peer, Server
 
 _LAYERS = {
@@ -53,7 +53,7 @@ class RedisRoomScenario(RoomScenario):
             peers.fullduplex(django_project.OURS, env=_ours_env()),
             *_channels_redis_peers("uvicorn", peers.uvicorn),
             *_channels_redis_peers("daphne", peers.daphne),
-            peers.floor("room", "floor: uvloop, a write per member"),
+            peers.floor("room", FLOOR),
         ]
 
     def prepare(self) -> None:

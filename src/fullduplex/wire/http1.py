@@ -70,6 +70,39 @@ _FRAMING_FIELDS = frozenset(
 _REUSABLE_WITH = frozenset({b"host", b"connection", b"content-type", b"expect"})
 
 
+#: Names as clients spell them, in lower case: one object for all requests, since those of sockets stay for days.
+_LOWER = {
+    spelling: name
+    for name in (
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"origin",
+        b"pragma",
+        b"referer",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-websocket-extensions",
+        b"sec-websocket-key",
+        b"sec-websocket-protocol",
+        b"sec-websocket-version",
+        b"upgrade",
+        b"user-agent",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    )
+    for spelling in (name, name.title(), name.title().replace(b"Websocket", b"WebSocket"))
+}
+
+
 class _FieldReader:
     """llhttp and what it calls. Apart from the codec, so that the two make no reference cycle."""
 
@@ -80,7 +113,7 @@ class _FieldReader:
         self.framing_fields: Fields = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name = _LOWER.get(name) or name.lower()
         # llhttp strips before the value, not after it. It refuses all controls but HTAB, so that
         # stripping any ASCII whitespace strips SP and HTAB only.
         field = (name, value.rstrip())
