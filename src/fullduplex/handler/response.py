@@ -91,16 +91,19 @@ async def _chunks(response: Any) -> AsyncGenerator[bytes, None]:
             async for part in parts:
                 yield part
         return
-    parts_in_thread: Iterator[bytes] = await hop(_parts, response)
-    while (chunk := await hop(next, parts_in_thread, None)) is not None:
+    parts_in_thread, chunk = await hop(_begin, response)
+    while chunk is not None:
         yield chunk
+        chunk = await hop(next, parts_in_thread, None)
 
 
-def _parts(response: Any) -> Iterator[bytes]:
+def _begin(response: Any) -> tuple[Iterator[bytes], bytes | None]:
+    """Return the iterator of a response's parts, and the first part."""
     file = getattr(response, "file_to_stream", None)
     if file is not None and response.block_size == FileResponse.block_size and getattr(file, "seekable", bool)():
         response.block_size = _BLOCK_BYTES
-    return iter(response)
+    parts = iter(response)
+    return parts, next(parts, None)
 
 
 # Files -------------------------------------------------------------------------------------------
