@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench import inside
 from bench.figures import Spread, human, percentile, ratios
 from bench.load import frames
 from bench.load.http import Request, _end_of_response
@@ -115,6 +116,11 @@ def test_the_size_of_a_response() -> None:
     assert _end_of_response(head + b"hello, and more") == len(head) + 5
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
     assert _end_of_response(chunked) == len(chunked)
+
+
+@pytest.mark.parametrize("name", inside.SCENARIOS)
+async def test_inside_measures_requests_that_are_answered(name: str) -> None:
+    assert await inside.measure(name, turns=8) > 0
 
 
 def test_a_request_is_whole() -> None:

@@ -24,6 +24,7 @@ from tests.wire.vectors import BAD, OK
 LIMITS = HTTP1Limits(
     max_head_bytes=1024, max_target_bytes=256, max_fields_count=12, max_drain_bytes=64, max_chunk_line_bytes=64
 )
+_REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 STATUSES = {400, 414, 417, 431, 501, 505}
 
 WORDS = (
@@ -69,6 +70,7 @@ class HTTP1(Harness):
     def check_closely(self, data: bytes) -> None:
         assert_cut_independent(make_codec, data, react=answer, eof=True, random_count=2, seed=len(data))
         assert_bounded(data)
+        assert_same_behind_responses(data)
         assert_agrees_with_h11(data)
 
 
@@ -121,6 +123,18 @@ def assert_head(head: RequestHead) -> None:
     assert not (b"content-length" in values and b"transfer-encoding" in values)
     assert len(values.get(b"content-length", [])) <= 1
     assert head.http_version == "1.1" or (b"transfer-encoding" not in values and head.upgrade is None)
+
+
+def assert_same_behind_responses(data: bytes) -> None:
+    """What a connection remembers of earlier requests changes nothing about the next one."""
+    expected = make_codec().receive_data(data, 0.0)
+    codec = make_codec()
+    for earlier in (_REQUEST, data, data):
+        events = codec.receive_data(earlier, 0.0)
+        assert earlier is _REQUEST or events == expected
+        answer(codec, events)
+        if not events or not codec.keep_alive or not codec.request_complete or codec.holds_data:
+            return
 
 
 def assert_bounded(data: bytes) -> None:
