@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError
+from fullduplex.gateway.session import Session
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire import handshake
 from fullduplex.wire.deflate import DeflateParameters
@@ -711,6 +713,43 @@ async def test_a_connection_that_cannot_be_written_to_does_not_hold_up_the_messa
     assert "ZeroDivisionError" in caplog.text
     await broken.cut()
     await other.finish()
+
+
+async def test_a_refusal_cannot_go_on_when_the_application_has_returned():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        late.append(send)
+
+    late: list[Any] = []
+    client = Client(app)
+    assert await client.feed(HANDSHAKE + b"\r\n") == b""
+    assert client.transport.is_closing()
+    with pytest.raises(Disconnected):
+        await late[0]({"type": "websocket.http.response.body", "body": b"too late"})
+    await client.finish()
+
+
+async def test_a_socket_that_is_over_is_no_garbage_for_the_collector():
+    async def app(scope, receive, send):
+        await accept(receive, send)
+        await receive()
+
+    def session_count() -> int:
+        return sum(isinstance(thing, Session) for thing in gc.get_objects())
+
+    gc.collect()
+    before = session_count()
+    gc.disable()
+    try:
+        client = Client(app)
+        await client.connect()
+        assert session_count() == before + 1
+        await client.say(Close(1000))
+        await client.finish()
+        assert session_count() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("late", [False, True])

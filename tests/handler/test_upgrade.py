@@ -992,6 +992,28 @@ async def test_a_view_that_has_closed_may_finish_within_the_grace(tells: bool) -
     assert seen == ["tidied up", "cancelled"]
 
 
+async def test_a_socket_that_is_over_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with project(path("", one_word)) as application:
+        async with websocket(application, tells=True) as client:
+            loop = asyncio.get_running_loop()
+            timers: list[asyncio.TimerHandle] = []
+            call_later = loop.call_later
+
+            def note(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+                timers.append(call_later(*args, **kwargs))
+                return timers[-1]
+
+            await client.accepted()
+            monkeypatch.setattr(loop, "call_later", note)
+            assert await client.message() == "word"
+            assert await client.closed() == (1000, "")
+            client.leave()
+            await client.end()
+            monkeypatch.undo()
+            await asyncio.sleep(0)
+            assert all(timer.cancelled() for timer in timers if timer.when() > loop.time() + 5)
+
+
 async def test_what_only_the_handshake_needs_is_gone_after_it(install: Any) -> None:
     responses: list[weakref.ref[HttpResponse]] = []
 

@@ -462,6 +462,9 @@ class Session:
             if self._state is State.HANDSHAKE:
                 logger.error("The ASGI application returned without an answer: WebSocket %s", target(self._scope))
             self._finish(1000, 500)
+        finally:
+            # It refers to this object, by way of its extensions: the garbage collector would have to find every socket.
+            del self._scope
 
     def _finish(self, close_code: int, status: int) -> None:
         """The application is done: close or refuse what it left open."""
@@ -472,6 +475,7 @@ class Session:
         elif self._state is State.HANDSHAKE:
             self._refuse(status, "Internal Server Error" if status == 500 else "Service Unavailable")
         else:
+            self._end(Close(1006), "lost")
             self._connection.abort()  # a refusal cut short must look like one
 
     # Inside ----------------------------------------------------------------------------------

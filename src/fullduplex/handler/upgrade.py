@@ -145,6 +145,7 @@ class Upgrade:
             close_code = 1000
         finally:
             self._release(self._accepted)
+            self._waiter = None
             if self._grace is not None:
                 self._grace.cancel()
             try:
