@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError
-from fullduplex.gateway.session import Session
+from fullduplex.gateway.session import TURN_BYTES, Session
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire import handshake
 from fullduplex.wire.deflate import DeflateParameters
@@ -618,7 +619,7 @@ async def test_a_prepared_message_is_framed_once_for_all():
         write[0](prepared)
 
 
-async def test_prepared_messages_of_one_turn_leave_in_one_write():
+async def test_of_the_prepared_messages_of_one_turn_the_first_leaves_at_once_and_the_others_in_one_write():
     write: list[Any] = []
 
     async def app(scope, receive, send):
@@ -634,10 +635,17 @@ async def test_prepared_messages_of_one_turn_leave_in_one_write():
     for message in messages:
         for write_to in write:
             write_to(message)
+    assert all(len(client.transport.writes) == 1 for client in clients)
     await clients[0].settle()
+    for _ in range(3):  # one in each turn: none waits
+        messages.append(SimpleNamespace(data=f"message {len(messages)}", frames={}))
+        for write_to in write:
+            write_to(messages[-1])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
     for client in clients:
-        [data] = client.transport.writes
-        assert client.codec.receive_data(data, 0) == [Message(message.data) for message in messages]
+        assert len(client.transport.writes) == 5
+        assert client.codec.receive_data(client.transport.take(), 0) == [Message(message.data) for message in messages]
         await client.finish()
 
 
@@ -684,10 +692,11 @@ async def test_a_large_prepared_message_is_not_copied_for_each_member():
 
     client = Client(app)
     await client.connect()
-    small, large = (SimpleNamespace(data=data, frames={}) for data in (b"small", b"x" * 100_000))
-    write[0](small)
-    write[0](large)
-    assert client.transport.writes == [*small.frames.values(), *large.frames.values()]
+    contents = (b"first", b"small", b"x" * 100_000, b"y" * 100_000)
+    messages = [SimpleNamespace(data=data, frames={}) for data in contents]
+    for message in messages:
+        write[0](message)
+    assert client.transport.writes == [frame for message in messages for frame in message.frames.values()]
     await client.finish()
 
 
@@ -706,9 +715,11 @@ async def test_a_connection_that_cannot_be_written_to_does_not_hold_up_the_messa
         client.transport.writes.clear()
     broken.transport.write = lambda data: 1 / 0
     for write_to in write:
+        with contextlib.suppress(ZeroDivisionError):  # the first message of a turn: who writes it hears of it
+            write_to(SimpleNamespace(data="old news", frames={}))
         write_to(SimpleNamespace(data="news", frames={}))
     await other.settle()
-    assert b"".join(other.transport.writes).endswith(b"news")
+    assert b"".join(other.transport.writes).endswith(b"\x04news")
     assert broken.transport.is_closing()
     assert "ZeroDivisionError" in caplog.text
     await broken.cut()
@@ -820,7 +831,7 @@ async def test_prepared_messages_report_what_waits_for_a_slow_client():
     client.transport.stalled = True
     await client.connect()
     assert seen == sorted(seen)
-    assert seen[-1] >= 100_000
+    assert seen[-1] >= 100_000 - TURN_BYTES
     assert not drained
     client.transport.peer_reads()
     assert drained == [True]

@@ -26,7 +26,7 @@ async def settle() -> None:
 
 
 def counts(client: FakeClient) -> tuple[int, int, int]:
-    counters = client.outbox.counters
+    counters = client.outbox
     return counters.delivered, counters.dropped, counters.disconnected
 
 
@@ -348,7 +348,7 @@ async def test_close_counts_what_it_drops_and_leaves_no_task(extension: bool) ->
     delivered, dropped, _ = counts(client)
     assert (delivered, dropped) == ((1, 2) if extension else (0, 3))
     client.deliver("4")
-    assert client.outbox.counters.dropped == dropped + 1
+    assert client.outbox.dropped == dropped + 1
     assert client.outbox.waiting_bytes == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await client.outbox.close()
@@ -380,7 +380,7 @@ async def test_a_close_does_not_wait_for_ever(extension: bool) -> None:
     await client.outbox.send({"type": "websocket.close", "code": 1000})
     assert client.received[-1] == "close"
     await client.outbox.close()
-    assert client.outbox.counters.dropped == (2 if extension else 3)
+    assert client.outbox.dropped == (2 if extension else 3)
 
 
 @BOTH

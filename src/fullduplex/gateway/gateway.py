@@ -56,7 +56,9 @@ class Gateway:
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
         self._forget = self.tasks.discard
-        self.unflushed: list[Session] = []  # those that write at the end of this turn of the loop
+        self.turn = 1  # of the loop; only those count in which prepared messages are written
+        self.in_turn = False
+        self.unflushed: list[Session] = []  # those that write at the end of this turn
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields = DefaultFields()
 
@@ -78,8 +80,15 @@ class Gateway:
             if not head.end_stream:
                 exchange.check_announced(head)
 
-    def flush(self) -> None:
-        """The end of a turn of the loop: let the sessions write that have asked for it."""
+    def begin_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Something is written to sockets in this turn of the loop."""
+        self.in_turn = True
+        loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Let the sessions write that have gathered something."""
+        self.in_turn = False
+        self.turn += 1
         sessions, self.unflushed = self.unflushed, []
         for session in sessions:
             try:

@@ -75,6 +75,7 @@ class Session:
         "_started_s",
         "_state",
         "_transport",
+        "_turn",
         "_unsent",
         "_unsent_bytes",
         "_waiter",
@@ -96,6 +97,7 @@ class Session:
         self._reading_paused = False
         self._unsent: list[bytes] | None = None  # frames of prepared messages, until the end of the turn
         self._unsent_bytes = 0
+        self._turn = 0  # in which a prepared message was written last
         self._refusal: ResponseHead | None = None
         self._close: Close | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -230,7 +232,8 @@ class Session:
     def write_prepared(self, prepared: Prepared) -> int:
         """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
 
-        What is written in one turn of the loop leaves in one write: a system call costs more than all the rest.
+        The first one of a turn of the loop is written at once, those behind it together at the turn's end: a system call
+        costs more than all the rest.
 
         Returns:
             Bytes that now wait for this client, besides at most ``TURN_BYTES`` of this turn.
@@ -245,27 +248,32 @@ class Session:
         frame = prepared.frames.get(self._shared_key)
         if frame is None:
             frame = self._codec.shared_frame(prepared.data, prepared.frames)
-        unsent = self._unsent
-        if unsent is None:
-            if len(frame) <= TURN_BYTES:
-                self._unsent = [frame]
-                self._unsent_bytes = len(frame)
-                unflushed = self._gateway.unflushed
-                unflushed.append(self)
-                if len(unflushed) == 1:
-                    self._connection.loop.call_soon(self._gateway.flush)
-            elif not self._transport.is_closing():
+        gateway = self._gateway
+        if self._turn != gateway.turn:
+            self._turn = gateway.turn
+            if not gateway.in_turn:
+                gateway.begin_turn(self._connection.loop)
+            if not self._transport.is_closing():
                 self._transport.write(frame)
-        elif len(frame) <= TURN_BYTES:
-            unsent.append(frame)
-            self._unsent_bytes += len(frame)
-            if self._unsent_bytes > TURN_BYTES:
-                self.flush()
         else:
+            self._gather(frame)
+        return self._transport.get_write_buffer_size()
+
+    def _gather(self, frame: bytes) -> None:
+        """Keep what is not the first prepared message of its turn for the end of the turn."""
+        if len(frame) > TURN_BYTES:  # joining would copy it
             self.flush()
             if not self._transport.is_closing():
                 self._transport.write(frame)
-        return self._transport.get_write_buffer_size()
+        elif self._unsent is None:
+            self._unsent = [frame]
+            self._unsent_bytes = len(frame)
+            self._gateway.unflushed.append(self)
+        else:
+            self._unsent.append(frame)
+            self._unsent_bytes += len(frame)
+            if self._unsent_bytes > TURN_BYTES:
+                self.flush()
 
     def flush(self) -> None:
         """Write the prepared messages of this turn."""
@@ -399,7 +407,7 @@ class Session:
             self._unsent.append(data)
             self.flush()
         else:
-            self._connection.transport.write(data)
+            self._transport.write(data)
 
     def _message(self, data: str | bytes) -> None:
         if self._close is not None:

@@ -60,6 +60,7 @@ class Hub:
             room = self._rooms[group] = _Room(group)
         if outbox not in room.members:
             room.members[outbox] = None
+            room.latest = None
             outbox.groups.append(room.name)
         if room.settled:
             return
@@ -86,7 +87,7 @@ class Hub:
         if room is None:
             return
         prepared = Prepared(message, group)
-        for outbox in tuple(room.members):
+        for outbox in room.snapshot():
             try:
                 outbox.deliver(prepared)
             except Exception:
@@ -115,6 +116,7 @@ class Hub:
             return None
         outbox.groups.remove(group)
         del room.members[outbox]
+        room.latest = None
         self._tidy(room)
         return room
 
@@ -177,17 +179,24 @@ class _Room:
 
     Attributes:
         members: in the order of joining (a dict for that order alone).
+        latest: the members as they are, for whoever goes through them while they change; None: to be made.
         layer: where it is subscribed; None while it is not.
         settling: the task that makes ``layer`` agree with ``members``.
     """
 
-    __slots__ = ("layer", "members", "name", "settling")
+    __slots__ = ("latest", "layer", "members", "name", "settling")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Outbox, None] = {}
+        self.latest: tuple[Outbox, ...] | None = None
         self.layer: BaseLayer | None = None
         self.settling: asyncio.Task[None] | None = None
+
+    def snapshot(self) -> tuple[Outbox, ...]:
+        if self.latest is None:
+            self.latest = tuple(self.members)
+        return self.latest
 
     @property
     def settled(self) -> bool:

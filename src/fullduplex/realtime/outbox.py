@@ -71,8 +71,8 @@ class Counters:
 totals = Counters()
 
 
-class Outbox:
-    """The way out of one socket; for the thread of its loop only.
+class Outbox(Counters):
+    """The way out of one socket; for the thread of its loop only. It counts what became of this socket's messages.
 
     Args:
         scope: the ASGI scope; ``write`` and ``on_drain`` of its extension ``fullduplex.prepared`` are used.
@@ -90,7 +90,6 @@ class Outbox:
         ConfigurationError: there is no such policy.
 
     Attributes:
-        counters: of this socket.
         groups: the rooms of the hub that it is in; the hub's.
     """
 
@@ -111,7 +110,6 @@ class Outbox:
         "_turn",
         "_write",
         "_writer",
-        "counters",
         "groups",
         "max_bytes",
         "policy",
@@ -132,7 +130,7 @@ class Outbox:
         self.policy = settings.outbox_policy if policy is None else policy
         if self.policy not in POLICIES:
             raise ConfigurationError(f"OUTBOX_POLICY is one of {', '.join(POLICIES)}, not {self.policy!r}.")
-        self.counters = Counters()
+        super().__init__()
         self.groups: list[str] = []
         self._asgi_send = send
         self._on_overflow = on_overflow
@@ -203,7 +201,7 @@ class Outbox:
             self._drop()
             self._lose(error)
             return
-        self.counters.delivered += 1
+        self.delivered += 1
         totals.delivered += 1
         if waiting_bytes > self._congested_bytes:
             self._congest()
@@ -237,7 +235,7 @@ class Outbox:
                 return
             finally:
                 self._queued_bytes -= _cost(prepared)
-            self.counters.delivered += 1
+            self.delivered += 1
             totals.delivered += 1
 
     def _writer_done(self, writer: asyncio.Task[None]) -> None:
@@ -365,7 +363,7 @@ class Outbox:
         """End the socket: the client has missed something, and this tells it."""
         if self._gone is not None:
             return
-        self.counters.disconnected += 1
+        self.disconnected += 1
         totals.disconnected += 1
         self._end(Disconnected(code, reason))
         try:
@@ -397,7 +395,7 @@ class Outbox:
             self._writer.cancel()
 
     def _drop(self) -> None:
-        self.counters.dropped += 1
+        self.dropped += 1
         totals.dropped += 1
 
 
