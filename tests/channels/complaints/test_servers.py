@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import sys
@@ -25,13 +26,19 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
-def served(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Process]]:
-    side = Side(request.param == "theirs")
+@contextlib.contextmanager
+def serve(name: str) -> Iterator[tuple[Side, Process]]:
+    side = Side(name == "theirs")
     env = {"SIDE": side.of(ours="fullduplex.channels", theirs="channels"), "PYTHONWARNINGS": "default"}
     ready = r"Listening on \S*?(?:TCP address )?(?:http://)?127.0.0.1:(\d+)"
-    with Process(sys.executable, *COMMANDS[request.param], ready=ready, cwd=ROOT, env=env) as process:
+    with Process(sys.executable, *COMMANDS[name], ready=ready, cwd=ROOT, env=env) as process:
         yield side, process
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def served(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Process]]:
+    with serve(request.param) as both:
+        yield both
 
 
 def dial(process: Process, path: str) -> ClientConnection:
@@ -80,10 +87,10 @@ def test_a_client_that_reads_nothing_holds_the_application_up(served: tuple[Side
         assert ("sent 100000000" in process.output) is side.of(ours=False, theirs=True)
 
 
-def test_sockets_are_told_of_the_end(served: tuple[Side, Process]) -> None:
-    """da#177. The last one, since it ends the server."""
-    side, process = served
-    with dial(process, "/echo/") as socket:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_sockets_are_told_of_the_end(name: str) -> None:
+    """da#177"""
+    with serve(name) as (side, process), dial(process, "/echo/") as socket:
         process.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             socket.recv(20)
