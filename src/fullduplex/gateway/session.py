@@ -232,8 +232,8 @@ class Session:
     def write_prepared(self, prepared: Prepared) -> int:
         """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
 
-        The first one of a turn of the loop is written at once, those behind it together at the turn's end: a system call
-        costs more than all the rest.
+        The first one of a turn of the loop is written at once, those behind it together at the turn's end: a system
+        call costs more than all the rest.
 
         Returns:
             Bytes that now wait for this client, besides at most ``TURN_BYTES`` of this turn.
