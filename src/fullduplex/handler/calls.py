@@ -24,7 +24,8 @@ class Call(Protocol):
 
     def run(self) -> None: ...
 
-    def fail(self, error: Exception) -> None: ...
+    def fail(self, error: Exception) -> bool:
+        """End it before it has begun; return False where nobody waits for it any more."""
 
 
 class FutureCall:
@@ -47,9 +48,11 @@ class FutureCall:
         else:
             self.future.set_result(result)
 
-    def fail(self, error: Exception) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+    def fail(self, error: Exception) -> bool:
+        if not self.future.set_running_or_notify_cancel():
+            return False
+        self.future.set_exception(error)
+        return True
 
 
 class HopCall:
@@ -93,10 +96,12 @@ class HopCall:
             self._outcome = result, None
         _report(self)
 
-    def fail(self, error: Exception) -> None:
-        if self.claim():
-            self._outcome = None, error
-            _report(self)
+    def fail(self, error: Exception) -> bool:
+        if not self.claim():
+            return False
+        self._outcome = None, error
+        _report(self)
+        return True
 
     def _inside(self) -> Any:
         _restore_context(self.context)

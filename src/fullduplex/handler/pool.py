@@ -30,7 +30,7 @@ from typing import Any, TypeVar, cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.calls import Call, FutureCall, call_on
+from fullduplex.handler.calls import Call, FutureCall
 from fullduplex.handler.connections import clean_connections, close_connections, has_old_connections, in_transaction
 from fullduplex.handler.waits import Waits
 
@@ -38,6 +38,8 @@ logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
 _STALL_S = 0.001  # a view of Django's least kind takes about 0.1 ms
+_LONGEST_INTERVAL_S = 0.05
+_EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
 _GO_ON = -1.0  # instead of a time to rest: there is more to do
 
 
@@ -74,26 +76,16 @@ class Lease(Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue a call.
 
-        The future fails with ThreadsExhausted when it was submitted on an event loop and no thread
-        became free within THREADS_WAIT_S.
+        The future fails with ThreadsExhausted when no thread becomes free within THREADS_WAIT_S, while an event loop
+        looks after those that wait: one on which a call had to wait.
         """
         call = FutureCall(functools.partial(fn, *args, **kwargs))
-        timer = self.put(call)
-        if timer is not None:
-            loop, handle = timer
-            call.future.add_done_callback(lambda _: call_on(loop, handle.cancel))
+        self.put(call)
         return call.future
 
-    def put(self, call: Call) -> tuple[asyncio.AbstractEventLoop, asyncio.TimerHandle] | None:
-        """Queue a call; return the timer that ends its wait where it has to wait, on an event loop."""
-        if not self.pool.run(self, call):
-            return None
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return None
-        limit_s = get_settings().threads_wait_s
-        return loop, loop.call_later(limit_s, self.pool.expire, self, self.waits_since_s)
+    def put(self, call: Call) -> None:
+        """Queue a call."""
+        self.pool.run(self, call)
 
     def give_back(self, roll_back: bool = False) -> None:
         """No call is expected soon: let the thread go, unless it is running one.
@@ -145,31 +137,30 @@ class ThreadPool:
     def waiting_count(self) -> int:
         return len(self._waiting)
 
-    def run(self, lease: Lease, call: Call) -> bool:
-        """Have ``call`` run for ``lease``; return whether it has to wait for a thread."""
+    def run(self, lease: Lease, call: Call) -> None:
+        """Have ``call`` run for ``lease``, as soon as there is a thread."""
         with self._lock:
             lease.calls.append(call)
             worker = lease.worker
             if worker is None:
                 if lease.waits_since_s is not None:
-                    return True
-                worker = None if self.leased_count and self._will_unstall() else self._take()
+                    return
+                worker = None if self.leased_count and self._will_watch() else self._take()
                 if worker is None:
                     lease.waits_since_s = time.monotonic()
                     self._waiting.append(lease)
-                    return True
+                    return
                 worker.lease, lease.worker = lease, worker
             elif worker.rests:
                 self._parked.pop(worker, None)
             else:
-                return False  # it runs another call of this lease, and will find this one
+                return  # it runs another call of this lease, and will find this one
             worker.rests = False
         try:
             # At the end of this turn of the loop it finds all calls of the turn, and they share its way to the GIL.
             asyncio.get_running_loop().call_soon(worker.wake)
         except RuntimeError:
             worker.wake()
-        return False
 
     def release(self, lease: Lease, roll_back: bool) -> None:
         """Take the thread from ``lease`` if it rests, in a transaction only with ``roll_back``."""
@@ -185,25 +176,6 @@ class ThreadPool:
                 return
         worker.wake()
 
-    def expire(self, lease: Lease, since_s: float | None) -> None:
-        """``lease`` has waited too long, since ``since_s``: fail its calls."""
-        with self._lock:
-            if lease.waits_since_s is None or lease.waits_since_s != since_s:
-                return
-            self.waits.note(time.monotonic() - lease.waits_since_s)
-            self.waits.exhausted_count += 1
-            lease.waits_since_s = None
-            self._waiting.remove(lease)
-            calls = list(lease.calls)
-            lease.calls.clear()
-        logger.error(
-            "No thread became free within THREADS_WAIT_S, %g s: all %d of THREADS_COUNT are in use.",
-            get_settings().threads_wait_s,
-            self.thread_count,
-        )
-        for call in calls:
-            call.fail(ThreadsExhausted("No thread became free within FULLDUPLEX['THREADS_WAIT_S']."))
-
     def close(self, timeout_s: float = 5.0) -> None:
         """End the threads, each after what it is doing; wait for them. The next call starts new ones."""
         with self._lock:
@@ -217,12 +189,12 @@ class ThreadPool:
             if worker is not threading.current_thread():
                 worker.join(max(0.0, deadline_s - time.monotonic()))
 
-    # Stalls ----------------------------------------------------------------------------------
+    # Those that wait -------------------------------------------------------------------------
     #
     # Short calls are over sooner than another thread has the GIL: a thread that runs takes them one after
     # the other. So another one is woken only when those that run have not come to the waiting ones for a while.
 
-    def _will_unstall(self) -> bool:
+    def _will_watch(self) -> bool:
         """Have the loop look after those that wait; return False where there is no loop. Under the lock."""
         try:
             loop = asyncio.get_running_loop()
@@ -230,27 +202,50 @@ class ThreadPool:
             return False
         if self._watching_loop is not loop:
             self._watching_loop = loop
-            loop.call_later(_STALL_S, self._unstall, loop, 1)
+            loop.call_later(_STALL_S, self._watch, loop, 1, _STALL_S)
         return True
 
-    def _unstall(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
-        """Wake ``count`` more threads for leases that wait, twice as many the next time."""
+    def _watch(self, loop: asyncio.AbstractEventLoop, count: int, interval_s: float) -> None:
+        """Wake ``count`` more threads for leases that wait, twice as many the next time; fail what waits too long."""
         woken: list[Worker] = []
+        now_s = time.monotonic()
         with self._lock:
-            oldest_s = time.monotonic() - _STALL_S / 2
-            while self._waiting and len(woken) < count and cast(float, self._waiting[0].waits_since_s) <= oldest_s:
+            while self._waiting and len(woken) < count and self._oldest_wait_s(now_s) >= _STALL_S / 2:
                 worker = self._take()
-                if worker is None:
+                if worker is None:  # all are in use: whichever is free next comes by itself
+                    interval_s = min(2 * interval_s, _LONGEST_INTERVAL_S)
                     break
                 self._hand_over(worker)
                 woken.append(worker)
+            expired = self._expired(now_s)
             if self._watching_loop is loop:
                 self._watching_loop = None
                 if self._waiting:
                     self._watching_loop = loop
-                    loop.call_later(_STALL_S, self._unstall, loop, 2 * count if woken else 1)
+                    if woken:
+                        count, interval_s = 2 * count, _STALL_S
+                    loop.call_later(interval_s, self._watch, loop, count, interval_s)
         for worker in woken:
             worker.wake()
+        failed = [call for call in expired if call.fail(ThreadsExhausted(_EXHAUSTED))]
+        if failed:
+            logger.error("%s All %d of THREADS_COUNT are in use.", _EXHAUSTED, self.thread_count)
+
+    def _oldest_wait_s(self, now_s: float) -> float:
+        return now_s - cast(float, self._waiting[0].waits_since_s)
+
+    def _expired(self, now_s: float) -> list[Call]:
+        """Take the leases that have waited too long out of the queue; return their calls. Under the lock."""
+        calls: list[Call] = []
+        limit_s = get_settings().threads_wait_s
+        while self._waiting and self._oldest_wait_s(now_s) >= limit_s:
+            self.waits.note(self._oldest_wait_s(now_s))
+            self.waits.exhausted_count += 1
+            lease = self._waiting.popleft()
+            lease.waits_since_s = None
+            calls += lease.calls
+            lease.calls.clear()
+        return calls
 
     def _hand_over(self, worker: Worker) -> None:
         """Give ``worker`` the lease that has waited longest. Under the lock."""

@@ -65,7 +65,7 @@ async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
     if lease is None:
         return await sync_to_async(function, thread_sensitive=True)(*args)
     call = HopCall(asyncio.get_running_loop(), last, function, args)
-    timer = lease.put(call)
+    lease.put(call)
     try:
         return cast(T, await call.future)
     except asyncio.CancelledError:
@@ -74,8 +74,6 @@ async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
         return cast(T, await cancel_inside(call))
     finally:
         _restore_context(call.context)
-        if timer is not None:
-            timer[1].cancel()
 
 
 @functools.cache
