@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fullduplex.wire.frames import encode_frame
 from tests.e2e.process import WAIT_TIMEOUT_S, Process
@@ -96,6 +97,15 @@ def read_to_end(sock: socket.socket, timeout_s: float = WAIT_TIMEOUT_S) -> bytes
         if not piece:
             return bytes(answer)
         answer += piece
+
+
+def kernel_bytes() -> int:
+    """What the kernel holds at most between a writer and a reader of loopback, as tcp(7) has it."""
+    try:
+        files = [Path("/proc/sys/net/ipv4", name).read_text() for name in ("tcp_rmem", "tcp_wmem")]
+    except OSError:
+        return 16_000_000
+    return sum(int(text.split()[2]) for text in files)
 
 
 def resident_bytes(process: Process) -> int:
