@@ -7,16 +7,29 @@ serves one lease after another asks nothing unless something has gone wrong.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Any
 
 from django.db import connections
+from django.db.backends.signals import connection_created
 
 logger = logging.getLogger("fullduplex.handler")
 
 
+_thread = threading.local()
+
+
+def _note_opened(**kwargs: Any) -> None:
+    _thread.has_opened = True
+
+
+connection_created.connect(_note_opened, dispatch_uid="fullduplex.handler.connections")
+
+
 def _initialized() -> list[Any]:
-    return list(connections.all(initialized_only=True))
+    """The connections of this thread; none where it has never opened one, which is cheaper to know than to look up."""
+    return list(connections.all(initialized_only=True)) if hasattr(_thread, "has_opened") else []
 
 
 def in_transaction() -> bool:
