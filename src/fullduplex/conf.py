@@ -81,7 +81,7 @@ class Settings:
     prepared_frames: bool = opt(
         True,
         "Messages of groups are framed once and written by the server itself. False where ASGI middleware must see "
-        "each of them in its `send`.",
+        "each of them in its `send`, or each disconnect in its `receive`.",
     )
 
 

@@ -968,6 +968,20 @@ async def test_a_server_that_tells_of_the_end_is_not_asked_for_messages_before_t
             await client.end()
 
 
+async def test_without_prepared_frames_middleware_sees_the_disconnect_of_a_view_that_never_receives() -> None:
+    @socket_view
+    async def push_only(socket: WebSocket) -> None:
+        await socket.accept()
+        await asyncio.sleep(FOREVER_S)
+
+    with project(path("", push_only), FULLDUPLEX={"DISCONNECT_GRACE_S": 0, "PREPARED_FRAMES": False}) as application:
+        async with websocket(application, tells=True) as client:
+            await client.accepted()
+            client.leave()
+            await client.end()
+            assert client.receive_count >= 2
+
+
 @of_all_servers
 async def test_a_view_that_has_closed_may_finish_within_the_grace(tells: bool) -> None:
     seen: list[str] = []

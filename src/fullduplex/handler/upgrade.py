@@ -161,9 +161,9 @@ class Upgrade:
 
     def _listen(self) -> None:
         """Have the end of the connection told: by a server that can, else by a task that reads ahead."""
-        on_disconnect = (self._scope.get("extensions") or {}).get(EXTENSION, {}).get("on_disconnect")
-        if on_disconnect is not None:
-            on_disconnect(self._lost)
+        extension = (self._scope.get("extensions") or {}).get(EXTENSION)
+        if extension is not None and "on_disconnect" in extension and self._settings.prepared_frames:
+            extension["on_disconnect"](self._lost)
             return
         self._inbox = Inbox(self._server_receive, self._settings.read_ahead_bytes, self._lost)
         self._pump = self._loop.create_task(self._inbox.pump())
