@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from fullduplex.server.allocator import settle_allocator
 
 SCRIPT = """
 from fullduplex.server.allocator import settle_allocator
@@ -40,15 +45,25 @@ def run(script: str, **environment: str) -> str:
     ).stdout.strip()
 
 
-pytestmark = pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ()), reason="needs glibc")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 
+def test_a_libc_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "confstr_names", {"CS_GNU_LIBC_VERSION": 2}, raising=False)  # as with musl
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert settle_allocator() is False
+
+
+@needs_glibc
 def test_the_environment_comes_first() -> None:
     assert run(SCRIPT) == "True"
     assert run(SCRIPT, MALLOC_ARENA_MAX="2") == "False"
     assert run(SCRIPT, GLIBC_TUNABLES="glibc.malloc.arena_max=2") == "False"
 
 
+@needs_glibc
 def test_memory_that_threads_free_is_used_again() -> None:
     tuned, untuned = (
         int(run(FAULTS.format(tuned=tuned), **environment))

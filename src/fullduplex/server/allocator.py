@@ -27,6 +27,8 @@ def settle_allocator() -> bool:
         return False
     if "CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", ()):
         return False
-    mallopt = ctypes.CDLL(None).mallopt
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl has the name of glibc's version, and neither that nor this
+        return False
     options = ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, KEPT_BYTES), (_M_MMAP_THRESHOLD, MAPPED_BYTES))
     return all(mallopt(option, value) == 1 for option, value in options)
