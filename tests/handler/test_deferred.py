@@ -133,8 +133,20 @@ def has(request: Any) -> HttpResponse:
     return HttpResponse(str([hasattr(request, name) for name in NAMES]))
 
 
+def delete(request: Any) -> HttpResponse:
+    for name in NAMES:
+        delattr(request, name)
+    return has(request)
+
+
+def put_and_delete(request: Any) -> HttpResponse:
+    request.user = User(username="mine")
+    del request.user
+    return has(request)
+
+
 VIEWS: list[Callable[..., Any]] = [add, add_async, show, leave, level, add_to_a_copy, add_to_both, replace]
-VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has]
+VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has, delete, put_and_delete]
 ROUTES = [path(f"{view.__name__}/", view) for view in VIEWS]
 
 
@@ -199,6 +211,11 @@ def test_users() -> None:
     assert pages == [b"AnonymousUser False True", b"AnonymousUser", b"AnonymousUser mine", b"[True, True, True, True]"]
 
 
+def test_what_is_deleted_stays_deleted() -> None:
+    pages = same(["delete", "put_and_delete"])
+    assert pages == [b"[False, False, False, False]", b"[True, False, True, True]"]
+
+
 @pytest.mark.parametrize(
     "middleware", [[], [SESSIONS], [SESSIONS, AUTHENTICATION], [SESSIONS, MESSAGES], [AUTHENTICATION], [MESSAGES]]
 )
@@ -229,7 +246,7 @@ async def test_nothing_is_made_unless_somebody_asks(where: str) -> None:
     made.clear()
     with project(*ROUTES, **{**SETTINGS, "MIDDLEWARE": [f"{__name__}.NoteMade", *MIDDLEWARE]}) as application:
         await visit(application, where, {})
-    assert (made == []) is (where == "leave")
+    assert (made == []) is (where in ("leave", "delete"))
 
 
 def test_a_request_without_the_middleware_has_no_such_attribute() -> None:

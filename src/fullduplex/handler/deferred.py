@@ -66,6 +66,15 @@ class DeferredAttributes:
     auser: Any = _Deferred()
     _messages: Any = _Deferred()
 
+    def __delattr__(self, name: str) -> None:
+        """What is deleted is not made again: from here on the request has no notes."""
+        notes = self.__dict__.get(_NOTES, {})
+        if name in notes:
+            for noted in notes:
+                getattr(self, noted)
+            del self.__dict__[_NOTES]
+        super().__delattr__(name)
+
 
 def _can_defer(request: HttpRequest) -> bool:
     return isinstance(request, DeferredAttributes)
