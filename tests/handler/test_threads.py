@@ -62,6 +62,23 @@ async def test_a_hop_takes_the_context_along_and_brings_it_back() -> None:
     lease.end()
 
 
+async def test_a_request_inside_a_sync_caller_uses_its_thread_and_not_that_of_the_request_outside() -> None:
+    outside = enter_lease()
+    assert outside is not None
+    await hop(int)  # its thread rests now
+
+    async def request() -> list[int]:
+        assert enter_lease() is None
+        return [await hop(threading.get_ident), await sync_to_async(threading.get_ident)()]
+
+    def caller() -> tuple[int, list[int]]:
+        return threading.get_ident(), async_to_sync(request)()
+
+    ident, inside = await sync_to_async(caller, thread_sensitive=False)()
+    assert inside == [ident, ident]
+    outside.end()
+
+
 async def test_hops_and_sync_to_async_share_the_thread() -> None:
     lease = enter_lease()
     assert lease is not None

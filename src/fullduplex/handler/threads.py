@@ -34,6 +34,7 @@ def enter_lease() -> Lease | None:
     Entered and never left: it lasts as long as the context and the tasks started in it.
     """
     if current_executor() is not None:
+        _lease.set(None)  # a request that its sync caller is part of may have one
         return None
     lease = Lease(get_pool(), get_settings().idle_thread_s)
     context = ThreadSensitiveContext(executor=lease)
