@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.pool import Lease, ThreadPool
+from fullduplex.handler.pool import Lease, ThreadPool, Worker
 from tests.handler.leases import DEADLINE_S, LONG_S, Blocker, settled, thread_of
 
 
@@ -167,6 +168,63 @@ async def test_a_thread_that_comes_in_time_ends_the_wait(pool: ThreadPool, setti
         await asyncio.to_thread(blocker.end)
     assert await waits == "done"
     assert pool.waits.exhausted_count == 0
+
+
+async def test_a_system_without_more_threads_makes_calls_wait_for_those_that_there_are(
+    pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(Worker, "start", refuse)
+        with pytest.raises(RuntimeError, match="no more"):
+            Lease(pool).submit(int)
+    assert pool.thread_count == 0
+    blocker = Blocker(Lease(pool))
+    together = threading.Barrier(2)
+    waits = Lease(pool).submit(together.wait, DEADLINE_S)
+    refused = []
+    monkeypatch.setattr(Worker, "start", lambda worker: refuse(worker, refused))
+    while not refused:
+        await asyncio.sleep(0)
+    assert (pool.thread_count, pool.waiting_count) == (1, 1)
+    monkeypatch.undo()
+    await asyncio.to_thread(together.wait, DEADLINE_S)  # the system has threads again
+    await asyncio.wrap_future(waits)
+    blocker.end()
+
+
+async def test_a_call_that_found_no_thread_is_not_run_later(pool: ThreadPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease, ran = Lease(pool), []
+    with monkeypatch.context() as context:
+        context.setattr(Worker, "start", refuse)
+        with pytest.raises(RuntimeError, match="no more"):
+            lease.submit(ran.append, "first")
+    await asyncio.wrap_future(lease.submit(ran.append, "second"))
+    assert ran == ["second"]
+
+
+def refuse(worker: Worker, refused: list[Worker] | None = None) -> None:
+    if refused is not None:
+        refused.append(worker)
+    raise RuntimeError("no more threads")
+
+
+def test_a_loop_that_ends_does_not_leave_the_calls_of_another_one_alone() -> None:
+    pool = ThreadPool(lambda: 4)
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    together = threading.Barrier(3)
+
+    async def submit(count: int) -> list[Future[int]]:
+        return [Lease(pool).submit(together.wait, DEADLINE_S) for _ in range(count)]
+
+    async def end(calls: list[Future[int]]) -> None:
+        await asyncio.gather(*map(asyncio.wrap_future, calls))
+
+    calls = one.run_until_complete(submit(2))
+    calls += other.run_until_complete(submit(1))
+    other.close()
+    one.run_until_complete(end(calls))
+    one.close()
+    pool.close()
 
 
 # Clean threads -------------------------------------------------------------------------------

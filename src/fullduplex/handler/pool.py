@@ -23,6 +23,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -122,7 +123,7 @@ class ThreadPool:
         self._idle: list[Worker] = []  # the one used last comes first: few connections at low load
         self._parked: dict[Worker, None] = {}  # rest with a lease, longest first, and may be taken from it
         self._waiting: deque[Lease] = deque()
-        self._watching_loop: asyncio.AbstractEventLoop | None = None
+        self._watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     @property
     def thread_count(self) -> int:
@@ -138,23 +139,28 @@ class ThreadPool:
         return len(self._waiting)
 
     def run(self, lease: Lease, call: Call) -> None:
-        """Have ``call`` run for ``lease``, as soon as there is a thread."""
+        """Have ``call`` run for ``lease``, as soon as there is a thread.
+
+        Raises:
+            RuntimeError: there is none at all, and the system gives none.
+        """
         with self._lock:
-            lease.calls.append(call)
             worker = lease.worker
             if worker is None:
-                if lease.waits_since_s is not None:
-                    return
-                worker = None if self.leased_count and self._will_watch() else self._take()
-                if worker is None:
-                    lease.waits_since_s = time.monotonic()
-                    self._waiting.append(lease)
-                    return
-                worker.lease, lease.worker = lease, worker
+                if lease.waits_since_s is None:
+                    worker = None if self.leased_count and self._will_watch() else self._take()
+                    if worker is None:
+                        lease.waits_since_s = time.monotonic()
+                        self._waiting.append(lease)
+                    else:
+                        worker.lease, lease.worker = lease, worker
             elif worker.rests:
                 self._parked.pop(worker, None)
             else:
-                return  # it runs another call of this lease, and will find this one
+                worker = None  # it runs another call of this lease, and will find this one
+            lease.calls.append(call)
+            if worker is None:
+                return
             worker.rests = False
         try:
             # At the end of this turn of the loop it finds all calls of the turn, and they share its way to the GIL.
@@ -200,8 +206,8 @@ class ThreadPool:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
-        if self._watching_loop is not loop:
-            self._watching_loop = loop
+        if loop not in self._watching:
+            self._watching.add(loop)
             loop.call_later(_STALL_S, self._watch, loop, 1, _STALL_S)
         return True
 
@@ -218,13 +224,12 @@ class ThreadPool:
                 self._hand_over(worker)
                 woken.append(worker)
             expired = self._expired(now_s)
-            if self._watching_loop is loop:
-                self._watching_loop = None
-                if self._waiting:
-                    self._watching_loop = loop
-                    if woken:
-                        count, interval_s = 2 * count, _STALL_S
-                    loop.call_later(interval_s, self._watch, loop, count, interval_s)
+            if not self._waiting:
+                self._watching.discard(loop)
+            else:
+                if woken:
+                    count, interval_s = 2 * count, _STALL_S
+                loop.call_later(interval_s, self._watch, loop, count, interval_s)
         for worker in woken:
             worker.wake()
         failed = [call for call in expired if call.fail(ThreadsExhausted(_EXHAUSTED))]
@@ -318,16 +323,29 @@ class ThreadPool:
             worker.is_idle = False
             if not worker.stops:
                 return worker
-        if len(self._workers) < self._max_count():
-            worker = Worker(self)
-            self._workers.add(worker)
-            worker.start()
-            return worker
+        if len(self._workers) < self._max_count() and (started := self._start()):
+            return started
         if self._parked:
             worker = next(iter(self._parked))
             self._detach(worker)
             return worker
         return None
+
+    def _start(self) -> Worker | None:
+        """Return a new thread; None where the system gives no more, and those that there are must do.
+
+        Raises:
+            RuntimeError: there are none at all.
+        """
+        worker = Worker(self)
+        try:
+            worker.start()
+        except RuntimeError:
+            if not self._workers:
+                raise
+            return None
+        self._workers.add(worker)
+        return worker
 
     def _detach(self, worker: Worker) -> None:
         self._parked.pop(worker, None)
