@@ -90,6 +90,77 @@ async def test_a_connection_above_the_limit_hears_503_and_is_closed():
     await wired.finish()
 
 
+async def refuse_handshakes(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+@pytest.mark.parametrize("piece_count", [1, 50], ids=["one request in each read", "many requests in each read"])
+async def test_answers_that_nobody_reads_do_not_pile_up(piece_count):
+    wired = Wired(refuse_handshakes, write_buffer_bytes=1_000)
+    wired.transport.stalled = True
+    request = HANDSHAKE + b"\r\n"
+    sent_count = 0
+    while wired.transport.reading and sent_count < 1_000:
+        await wired.feed(request * piece_count)
+        sent_count += piece_count
+    assert not wired.transport.reading
+    assert wired.transport.unread_bytes < 1_500
+    assert len(wired.gateway.tasks) <= 2
+    assert wired.log.lines.count(("refuse", "/ws", 403)) < 15
+    wired.transport.peer_reads()
+    for _ in range(sent_count):
+        await wired.settle()
+    assert wired.log.lines.count(("refuse", "/ws", 403)) == sent_count, "those held back are answered when it reads"
+    assert wired.transport.reading
+    await wired.finish()
+
+
+@pytest.mark.parametrize("field", [b"Connection: keep-alive", b"Connection: close"])
+async def test_a_large_response_may_take_as_long_as_it_flows(field):
+    wired = Wired(ok(b"x" * 1_000_000), keepalive_timeout_s=5.0, close_timeout_s=5.0, stalled_write_timeout_s=30.0)
+    wired.transport.stalled = True
+    answer = await wired.feed(GET.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n\r\n"))
+    assert len(answer) > 1_000_000
+    for _ in range(10):
+        wired.transport.unread_bytes -= 50_000
+        await wired.tick(20)
+        assert wired.transport.unread_bytes, "it was cut short"
+    wired.connection.drain()
+    await wired.tick(20)
+    assert wired.transport.unread_bytes, "a graceful stop waits for it, too"
+    wired.transport.peer_reads()
+    await wired.settle()
+    assert wired.transport.is_closing()
+    await wired.finish()
+
+
+async def test_a_response_that_nobody_takes_is_dropped_although_it_is_complete():
+    wired = Wired(ok(b"x" * 1_000_000), stalled_write_timeout_s=30.0)
+    wired.transport.stalled = True
+    await wired.feed(GET)
+    await wired.tick(20)
+    assert wired.transport.unread_bytes
+    await wired.tick(11)
+    assert wired.transport.is_closing()
+    assert not wired.transport.unread_bytes
+    await wired.finish()
+
+
+async def test_the_wait_for_the_next_request_begins_when_the_response_was_taken():
+    wired = Wired(ok(b"x" * 1_000_000), keepalive_timeout_s=5.0)
+    wired.transport.stalled = True
+    await wired.feed(GET)
+    await wired.tick(20)
+    wired.transport.peer_reads()
+    await wired.tick(1)
+    await wired.tick(4)
+    assert not wired.transport.is_closing()
+    await wired.tick(2)
+    assert wired.transport.is_closing()
+    await wired.finish()
+
+
 async def test_a_body_that_trickles_is_408():
     seen = []
 

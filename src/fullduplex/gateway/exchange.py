@@ -117,7 +117,7 @@ class Exchange:
     def tick(self, now_s: float) -> None:
         if self._body_complete or self._complete or self._rate is None:
             return
-        if self._rate.too_slow(now_s, waiting=not self._body_paused and not self._expect_continue):
+        if self._rate.too_slow(now_s, waiting=not self._connection.reading_paused and not self._expect_continue):
             text = "RFC 9110 section 15.5.9: the content arrives too slowly"
             self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=408))
 

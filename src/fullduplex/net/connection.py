@@ -71,7 +71,7 @@ class Pause(enum.IntFlag):
 
     PIPELINE = 1  # requests wait for the one that is being answered
     HANDLER = 2  # the application is slower than the client
-    WRITING = 4  # the client sends what must be answered (pings), and does not read
+    WRITING = 4  # the client sends what must be answered (requests, pings), and does not read
 
 
 class Connection(asyncio.Protocol):
@@ -157,6 +157,8 @@ class Connection(asyncio.Protocol):
         if self.tunnel is not None:
             self.tunnel.data_received(data)
         elif not self._discarding and not self.transport.is_closing():
+            if self.flow.paused and self.handler is None:
+                self._pause(Pause.WRITING)
             self._dispatch(self._codec.receive_data(data, self.loop.time()))
 
     def eof_received(self) -> bool:
@@ -220,18 +222,13 @@ class Connection(asyncio.Protocol):
         self._codec.sent_plain(count)
 
     def finish(self) -> None:
-        """The response is complete: take the next request, or close."""
+        """The response is complete: take the next request, or close, as soon as the client has taken most of it.
+
+        A large response is written long before a slow client has it; until then what counts is that it takes
+        something at all (``stalled_write_timeout_s``). And a client that reads no answers gets no further ones.
+        """
         self.handler = None
-        if self._half_close is not None or self._draining or not self._codec.keep_alive:
-            if self._codec.request_complete:
-                self.close()
-            else:
-                self.close_lingering()
-        elif self._dispatching:
-            pass  # that loop goes on with the next request
-        elif self._codec.holds_data:
-            # Not from within the application that has just ended its response: it is still running.
-            self.loop.call_soon(self._next)
+        self.flow.on_resume(self._go_on)
 
     def upgrade(self, tunnel: Tunnel) -> bytes:
         """Give the connection to a tunnel; return the bytes that came after the upgrade request."""
@@ -292,10 +289,10 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """The server is going down: close when idle, else when the exchange in progress ends."""
         self._draining = True
-        if self.handler is None:
-            self.close()
-        else:
+        if self.handler is not None:
             self.handler.drain()
+        elif not self.flow.paused:
+            self.close()
 
     def tick(self, now_s: float) -> None:
         """Enforce the deadlines that have passed. Called by the worker's sweep, a few times a second."""
@@ -307,7 +304,7 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif self.handler is not None:
             self.handler.tick(now_s)
-        else:
+        elif not self.flow.paused:
             deadline_s = self._codec.next_deadline_s()
             if deadline_s is None or now_s >= deadline_s:  # None: the wait for the next request begins now
                 self._dispatch(self._codec.receive_data(b"", now_s))
@@ -329,7 +326,7 @@ class Connection(asyncio.Protocol):
                 handler = self.handler
                 if handler is not None and handler is not before:
                     handler.start()
-                if self.handler is not None or not codec.holds_data or self.transport.is_closing():
+                if self.handler is not None or not codec.holds_data or self.flow.paused or self.transport.is_closing():
                     break
                 events = codec.receive_data(b"", self.loop.time())
         finally:
@@ -339,9 +336,23 @@ class Connection(asyncio.Protocol):
         elif self._paused:
             self._resume(Pause.PIPELINE)
 
+    def _go_on(self) -> None:
+        if self.handler is not None or self._discarding or self.transport.is_closing():
+            return  # another request was answered meanwhile, or it is over
+        if self._half_close is not None or self._draining or not self._codec.keep_alive:
+            if self._codec.request_complete:
+                self.close()
+            else:
+                self.close_lingering()
+        elif self._dispatching:
+            pass  # that loop goes on with the next request
+        elif self._codec.holds_data:
+            # Not from within the application that has just ended its response: it is still running.
+            self.loop.call_soon(self._next)
+
     def _next(self) -> None:
         """Take the next request, which has come already."""
-        if self.handler is None and not self.transport.is_closing():
+        if self.handler is None and not self._discarding and not self.transport.is_closing():
             self._dispatch(self._codec.receive_data(b"", self.loop.time()))
 
     def _handle(self, event: Event) -> None:
