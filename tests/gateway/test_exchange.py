@@ -328,6 +328,24 @@ async def test_a_client_that_half_closed_still_gets_its_answer():
     await wired.finish()
 
 
+async def test_a_client_that_half_closed_gets_the_answers_to_all_its_requests():
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await go.wait()
+        await respond(send, scope["raw_path"])
+
+    wired = Wired(app)
+    await wired.feed(GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
+    await wired.eof()
+    go.set()
+    await wired.settle()
+    assert wired.transport.written.count(b"HTTP/1.1 200 ") == 2
+    assert wired.transport.written.endswith(b"/2")
+    assert wired.transport.is_closing()
+    await wired.finish()
+
+
 async def test_a_client_that_half_closed_counts_as_gone_after_a_moment():
     seen = []
 

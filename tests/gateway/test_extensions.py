@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import tempfile
 
 import pytest
 
-from fullduplex.exceptions import Disconnected
+from fullduplex.exceptions import Disconnected, LocalProtocolError
 from tests.gateway.wired import Wired
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -66,6 +67,32 @@ async def test_early_hints_cannot_split_a_response(caplog):
     head, _, _ = await ask(app)
     assert head.startswith(b"HTTP/1.1 500 ")
     assert "contains CR, LF or NUL" in caplog.text
+
+
+async def test_early_hints_after_the_response_do_not_reach_the_next_request():
+    asked = asyncio.Event()
+    refused = []
+
+    async def app(scope, receive, send):
+        if scope["path"] == "/second":
+            asked.set()
+            await receive()
+            while not refused:
+                await asyncio.sleep(0)
+        await app_of({"type": "http.response.body", "body": b"ok"})(scope, receive, send)
+        if scope["path"] == "/first":
+            await asked.wait()
+            with pytest.raises(LocalProtocolError, match="already complete"):
+                await send({"type": "http.response.early_hint", "links": [b"</a.css>"]})
+            refused.append(True)
+
+    wired = Wired(app)
+    first, second = (b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % name for name in (b"first", b"second"))
+    answers = await wired.feed(first, second)
+    assert refused
+    assert b" 103 " not in answers
+    assert answers.count(b" 200 OK") == 2
+    await wired.finish()
 
 
 async def test_http_1_0_is_offered_only_what_works():

@@ -8,6 +8,7 @@ import pytest
 
 from fullduplex.exceptions import LocalProtocolError
 from fullduplex.limits import HTTP1Limits
+from fullduplex.wire import http1_writer
 from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, Ping, ResponseHead
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.http1_writer import DefaultFields
@@ -369,8 +370,6 @@ def test_a_whole_response_obeys_the_same_rules(status: int, headers: Fields) -> 
 
 
 def test_made_up_names_do_not_fill_the_memory() -> None:
-    from fullduplex.wire import http1_writer
-
     before = dict(http1_writer._known_names)
     try:
         for number in range(2000):
@@ -381,3 +380,10 @@ def test_made_up_names_do_not_fill_the_memory() -> None:
     finally:
         http1_writer._known_names.clear()
         http1_writer._known_names.update(before)
+
+
+@pytest.mark.parametrize("name", [b"set-cookie", b"Set-Cookie", b"Location", b"ETag"])
+def test_values_that_hardly_come_again_are_not_remembered(name: bytes) -> None:
+    written(after(GET), ResponseHead(200, [(name, b"secret"), (b"x-frame-options", b"DENY")]), Data(b"", True))
+    assert (b"x-frame-options", b"DENY") in http1_writer._known_lines
+    assert (name, b"secret") not in http1_writer._known_lines

@@ -252,6 +252,8 @@ class Exchange:
 
     async def _send_extension(self, kind: str, message: Message) -> None:
         if kind == "http.response.early_hint":
+            if self._complete:  # the connection may have begun with the next request
+                raise LocalProtocolError("the response is already complete")
             links = [(b"link", bytes(link)) for link in message["links"]]
             self._connection.send(Informational(103, links))  # RFC 8297
         elif kind == "http.response.pathsend":

@@ -339,7 +339,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self.handler is not None or self._discarding or self.transport.is_closing():
             return  # another request was answered meanwhile, or it is over
-        if self._half_close is not None or self._draining or not self._codec.keep_alive:
+        if self._draining or not self._codec.keep_alive:
             if self._codec.request_complete:
                 self.close()
             else:

@@ -95,7 +95,7 @@ _UNIQUE_NAMES = frozenset({b"set-cookie", b"etag", b"last-modified", b"x-request
 def _plain_line(name: bytes, value: bytes) -> bytes:
     """Write one field line, and remember it if it may come again."""
     line = _joined([b"%b: %b\r\n" % (name, value)])
-    if name not in _UNIQUE_NAMES and len(line) <= _KNOWN_LINE_BYTES:
+    if name.lower() not in _UNIQUE_NAMES and len(line) <= _KNOWN_LINE_BYTES:
         if len(_known_lines) >= _KNOWN_LINES_COUNT:
             _known_lines.clear()
         _known_lines[bytes(name), bytes(value)] = line
