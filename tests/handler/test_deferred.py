@@ -145,8 +145,13 @@ def put_and_delete(request: Any) -> HttpResponse:
     return has(request)
 
 
+def delete_the_session(request: Any) -> HttpResponse:
+    del request.session
+    return HttpResponse(f"{has(request).content.decode()} {list(messages.get_messages(request))}")
+
+
 VIEWS: list[Callable[..., Any]] = [add, add_async, show, leave, level, add_to_a_copy, add_to_both, replace]
-VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has, delete, put_and_delete]
+VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has, delete, put_and_delete, delete_the_session]
 ROUTES = [path(f"{view.__name__}/", view) for view in VIEWS]
 
 
@@ -212,8 +217,12 @@ def test_users() -> None:
 
 
 def test_what_is_deleted_stays_deleted() -> None:
-    pages = same(["delete", "put_and_delete"])
-    assert pages == [b"[False, False, False, False]", b"[True, False, True, True]"]
+    pages = same(["delete", "put_and_delete", "delete_the_session"])
+    assert pages == [b"[False, False, False, False]", b"[True, False, True, True]", b"[False, True, True, True] []"]
+
+
+def test_what_needs_a_session_outlives_one_that_came_with_a_cookie_and_is_deleted() -> None:
+    assert same(["count", "delete_the_session"])[1] == b"[False, True, True, True] []"
 
 
 @pytest.mark.parametrize(

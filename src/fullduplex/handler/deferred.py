@@ -67,12 +67,10 @@ class DeferredAttributes:
     _messages: Any = _Deferred()
 
     def __delattr__(self, name: str) -> None:
-        """What is deleted is not made again: from here on the request has no notes."""
-        notes = self.__dict__.get(_NOTES, {})
-        if name in notes:
-            for noted in notes:
-                getattr(self, noted)
-            del self.__dict__[_NOTES]
+        """What is deleted is not made again, and what needs it is made before: from here on there are no notes."""
+        for noted in self.__dict__.get(_NOTES, ()):
+            getattr(self, noted)
+        self.__dict__.pop(_NOTES, None)
         super().__delattr__(name)
 
 
