@@ -847,3 +847,18 @@ async def test_an_eof_without_a_close_frame_is_1006():
     assert client.transport.is_closing()
     assert ConnectionEnded() not in client.early
     await client.finish()
+
+
+async def test_a_handshake_that_was_never_answered_has_its_line():
+    async def leaves_it(scope, receive, send):
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def begins_a_refusal(scope, receive, send):
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+
+    for app in (leaves_it, begins_a_refusal):
+        client = Client(app)
+        await client.feed(HANDSHAKE + b"\r\n")
+        await client.finish()
+        assert client.log.lines == [("handshake", "/ws"), ("refuse", "/ws", 499)]

@@ -438,9 +438,13 @@ class Session:
             return
         self._close = close
         log = self._gateway.access_log
-        if self._state is State.OPEN and log is not None:
+        if log is None:
+            pass
+        elif self._state is State.OPEN:
             duration_s = self._connection.loop.time() - self._started_s
             log.websocket_close(self._scope, close.code, close.reason, ended_by, duration_s)
+        elif self._state is State.HANDSHAKE or self._refusal is not None:
+            log.websocket_refuse(self._scope, 499)  # nobody saw an answer; as for other requests
         if ended_by == "lost":
             self._state = State.CLOSED
         if self._reading_paused:
