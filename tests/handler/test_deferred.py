@@ -151,7 +151,8 @@ def delete_the_session(request: Any) -> HttpResponse:
 
 
 VIEWS: list[Callable[..., Any]] = [add, add_async, show, leave, level, add_to_a_copy, add_to_both, replace]
-VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has, delete, put_and_delete, delete_the_session]
+VIEWS += [count, look, flush, count_in_a_copy, who, who_async, replaced_user, has]
+VIEWS += [delete, put_and_delete, delete_the_session]
 ROUTES = [path(f"{view.__name__}/", view) for view in VIEWS]
 
 
