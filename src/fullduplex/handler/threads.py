@@ -109,8 +109,24 @@ class HandshakeExecutor(Executor):
 
 def current_executor() -> Executor | None:
     """Return the executor of a sync caller further up (asgiref's ``async_to_sync``), which comes before any context."""
+    if _executors is not None and _executors.get(None) is None:
+        return None
     executor: Executor | None = getattr(AsyncToSync.executors, "current", None)
     return executor
+
+
+def _variable_of_executors() -> contextvars.ContextVar[Any] | None:
+    """Return the context variable in which asgiref's Local keeps them; None where it keeps them some other way.
+
+    To read an attribute that a Local does not have costs 4 µs, and most requests have no sync caller.
+    """
+    context = contextvars.Context()
+    context.run(setattr, AsyncToSync.executors, "current", None)
+    variables = list(context)
+    return variables[0] if len(variables) == 1 else None
+
+
+_executors = _variable_of_executors()
 
 
 def use_executor(executor: Executor) -> None:
