@@ -135,6 +135,51 @@ async def test_a_large_response_may_take_as_long_as_it_flows(field):
     await wired.finish()
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_large_response_over_tls_is_written_as_the_client_takes_it(method):
+    content = bytes(range(250)) * 4_000
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": content})
+
+    wired = Wired(app)
+    wired.connection.tls = {}
+    wired.transport.stalled = True
+    answer = await wired.feed(GET.replace(b"GET", method))
+    assert wired.transport.unread_bytes < 200_000
+    while wired.gateway.tasks:
+        wired.transport.peer_reads()
+        await wired.settle()
+        wired.transport.stalled = True
+    head, _, body = (answer + wired.transport.take()).partition(b"\r\n\r\n")
+    assert b"\r\ncontent-length: 1000000" in head
+    assert body == (content if method == b"GET" else b"")
+    status_and_size = wired.log.lines[0][2:]
+    assert status_and_size == (200, len(body))
+    wired.transport.peer_reads()
+    await wired.finish()
+
+
+async def test_a_client_that_leaves_a_large_response_over_tls_is_told_of():
+    seen = []
+
+    async def app(scope, receive, send):
+        with pytest.raises(Disconnected):
+            await respond(send, b"x" * 1_000_000)
+        seen.append(await receive())
+        seen.append(await receive())
+
+    wired = Wired(app)
+    wired.connection.tls = {}
+    wired.transport.stalled = True
+    await wired.feed(GET)
+    await wired.cut()
+    assert seen[-1] == {"type": "http.disconnect"}
+    assert [line[:3] for line in wired.log.lines] == [("http", "/", 200)]
+    await wired.finish()
+
+
 async def test_a_response_that_nobody_takes_is_dropped_although_it_is_complete():
     wired = Wired(ok(b"x" * 1_000_000), stalled_write_timeout_s=30.0)
     wired.transport.stalled = True

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fullduplex.server")
 
 _UNCOPIED_BYTES = 65_536  # content from here on is not joined with its head: two writes cost less than the copy
+_TLS_PIECE_BYTES = 65_536
 
 
 class Exchange:
@@ -153,6 +154,8 @@ class Exchange:
             raise Disconnected
         kind = message["type"]
         if kind == "http.response.body":
+            if self._connection.tls is not None and _size(message) > _TLS_PIECE_BYTES:
+                message = await self._send_pieces(message)
             self._send_body(message)
         elif kind == "http.response.start":
             self._send_start(message)
@@ -241,6 +244,28 @@ class Exchange:
         self.response_started = True
         if end:
             self._end()
+
+    async def _send_pieces(self, message: Message) -> Message:
+        """Send large content over TLS but for its last piece, and return that.
+
+        A TLS transport hands what it has to the one below in one go, and no longer counts it: a whole response would
+        seem to be taken by the client long before it is.
+        """
+        body = memoryview(message["body"])
+        headers = self._headers
+        whole = not self.response_started and not message.get("more_body", False) and self._trailers is None
+        if whole and headers is not None and not _has_length(headers):
+            headers.append((b"content-length", b"%d" % len(body)))
+        flow = self._connection.flow
+        while len(body) > _TLS_PIECE_BYTES:
+            self._send_body({"body": bytes(body[:_TLS_PIECE_BYTES]), "more_body": True})
+            body = body[_TLS_PIECE_BYTES:]
+            if flow.must_wait(_TLS_PIECE_BYTES):
+                await flow.drain()
+            if self._disconnected or self._connection.transport.is_closing():
+                self._disconnected = True
+                raise Disconnected
+        return {**message, "body": bytes(body)}
 
     def _send_trailers(self, message: Message) -> None:
         if self._trailers is None or not self.response_started or self._complete:
