@@ -65,6 +65,7 @@ def test_a_path_without_a_route_is_404_and_no_error(served: tuple[Side, Process]
     with pytest.raises(InvalidStatus) as refused:
         dial(process, "/nowhere/")
     assert refused.value.response.status_code == side.of(ours=404, theirs=500)
+    process.wait_for(side.of(ours="/nowhere/", theirs="Traceback"))
     assert ("Traceback" in process.output) is side.of(ours=False, theirs=True)
 
 
