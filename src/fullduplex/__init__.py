@@ -13,12 +13,12 @@ from fullduplex._version import __version__
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import get_asgi_application
-    from fullduplex.handler.stats import thread_stats
     from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
     from fullduplex.sockets.websocket import WebSocket
+    from fullduplex.threads.stats import thread_stats
 
 __all__ = [
     "Group",
@@ -37,7 +37,7 @@ _HOMES = {
     "WebSocketResponse": "fullduplex.sockets.response",
     "get_asgi_application": "fullduplex.handler.application",
     "mount": "fullduplex.mounting",
-    "thread_stats": "fullduplex.handler.stats",
+    "thread_stats": "fullduplex.threads.stats",
     "websocket": "fullduplex.sockets.views",
 }
 

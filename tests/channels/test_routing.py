@@ -21,9 +21,9 @@ from fullduplex.channels.routing import (
 )
 from fullduplex.channels.testing import WebsocketCommunicator
 from fullduplex.handler.application import get_asgi_application
-from fullduplex.handler.threads import current_lease
 from fullduplex.sockets.consumers import AsyncWebsocketConsumer, WebsocketConsumer
 from fullduplex.sockets.views import websocket as socket_view
+from fullduplex.threads.context import current_lease
 from tests.handler.asgi_driver import refusal, request, websocket
 
 

@@ -14,7 +14,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.http import HttpResponse
 from django.urls import path
 
-from fullduplex.handler.threads import get_pool
+from fullduplex.threads.context import get_pool
 from tests.handler.asgi_driver import Connection, http_scope
 from tests.handler.project import project
 

@@ -19,7 +19,7 @@ from django.http import HttpResponse, JsonResponse
 from django.urls import path
 
 from fullduplex.handler.application import ASGIHandler
-from fullduplex.handler.threads import get_pool
+from fullduplex.threads.context import get_pool
 from tests.handler.asgi_driver import Connection, http_scope
 from tests.handler.project import project
 from tests.handler.test_differential import DjangoHandler, ask, log

@@ -17,9 +17,9 @@ from django.utils.module_loading import import_string
 
 from fullduplex.channels.asgi import Application
 from fullduplex.handler.application import ASGIHandler
-from fullduplex.handler.threads import current_executor, current_lease, enter_lease
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.consumer import AsyncConsumer
+from fullduplex.threads.context import current_executor, current_lease, enter_lease
 
 logger = logging.getLogger("fullduplex.channels")
 

@@ -22,11 +22,11 @@ from fullduplex.handler.base import ChainHandler
 from fullduplex.handler.http import serve_http
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
-from fullduplex.handler.threads import get_pool
 from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
+from fullduplex.threads.context import get_pool
 
 logger = logging.getLogger("fullduplex.handler")
 

@@ -28,7 +28,7 @@ from fullduplex.handler.core import Core, hook_of
 from fullduplex.handler.hints import Hints
 from fullduplex.handler.hooks import always, is_mixin
 from fullduplex.handler.segments import Below, Segment, log_error
-from fullduplex.handler.threads import hop
+from fullduplex.threads.context import hop
 
 logger = logging.getLogger("django.request")
 

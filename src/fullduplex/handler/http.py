@@ -18,12 +18,12 @@ from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import read_body
 from fullduplex.handler.response import send_response
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import enter_lease, hop
 from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.threads.context import enter_lease, hop
+from fullduplex.threads.pool import Lease
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler

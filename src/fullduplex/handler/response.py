@@ -15,8 +15,8 @@ from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.http import FileResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
-from fullduplex.handler.threads import hop
 from fullduplex.sockets.asgi import Scope, Send
+from fullduplex.threads.context import hop
 
 _KNOWN_NAMES_COUNT = 512
 _BLOCK_BYTES = 65_536  # of a file that is read here; Django's 4 KiB would cost a hop each

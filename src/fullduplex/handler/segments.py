@@ -21,7 +21,7 @@ from django.utils.log import log_response
 
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler.core import Core, Hook, Passage, after_last_foreign, hook_of
-from fullduplex.handler.threads import hop
+from fullduplex.threads.context import hop
 
 
 class Inner(Protocol):

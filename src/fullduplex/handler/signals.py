@@ -23,10 +23,10 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
-from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import is_free
 from fullduplex.handler.response import plain_file
-from fullduplex.handler.threads import hop
+from fullduplex.threads.context import hop
+from fullduplex.threads.pool import Lease
 
 Receiver = Callable[..., Any]
 

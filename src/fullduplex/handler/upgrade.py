@@ -37,15 +37,15 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.handler.http import InContext
 from fullduplex.handler.inbox import Inbox
-from fullduplex.handler.pool import Lease
 from fullduplex.handler.request import Request
 from fullduplex.handler.signals import close_response, send_finished, send_started
-from fullduplex.handler.threads import HandshakeExecutor, current_executor, enter_lease, use_executor
 from fullduplex.realtime.outbox import EXTENSION
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
+from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, use_executor
+from fullduplex.threads.pool import Lease
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler

@@ -12,10 +12,10 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import ImproperlyConfigured
 from django.test import TransactionTestCase, modify_settings
 
-from fullduplex.handler.threads import get_pool
 from fullduplex.management.application import get_internal_asgi_application
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.worker import Worker
+from fullduplex.threads.context import get_pool
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0

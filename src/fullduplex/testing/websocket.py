@@ -19,9 +19,9 @@ from django.db import close_old_connections
 from django.http import HttpResponse
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError
-from fullduplex.handler.threads import use_executor
 from fullduplex.realtime.prepared import Payload, Prepared, prepare
 from fullduplex.testing.threads import BackgroundLoop
+from fullduplex.threads.context import use_executor
 
 T = TypeVar("T")
 Event = MutableMapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from asgiref.testing import ApplicationCommunicator as BaseCommunicator
 
-from fullduplex.handler.threads import current_executor, use_executor
 from fullduplex.sockets.database import connections_kept
+from fullduplex.threads.context import current_executor, use_executor
 
 
 class ApplicationCommunicator(BaseCommunicator):

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 import fullduplex
-from fullduplex.handler.pool import Lease, ThreadPool
-from fullduplex.handler.waits import LONG_WAIT_S, Waits
-from tests.handler.leases import DEADLINE_S, Blocker, settled
+from fullduplex.threads.pool import Lease, ThreadPool
+from fullduplex.threads.waits import LONG_WAIT_S, Waits
+from tests.threads.leases import DEADLINE_S, Blocker, settled
 
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPool]:
     pool = ThreadPool(lambda: 2)
-    monkeypatch.setattr("fullduplex.handler.stats.get_pool", lambda: pool)
+    monkeypatch.setattr("fullduplex.threads.stats.get_pool", lambda: pool)
     yield pool
     pool.close()
 

@@ -24,7 +24,7 @@ def _note_opened(**kwargs: Any) -> None:
     _thread.has_opened = True
 
 
-connection_created.connect(_note_opened, dispatch_uid="fullduplex.handler.connections")
+connection_created.connect(_note_opened, dispatch_uid="fullduplex.threads.connections")
 
 
 def _initialized() -> list[Any]:

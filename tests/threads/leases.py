@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from fullduplex.handler.pool import Lease, ThreadPool
+from fullduplex.threads.pool import Lease, ThreadPool
 
 LONG_S = 60.0
 DEADLINE_S = 30.0  # only ever reached by a hang

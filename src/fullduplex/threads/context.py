@@ -20,8 +20,8 @@ from asgiref.sync import (
 )
 
 from fullduplex.conf import get_settings
-from fullduplex.handler.calls import HopCall, cancel_inside
-from fullduplex.handler.pool import Lease, ThreadPool
+from fullduplex.threads.calls import HopCall, cancel_inside
+from fullduplex.threads.pool import Lease, ThreadPool
 
 T = TypeVar("T")
 

@@ -15,13 +15,13 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.urls import path
 
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.pool import Lease, ThreadPool
-from fullduplex.handler.threads import HandshakeExecutor, enter_lease, get_pool, hop
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
+from fullduplex.threads.context import HandshakeExecutor, enter_lease, get_pool, hop
+from fullduplex.threads.pool import Lease, ThreadPool
 from tests.handler.asgi_driver import websocket
-from tests.handler.leases import DEADLINE_S, LONG_S, Blocker, settled
 from tests.handler.project import project
+from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")

@@ -31,9 +31,9 @@ from typing import Any, TypeVar, cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.calls import Call, FutureCall
-from fullduplex.handler.connections import clean_connections, close_connections, has_old_connections, in_transaction
-from fullduplex.handler.waits import Waits
+from fullduplex.threads.calls import Call, FutureCall
+from fullduplex.threads.connections import clean_connections, close_connections, has_old_connections, in_transaction
+from fullduplex.threads.waits import Waits
 
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")

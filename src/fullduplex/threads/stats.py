@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fullduplex.handler.threads import get_pool
+from fullduplex.threads.context import get_pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.pool import Lease, ThreadPool, Worker
-from tests.handler.leases import DEADLINE_S, LONG_S, Blocker, settled, thread_of
+from fullduplex.threads.pool import Lease, ThreadPool, Worker
+from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled, thread_of
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_old_connections_are_closed_on_their_thread_when_the_lease_ends(
     pool: ThreadPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = Old()
-    monkeypatch.setattr("fullduplex.handler.connections._initialized", lambda: [old])
+    monkeypatch.setattr("fullduplex.threads.connections._initialized", lambda: [old])
     lease = Lease(pool, LONG_S)
     thread = thread_of(lease)
     lease.end()
