@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
     from fullduplex.sockets.websocket import WebSocket
+    from fullduplex.threads.context import arelease_thread, release_thread
     from fullduplex.threads.stats import thread_stats
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "WebSocket",
     "WebSocketResponse",
     "__version__",
+    "arelease_thread",
     "get_asgi_application",
     "mount",
+    "release_thread",
     "thread_stats",
     "websocket",
 ]
@@ -35,8 +38,10 @@ _HOMES = {
     "Group": "fullduplex.realtime.groups",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",
+    "arelease_thread": "fullduplex.threads.context",
     "get_asgi_application": "fullduplex.handler.application",
     "mount": "fullduplex.mounting",
+    "release_thread": "fullduplex.threads.context",
     "thread_stats": "fullduplex.threads.stats",
     "websocket": "fullduplex.sockets.views",
 }

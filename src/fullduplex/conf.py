@@ -43,16 +43,22 @@ class Settings:
     )
     threads_count: int = opt(
         16,
-        "Threads for sync code, and with them database connections, of one process. Python's ThreadPoolExecutor: "
-        "processors + 4, at most 32; PostgreSQL takes 100 connections from all processes.",
+        "While so many threads of a process run sync code, a request that has none yet waits for one. Those that rest "
+        "with their request, or wait in async_to_sync, do not count. Python's ThreadPoolExecutor: processors + 4, at "
+        "most 32.",
+    )
+    threads_max_count: int = opt(
+        1_000,
+        "Threads of one process, and with them database connections; those above THREADS_COUNT end when they are idle. "
+        "PostgreSQL takes 100 connections from all processes, unless told otherwise.",
     )
     threads_wait_s: float = opt(
         30.0, "A request that waited so long for a thread is answered with 503. gunicorn's worker timeout: 30."
     )
     idle_thread_s: float = opt(
         2.0,
-        "After its last sync call a request or socket keeps its thread, with its database connections, for so long, "
-        "unless another one needs it. 0: it goes back after each call.",
+        "A socket keeps its thread, with its database connections, for so long after a sync call, unless another one "
+        "needs it; 0: it goes back after each call. Threads above THREADS_COUNT end after so long without work.",
     )
     disconnect_watch_s: float = opt(
         0.1, "A request that takes longer is cancelled when its client leaves; a shorter one is not watched."
@@ -106,7 +112,13 @@ def _read(given: Any) -> Settings:
         choices = fields[key].metadata.get("choices", (value,))
         if value not in choices:
             raise ConfigurationError(f"{SETTING}[{key!r}] is one of {', '.join(choices)}, not {value!r}.")
-    return Settings(**{key.lower(): value for key, value in given.items()})
+    settings = Settings(**{key.lower(): value for key, value in given.items()})
+    if settings.threads_max_count < settings.threads_count:
+        raise ConfigurationError(
+            f"{SETTING}['THREADS_MAX_COUNT'] is {settings.threads_max_count}, below THREADS_COUNT, "
+            f"{settings.threads_count}: it limits all threads."
+        )
+    return settings
 
 
 def _suggestion(key: Any, known: list[str]) -> str:

@@ -66,12 +66,15 @@ class ProtocolTypeRouter:
             raise ValueError(f"No application configured for scope type {kind!r}")
         if isinstance(application, ASGIHandler) or _has_thread():
             return await self._call(application, scope, receive, send)
-        lease = enter_lease()
+        lease = enter_lease(is_bound=kind == "http")
+        over = False
         try:
-            return await self._call(application, scope, receive, send)
+            answer = await self._call(application, scope, receive, send)
+            over = True
+            return answer
         finally:
             if lease is not None:
-                lease.end()
+                lease.end(spoiled=kind == "http" and not over)
 
     async def _call(self, application: Application, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

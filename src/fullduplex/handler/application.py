@@ -22,6 +22,7 @@ from fullduplex.handler.base import ChainHandler
 from fullduplex.handler.http import serve_http
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
+from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
@@ -73,6 +74,10 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             await self._lifespan(scope, receive, send)
         else:
             raise ValueError(f"Django serves the ASGI scopes http, websocket and lifespan, not {kind!r}.")
+
+    def is_over(self, request: HttpRequest, response: Any) -> bool:
+        """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
+        return not isinstance(request, HandshakeRequest) and nothing_follows(type(self), request, response)
 
     # Hooks of Django's BaseHandler -----------------------------------------------------------
 

@@ -19,6 +19,10 @@ class ChainHandler(BaseHandler):
 
     chain: Chain | None = None
 
+    def is_over(self, request: HttpRequest, response: Any) -> bool:
+        """Whether a request that has passed its middleware needs no thread any more."""
+        return False
+
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the chain from ``settings.MIDDLEWARE``; with FAST off, or for a sync handler, it is Django's own."""
         if not is_async or not _is_fast():

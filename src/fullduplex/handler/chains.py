@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -186,7 +187,7 @@ class Chain:
 
     async def __call__(self, request: HttpRequest) -> Any:
         if self._takes_sync_chain(request):
-            return await hop(self._run, request, last=True)
+            return await hop(self._run, request, over=partial(self._handler.is_over, request))
         response = await self.outermost(request)
         if response.status_code >= 400 and not getattr(response, "_has_been_logged", False):
             await hop(log_error, request, response)

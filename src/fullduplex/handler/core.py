@@ -11,6 +11,8 @@ from django.http import HttpRequest
 
 from fullduplex.handler.hooks import Blocks, always, blocks, function_of
 
+VIEW_CONTENT = "_fullduplex_content"  # of a streaming response: the async iterator that the view gave it
+
 
 @dataclass(slots=True)
 class Hook:
@@ -114,9 +116,15 @@ class Core:
                 passage.response = handler.process_exception_by_middleware(error, request)
                 if passage.response is None:
                     raise
-        handler.check_response(passage.response, passage.view)
+        self.check(passage)
         if hasattr(passage.response, "render") and callable(passage.response.render):
             self.render(passage)
+
+    def check(self, passage: Passage) -> None:
+        """Refuse what is no response; remember the content of a stream, which middleware may put others around."""
+        self.handler.check_response(passage.response, passage.view)
+        if getattr(passage.response, "streaming", False) and passage.response.is_async:
+            setattr(passage.response, VIEW_CONTENT, passage.response._iterator)
 
     def render(self, passage: Passage) -> None:
         """Pass a template response through its hooks and render it, in a thread."""
@@ -145,6 +153,6 @@ class Core:
             passage.response = self.handler.process_exception_by_middleware(error, passage.request)
             if passage.response is None:
                 raise
-        self.handler.check_response(passage.response, passage.view)
+        self.check(passage)
         if hasattr(passage.response, "render") and callable(passage.response.render):
             self.render(passage)

@@ -18,11 +18,11 @@ from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.request import read_body
-from fullduplex.handler.response import send_response
-from fullduplex.handler.signals import close_response, send_finished, send_started
+from fullduplex.handler.request import Request, read_body
+from fullduplex.handler.response import close_content, send_response
+from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.sockets.asgi import Receive, Scope, Send
-from fullduplex.threads.context import enter_lease, hop
+from fullduplex.threads.context import enter_lease, hop_on
 from fullduplex.threads.pool import Lease
 
 if TYPE_CHECKING:
@@ -127,29 +127,30 @@ async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
     except RequestAborted:
         return
     lease = enter_lease()
+    spoiled = True  # unless all hooks have had their turn
     try:
         prefix = get_script_prefix(scope)
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
-        await send_started(lease, type(handler), scope)
-        await _respond(handler, lease, scope, body, receive, send)
+        await send_started(type(handler), scope)
+        spoiled = not await _respond(handler, lease, scope, body, receive, send)
     finally:
         body.close()
         if lease is not None:
-            lease.end()
+            lease.end(spoiled)
 
 
 async def _respond(
     handler: ASGIHandler, lease: Lease | None, scope: Scope, body: IO[bytes], receive: Receive, send: Send
-) -> None:
-    """Get the response and send it; ``request_finished`` follows on every path."""
+) -> bool:
+    """Get the response and send it; ``request_finished`` follows on every path. Return whether there was a response."""
     response: HttpResponseBase | None = None
     watch = Watch(receive, get_settings().disconnect_watch_s)
     try:
         try:
-            response = await _get_response(handler, scope, body)
-            if lease is not None:  # the client may be slow
-                lease.give_back(roll_back=True)
+            request, response = await _get_response(handler, scope, body)
+            if lease is not None and lease.has_thread and nothing_follows(type(handler), request, response, scope):
+                lease.free()  # the client may be slow
             await send_response(response, scope, send)
         except RequestAborted:
             pass
@@ -165,25 +166,29 @@ async def _respond(
         raise
     finally:
         if response is None:
-            await send_finished(lease, type(handler))
+            await send_finished(type(handler))
         else:
-            await close_response(lease, response, type(handler))
+            try:
+                await close_content(response)
+            finally:
+                await close_response(response, type(handler))
+    return response is not None
 
 
 async def _settle(lease: Lease | None) -> None:
     """Wait for sync code that goes on after a cancellation: it may use the request and its body to its end."""
     if lease is not None and lease.is_busy:
-        await hop(int)
+        await hop_on(lease, int)
 
 
-async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> HttpResponseBase:
+async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> tuple[Request | None, HttpResponseBase]:
     try:
         request = handler.request_class(scope, body)
     except UnicodeDecodeError:
         logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
-        return HttpResponseBadRequest()
+        return None, HttpResponseBadRequest()
     except RequestDataTooBig:
-        return HttpResponse("413 Payload too large", status=413)
+        return None, HttpResponse("413 Payload too large", status=413)
     try:
         response: HttpResponseBase = await handler.run_get_response(request)
     except ThreadsExhausted:
@@ -191,4 +196,4 @@ async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> 
         response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
         response.headers["Retry-After"] = "5"
         response._resource_closers.append(request.close)  # type: ignore[attr-defined]
-    return response
+    return request, response

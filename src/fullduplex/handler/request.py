@@ -13,12 +13,15 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
 
 from fullduplex.handler.deferred import DeferredAttributes
+from fullduplex.handler.original import is_original
 from fullduplex.sockets.asgi import Event, Receive, Scope
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
 _KNOWN_NAMES_COUNT = 512
 _NAME_CHARS = 255
 
+_CLOSE = ASGIRequest.close
+_CLOSE_IS_DJANGOS = is_original(_CLOSE, "django.core.handlers.asgi", "ASGIRequest.close")
 _allowed_hosts: set[tuple[str, ...]] = set()  # with the ALLOWED_HOSTS that allowed it
 _names: dict[bytes, str | None] = {
     b"content-length": "CONTENT_LENGTH",
@@ -109,15 +112,20 @@ def _learn(raw: bytes) -> str | None:
     return name
 
 
-def is_free(closer: Callable[[], Any]) -> bool:
-    """Whether ``closer`` closes only a request that holds nothing: no uploaded files, no body on disk."""
-    request = getattr(closer, "__self__", None)
+def holds_nothing(request: Any) -> bool:
+    """Whether closing the request frees nothing: it has no uploaded files, and no body on disk."""
     return (
         isinstance(request, Request)
-        and getattr(closer, "__func__", None) is ASGIRequest.close
+        and type(request).close is _CLOSE
+        and _CLOSE_IS_DJANGOS
         and not request.__dict__.get("_files")
         and isinstance(request._stream, io.BytesIO)
     )
+
+
+def is_free(closer: Callable[[], Any]) -> bool:
+    """Whether ``closer`` closes only a request that holds nothing."""
+    return getattr(closer, "__func__", None) is _CLOSE and holds_nothing(closer.__self__)  # type: ignore[attr-defined]
 
 
 async def read_body(receive: Receive) -> IO[bytes]:

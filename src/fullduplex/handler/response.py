@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
 import os
 import stat
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -15,8 +17,12 @@ from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.http import FileResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
+from fullduplex.conf import get_settings
+from fullduplex.handler.core import VIEW_CONTENT
 from fullduplex.sockets.asgi import Scope, Send
 from fullduplex.threads.context import hop
+
+logger = logging.getLogger("django.request")
 
 _KNOWN_NAMES_COUNT = 512
 _BLOCK_BYTES = 65_536  # of a file that is read here; Django's 4 KiB would cost a hop each
@@ -104,6 +110,29 @@ def _begin(response: Any) -> tuple[Iterator[bytes], bytes | None]:
         response.block_size = _BLOCK_BYTES
     parts = iter(response)
     return parts, next(parts, None)
+
+
+async def close_content(response: Any) -> None:
+    """Close the async content of a stream, whoever ended it and where, before the response is closed.
+
+    That of the view, and what middleware has put around it: an async generator that is closed by the garbage collection
+    runs its ``finally`` after ``request_finished``, and on another thread.
+    """
+    if not (getattr(response, "streaming", False) and response.is_async):
+        return
+    for content in (response._iterator, getattr(response, VIEW_CONTENT, None)):
+        aclose = getattr(content, "aclose", None)
+        if aclose is not None:
+            try:
+                async with asyncio.timeout(get_settings().disconnect_grace_s):
+                    await aclose()
+            except Exception:
+                logger.exception("The content %r of a response did not close", content)
+
+
+def is_sent_by_server(response: HttpResponseBase, scope: Scope) -> bool:
+    """Whether the response is a file that the server sends without sync code of ours."""
+    return _file_event(response, scope.get("extensions") or {}) is not None
 
 
 # Files -------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ The same segment runs in a thread from its first hook to its last for a sync vie
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from asgiref.sync import iscoroutinefunction
@@ -78,8 +80,7 @@ class Segment:
                 self._inside(passage)
         except Exception as error:
             self._convert(passage, error)
-        self._out_in_thread(passage)
-        return passage.response
+        return self._out_in_thread(passage)
 
     def _inside(self, passage: Passage) -> None:
         if self.inner is None:
@@ -97,8 +98,7 @@ class Segment:
             self.core.fail(passage, error)
         except Exception as unanswered:
             self._convert(passage, unanswered)
-        self._out_in_thread(passage)
-        return passage.response
+        return self._out_in_thread(passage)
 
     def render(self, passage: Passage) -> Any:
         """Render a template response, in a thread, and go out."""
@@ -106,8 +106,7 @@ class Segment:
             self.core.render(passage)
         except Exception as error:
             self._convert(passage, error)
-        self._out_in_thread(passage)
-        return passage.response
+        return self._out_in_thread(passage)
 
     def _convert(self, passage: Passage, error: Exception) -> None:
         """Make a response of ``error``, in a thread; an error in doing so is the business of the next layer outside."""
@@ -124,11 +123,12 @@ class Segment:
                     error = failure
                     passage.depth -= 1
 
-    def _out_in_thread(self, passage: Passage) -> None:
+    def _out_in_thread(self, passage: Passage) -> Any:
         while not self._way_out(passage, True):
             pass
         if self.is_outermost and getattr(passage.response, "status_code", 0) >= 400:
             log_error(passage.request, passage.response)
+        return passage.response
 
     # In either place -------------------------------------------------------------------------
 
@@ -227,14 +227,14 @@ class Segment:
         if passage.response is None:
             view = handler.make_view_atomic(passage.view)
             if not iscoroutinefunction(view) or passage.view_position < len(core.view_hooks):
-                await hop(self.run, passage.request, passage, last=self.is_outermost)
+                await hop(self.run, passage.request, passage, over=self._over(passage))
                 return True
             try:
                 passage.response = await view(passage.request, *passage.args, **passage.kwargs)
             except Exception as error:
                 await self._fail(passage, error, True)
                 return True
-        handler.check_response(passage.response, passage.view)
+        core.check(passage)
         if hasattr(passage.response, "render") and callable(passage.response.render):
             return await self._render(passage)
         return False
@@ -258,7 +258,7 @@ class Segment:
     async def _render(self, passage: Passage) -> bool:
         core = self.core
         if not core.has_async_hooks and not iscoroutinefunction(passage.response.render):
-            await hop(self.render, passage, last=self.is_outermost)
+            await hop(self.render, passage, over=self._over(passage))
             return True
         for hook in core.template_hooks:
             call = hook.function(passage.request, passage.response) if hook.is_async else None
@@ -277,7 +277,11 @@ class Segment:
     async def _fail(self, passage: Passage, error: Exception, by_view: bool) -> Any:
         if isinstance(error, ThreadsExhausted):
             raise error
-        return await hop(self.fail, passage, error, by_view)
+        return await hop(self.fail, passage, error, by_view, over=self._over(passage))
+
+    def _over(self, passage: Passage) -> Callable[[Any], bool] | None:
+        """For the hop that ends the segment: whether the request needs its thread after it."""
+        return partial(self.core.handler.is_over, passage.request) if self.is_outermost else None
 
     async def _out_async(self, passage: Passage) -> Any:
         try:
@@ -285,8 +289,7 @@ class Segment:
                 return passage.response
         except Exception as error:
             return await self._fail(passage, error, False)
-        await hop(self._out_in_thread, passage)
-        return passage.response
+        return await hop(self._out_in_thread, passage, over=self._over(passage))
 
 
 class Below:

@@ -23,12 +23,16 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
-from fullduplex.handler.request import is_free
-from fullduplex.handler.response import plain_file
-from fullduplex.threads.context import hop
-from fullduplex.threads.pool import Lease
+from fullduplex.handler.original import is_original
+from fullduplex.handler.request import holds_nothing, is_free
+from fullduplex.handler.response import is_sent_by_server, plain_file
+from fullduplex.sockets.asgi import Scope
+from fullduplex.threads.context import hop, is_looked_after
 
 Receiver = Callable[..., Any]
+
+_CLOSE = HttpResponseBase.close
+_CLOSE_IS_DJANGOS = is_original(_CLOSE, "django.http.response", "HttpResponseBase.close")
 
 
 class Foreign:
@@ -60,17 +64,17 @@ started = Foreign(request_started, {reset_queries, close_old_connections})
 finished = Foreign(request_finished, {close_old_connections, close_caches, reset_urlconf})
 
 
-async def send_started(lease: Lease | None, sender: type, scope: Any) -> None:
+async def send_started(sender: type, scope: Any) -> None:
     """Send ``request_started``; what a receiver raises is raised."""
-    if lease is None:
+    if not is_looked_after():
         await request_started.asend(sender=sender, scope=scope)
     elif started.any(sender):
         await _send(started, sender, [], scope=scope)
 
 
-async def send_finished(lease: Lease | None, sender: type) -> None:
+async def send_finished(sender: type) -> None:
     """Send ``request_finished`` for a request without a response."""
-    if lease is None:
+    if not is_looked_after():
         await request_finished.asend(sender=sender)
         return
     closers = _cache_closers()
@@ -78,11 +82,27 @@ async def send_finished(lease: Lease | None, sender: type) -> None:
         await _send(finished, sender, closers)
 
 
-async def close_response(lease: Lease | None, response: Any, sender: type) -> None:
+def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | None = None) -> bool:
+    """Whether no sync code comes after the hooks of the response, so that its thread is not needed any more.
+
+    Args:
+        scope: where it is given, a file that the server itself sends is no stream.
+    """
+    return (
+        (not getattr(response, "streaming", True) or (scope is not None and is_sent_by_server(response, scope)))
+        and has_plain_close(response)
+        and (request is None or holds_nothing(request))
+        and all(is_free(closer) or _closes_plain_file(closer) for closer in response._resource_closers)
+        and not finished.any(sender)
+        and not _cache_closers()
+    )
+
+
+async def close_response(response: Any, sender: type) -> None:
     """Close a response, which sends ``request_finished``."""
     response._handler_class = sender
-    if lease is None or type(response).close is not HttpResponseBase.close:
-        await hop(response.close, last=True)
+    if not (has_plain_close(response) and is_looked_after()):
+        await hop(response.close, over=_always)
         return
     closers = list(response._resource_closers)
     response._resource_closers.clear()
@@ -94,6 +114,11 @@ async def close_response(lease: Lease | None, response: Any, sender: type) -> No
     closers = [_quiet(closer) for closer in closers] + _cache_closers()
     if closers or finished.any(sender):
         await _send(finished, sender, closers)
+
+
+def has_plain_close(response: Any) -> bool:
+    """Whether closing it does what Django's own ``close`` does, and nobody has put something in its place."""
+    return type(response).close is _CLOSE and _CLOSE_IS_DJANGOS
 
 
 async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]], **named: Any) -> None:
@@ -110,6 +135,10 @@ async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]],
         await hop(send_sync)
     if asynchronous:
         await asyncio.gather(*(receiver(signal=foreign.signal, sender=sender, **named) for receiver in asynchronous))
+
+
+def _always(result: Any) -> bool:
+    return True
 
 
 def _closes_plain_file(closer: Callable[[], Any]) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import io
 import logging
 import sys
@@ -38,13 +39,14 @@ from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtoc
 from fullduplex.handler.http import InContext
 from fullduplex.handler.inbox import Inbox
 from fullduplex.handler.request import Request
+from fullduplex.handler.response import close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.realtime.outbox import EXTENSION
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
-from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, use_executor
+from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, hop_on, use_executor
 from fullduplex.threads.pool import Lease
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Upgrade:
     __slots__ = (
         "_acceptance",
         "_accepted",
+        "_answered",
         "_chain_context",
         "_close_sent",
         "_context",
@@ -128,6 +131,7 @@ class Upgrade:
         self._grace: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._answered = False  # the chain has come to its end: all hooks have had their turn
         self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
         self._accepted = False
@@ -155,7 +159,7 @@ class Upgrade:
                 if self._pump is not None:
                     await _cancel(self._pump)
                 if self._executor is not None:
-                    self._executor.end()
+                    self._executor.end(spoiled=not self._answered)
         if self._pump is not None and not self._pump.cancelled():
             self._pump.result()  # a server whose receive fails hears of it
 
@@ -205,6 +209,7 @@ class Upgrade:
         response: HttpResponseBase | None = None
         try:
             response = await self._wait_for_response(chain)
+            self._answered = chain.done()
             if response is not None:
                 await self._answer(response)
         finally:
@@ -213,6 +218,8 @@ class Upgrade:
             finally:
                 await _complete(start(self._finish_request(response), self._loop, self._context))
         self._context = self._chain_context = self._acceptance = None
+        if self._executor is not None and self._accepted:
+            self._executor.loosen()  # many sockets never need a thread again
         self._release(self._accepted)
         return self._accepted
 
@@ -243,12 +250,12 @@ class Upgrade:
 
     async def _get_response(self) -> HttpResponseBase:
         """Start the request and take it through the middleware."""
-        self._executor = enter_lease()
+        self._executor = enter_lease(tracks=True)
         prefix = get_script_prefix(self._scope)
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
         self._started = True
-        await send_started(self._executor, type(self._handler), self._scope)
+        await send_started(type(self._handler), self._scope)
         try:
             self._request = HandshakeRequest(self._scope, self)
         except UnicodeDecodeError:
@@ -263,11 +270,12 @@ class Upgrade:
         if self._request is not None:
             self._request.close()
         if response is not None:
-            await close_response(self._executor, response, type(self._handler))  # sends it
+            try:
+                await close_content(response)
+            finally:
+                await close_response(response, type(self._handler))  # sends it
         elif self._started:
-            await send_finished(self._executor, type(self._handler))
-        if self._executor is not None:
-            self._executor.give_back()  # many sockets never need it again
+            await send_finished(type(self._handler))
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
         """Start the view, and return the response to the handshake as soon as it is known.
@@ -335,7 +343,8 @@ class Upgrade:
 
     async def _timed_out(self, what: str) -> HttpResponse:
         response = HttpResponse("The handshake took too long.\n", status=504, content_type="text/plain; charset=utf-8")
-        await _off_the_loop(log_response)(
+        await self._off_the_loop(
+            log_response,
             "Gateway Timeout (%s within HANDSHAKE_TIMEOUT_S, %g s): %s",
             what,
             self._settings.handshake_timeout_s,
@@ -515,14 +524,22 @@ class Upgrade:
     async def _log(self, message: str, error: BaseException) -> None:
         """Tell the log of an error, and ``got_request_exception`` while it is being handled (``sys.exc_info()``)."""
         extra = {"status_code": 500, "request": self._request}
-        await _off_the_loop(logger.error)(message, self._scope["path"], exc_info=error, extra=extra)
-        # Not asend(): it calls synchronous receivers from a task of its own, where sys.exc_info() is empty.
-        await sync_to_async(got_request_exception.send)(sender=None, request=self._request)
+        await self._off_the_loop(self._tell, error, message, self._scope["path"], extra=extra)
 
+    def _tell(self, error: BaseException, message: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            raise error  # so that sys.exc_info() has it
+        except BaseException:
+            logger.error(message, *args, exc_info=error, **kwargs)
+            got_request_exception.send(sender=None, request=self._request)
 
-def _off_the_loop(function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """As Django does with what it logs as an error: AdminEmailHandler talks to a mail server."""
-    return sync_to_async(function, thread_sensitive=False)
+    async def _off_the_loop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """What is told as an error may take its time, and the database: AdminEmailHandler talks to a mail server."""
+        call = functools.partial(function, *args, **kwargs)
+        if self._executor is None:  # a sync caller further up has its thread
+            await sync_to_async(call)()
+        else:
+            await hop_on(self._executor, call)
 
 
 def _is_disconnect(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import os
 import threading
 from collections import deque
@@ -18,11 +19,26 @@ from asgiref.sync import (
 
 
 class Call(Protocol):
-    """What a thread runs: it never raises, and ``last`` tells that the lease needs no thread after it."""
+    """What a thread runs: it never raises.
+
+    Attributes:
+        last: known when it has run: the lease needs no thread after it.
+        is_wanted: somebody still waits for it; else it is not begun.
+        awaits: it waits for async code that it has called (``async_to_sync``).
+    """
 
     last: bool
 
+    @property
+    def is_wanted(self) -> bool: ...
+
+    @property
+    def awaits(self) -> bool: ...
+
     def run(self) -> None: ...
+
+    def keeps_thread(self) -> None:
+        """Whatever its result: it is not the last."""
 
     def fail(self, error: Exception) -> bool:
         """End it before it has begun; return False where nobody waits for it any more."""
@@ -31,12 +47,24 @@ class Call(Protocol):
 class FutureCall:
     """A call of asgiref's, or of anybody who uses the lease as an executor."""
 
-    __slots__ = ("_function", "future", "last")
+    __slots__ = ("_function", "_tasks", "future", "last")
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.future: Future[Any] = Future()
         self.last = False
-        self._function = function
+        self._function = functools.partial(function, *args, **kwargs)
+        self._tasks = _task_context_of(function)
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.future.cancelled()
+
+    @property
+    def awaits(self) -> bool:
+        return bool(self._tasks)
+
+    def keeps_thread(self) -> None:
+        pass
 
     def run(self) -> None:
         if not self.future.set_running_or_notify_cancel():
@@ -55,18 +83,37 @@ class FutureCall:
         return True
 
 
+def _task_context_of(function: Callable[..., Any]) -> list[Any] | None:
+    """Return asgiref's list of the tasks that ``async_to_sync`` runs below ``sync_to_async``, which only it fills.
+
+    It is the third argument of ``SyncToAsync.thread_handler``, which ``sync_to_async`` hands to its executor.
+    """
+    arguments = function.args if isinstance(function, functools.partial) else ()
+    return arguments[2] if len(arguments) > 2 and isinstance(arguments[2], list) else None
+
+
 class HopCall:
     """A call of our own chain's: what ``sync_to_async`` does, without its detours.
 
     The context goes along and comes back (with asgiref's Locals moved to the thread and back), ``async_to_sync`` inside
     finds the loop, and a cancellation reaches the async code inside.
+
+    Args:
+        over: asked in the thread about the result: whether the lease needs no thread after it.
     """
 
-    __slots__ = ("_args", "_function", "_outcome", "_ticket", "context", "future", "last", "loop", "tasks")
+    __slots__ = ("_args", "_function", "_outcome", "_over", "_ticket", "context", "future", "last", "loop", "tasks")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, last: bool, function: Callable[..., Any], args: Any) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        over: Callable[[Any], bool] | None,
+        function: Callable[..., Any],
+        args: Any,
+    ) -> None:
         self.loop = loop
-        self.last = last
+        self.last = False
+        self._over = over
         self.future: asyncio.Future[Any] = loop.create_future()
         self.context = contextvars.copy_context()
         self.tasks: list[asyncio.Task[Any]] = []  # asgiref's: what async_to_sync runs inside
@@ -74,6 +121,17 @@ class HopCall:
         self._args = args
         self._outcome: tuple[Any, BaseException | None] = None, None
         self._ticket = [True]  # taken once: by the thread that runs it, or by the loop that cancels it
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._ticket)
+
+    @property
+    def awaits(self) -> bool:
+        return bool(self.tasks)
+
+    def keeps_thread(self) -> None:
+        self._over = None
 
     def claim(self) -> bool:
         try:
@@ -105,7 +163,10 @@ class HopCall:
 
     def _inside(self) -> Any:
         _restore_context(self.context)
-        return self._function(*self._args)
+        result = self._function(*self._args)
+        if self._over is not None:
+            self.last = self._over(result)
+        return result
 
     def finish(self) -> None:
         """Give the outcome to the task that waits; on the loop."""

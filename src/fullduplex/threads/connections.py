@@ -2,6 +2,9 @@
 
 Django's ``close_old_connections`` asks the database at the start and the end of each request. A thread that
 serves one lease after another asks nothing unless something has gone wrong.
+
+Three things are noted when a connection opens: when that was, what stood in ``execute_wrappers`` then, and on the
+threads of sockets the cursors that are made from then on, since Django keeps no list of them.
 """
 
 from __future__ import annotations
@@ -9,6 +12,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from django.db import connections
@@ -16,28 +21,99 @@ from django.db.backends.signals import connection_created
 
 logger = logging.getLogger("fullduplex.handler")
 
+_CURSOR_MAKERS = ("make_cursor", "make_debug_cursor", "chunked_cursor")
+_OPENED = "_fullduplex_opened_s"
+_WRAPPERS = "_fullduplex_wrappers"
+_CURSORS = "_fullduplex_cursors"
 
 _thread = threading.local()
-
-
-def _note_opened(**kwargs: Any) -> None:
-    _thread.has_opened = True
-
-
-connection_created.connect(_note_opened, dispatch_uid="fullduplex.threads.connections")
+_lost_s: dict[str, float] = {}  # by alias: when one of its connections was last found to be dead
 
 
 def _initialized() -> list[Any]:
-    """The connections of this thread; none where it has never opened one, which is cheaper to know than to look up."""
-    return list(connections.all(initialized_only=True)) if hasattr(_thread, "has_opened") else []
+    """The connections of this thread; that there are none is cheaper to know than to look up."""
+    storage = getattr(connections._connections, "_storage", None)  # type: ignore[attr-defined]  # asgiref's Local
+    if isinstance(storage, threading.local) and not storage.__dict__:
+        return []
+    return list(connections.all(initialized_only=True))
+
+
+def _note_opened(connection: Any, **kwargs: Any) -> None:
+    setattr(connection, _OPENED, time.monotonic())
+    if connection_created.receivers and _note_opened in connection_created.receivers[-1]:
+        setattr(connection, _WRAPPERS, tuple(connection.execute_wrappers))
+    else:  # receivers behind this one may still add theirs: the next connection is seen after them
+        _come_last()
+    if getattr(_thread, "tracks", False):
+        _track(connection)
+
+
+def _come_last() -> None:
+    connection_created.disconnect(dispatch_uid="fullduplex.threads.connections")
+    connection_created.connect(_note_opened, weak=False, dispatch_uid="fullduplex.threads.connections")
+
+
+_come_last()
+
+
+# What is open ------------------------------------------------------------------------------------
 
 
 def in_transaction() -> bool:
-    return any(
+    return any(map(_in_transaction, _initialized()))
+
+
+def _in_transaction(connection: Any) -> bool:
+    return connection.connection is not None and bool(
         connection.in_atomic_block or not connection.autocommit or connection.run_on_commit
-        for connection in _initialized()
-        if connection.connection is not None
     )
+
+
+def is_open() -> bool:
+    """Whether a transaction or, where they are tracked, a cursor is open in this thread."""
+    return any(_in_transaction(connection) or _has_cursor(connection) for connection in _initialized())
+
+
+def _has_cursor(connection: Any) -> bool:
+    cursors = connection.__dict__.get(_CURSORS)
+    return bool(cursors) and any(not getattr(cursor.cursor, "closed", False) for cursor in cursors)
+
+
+def track_cursors() -> None:
+    """From now on, and until they are cleaned, note which cursors of this thread's connections are in use."""
+    _thread.tracks = True
+    for connection in _initialized():
+        _track(connection)
+
+
+def _track(connection: Any) -> None:
+    if _CURSORS in connection.__dict__:
+        return
+    cursors: weakref.WeakSet[Any] = weakref.WeakSet()
+    connection.__dict__[_CURSORS] = cursors
+    for name in _CURSOR_MAKERS:
+        setattr(connection, name, _noting(getattr(connection, name), cursors))
+
+
+def _noting(make: Callable[..., Any], cursors: weakref.WeakSet[Any]) -> Callable[..., Any]:
+    def made(*args: Any, **kwargs: Any) -> Any:
+        cursor = make(*args, **kwargs)
+        cursors.add(cursor)
+        return cursor
+
+    made.fullduplex_noting = True  # type: ignore[attr-defined]
+    return made
+
+
+def _untrack(connection: Any) -> None:
+    if connection.__dict__.pop(_CURSORS, None) is None:
+        return
+    for name in _CURSOR_MAKERS:
+        if getattr(connection.__dict__.get(name), "fullduplex_noting", False):  # and not somebody's around it
+            del connection.__dict__[name]
+
+
+# What is closed ----------------------------------------------------------------------------------
 
 
 def has_old_connections() -> bool:
@@ -52,18 +128,59 @@ def _is_past_max_age(connection: Any) -> bool:
     return connection.close_at is not None and time.monotonic() >= connection.close_at
 
 
+def mend_connections() -> None:
+    """Close the connections that an error, or the death of another one to their database, has left unusable.
+
+    Those in a transaction are left alone: whoever is in it has to hear of it.
+    """
+    for connection in _initialized():
+        if connection.connection is None or _in_transaction(connection):
+            continue
+        if connection.errors_occurred or _may_be_lost(connection):
+            try:
+                _close_if_unusable(connection)
+            except Exception:
+                _give_up(connection)
+
+
+def _may_be_lost(connection: Any) -> bool:
+    lost_s = _lost_s.get(connection.alias)
+    return lost_s is not None and connection.__dict__.get(_OPENED, lost_s) <= lost_s
+
+
+def _close_if_unusable(connection: Any) -> None:
+    """What Django does after an error; one connection that is dead has the others of its database looked at."""
+    connection.errors_occurred = True
+    connection.close_if_unusable_or_obsolete()
+    if connection.errors_occurred:
+        _lost_s[connection.alias] = time.monotonic()
+    else:
+        connection.__dict__[_OPENED] = time.monotonic()
+
+
 def clean_connections() -> bool:
     """Clean the connections of this thread; return whether there are any."""
     initialized = _initialized()
+    _thread.tracks = False
     for connection in initialized:
         try:
-            connection.queries_log.clear()
+            _untrack(connection)
+            _forget_observers(connection)
             if connection.connection is not None:
                 _roll_back(connection)
                 _close_if_old(connection)
         except Exception:  # the thread must go on
-            logger.exception("The database connection %r could not be cleaned", connection.alias)
+            _give_up(connection)
     return bool(initialized)
+
+
+def _give_up(connection: Any) -> None:
+    """A connection that cannot be cleaned is used no more: the next request makes another."""
+    logger.exception("The database connection %r could not be cleaned", connection.alias)
+    try:
+        del connections[connection.alias]
+    except AttributeError:
+        pass
 
 
 def close_connections() -> None:
@@ -74,13 +191,33 @@ def close_connections() -> None:
             logger.exception("The database connection %r could not be closed", connection.alias)
 
 
+def _forget_observers(connection: Any) -> None:
+    """Take away what watches the queries of one request.
+
+    What ``connection_created`` has installed stays. Where that cannot be told from the rest, the connection is
+    closed, so that the next one has it installed again.
+    """
+    connection.queries_log.clear()
+    connection.force_debug_cursor = False
+    wrappers = connection.execute_wrappers
+    if wrappers:
+        kept = connection.__dict__.get(_WRAPPERS, ())
+        if len(wrappers) != len(kept) or any(a is not b for a, b in zip(wrappers, kept, strict=True)):
+            wrappers[:] = kept
+            if connection.connection is not None and _WRAPPERS not in connection.__dict__:
+                _roll_back(connection)
+                connection.close()
+
+
 def _close_if_old(connection: Any) -> None:
     """What ``close_old_connections`` does, without a query."""
     connection.health_check_done = False
-    if connection.errors_occurred:
-        connection.close_if_unusable_or_obsolete()
-    elif _is_past_max_age(connection):
+    if connection.connection is None:
+        return
+    if _is_past_max_age(connection):
         connection.close()
+    elif connection.errors_occurred or _may_be_lost(connection):
+        _close_if_unusable(connection)
 
 
 def _roll_back(connection: Any) -> None:
@@ -96,6 +233,7 @@ def _roll_back(connection: Any) -> None:
     elif not connection.autocommit and autocommit:
         logger.error("Autocommit was left off on the database %r; it is rolled back.", connection.alias)
     elif connection.autocommit:
+        connection.run_on_commit = []
         return
     connection.run_on_commit = []
     connection.rollback()

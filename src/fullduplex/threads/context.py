@@ -7,6 +7,7 @@ import atexit
 import contextvars
 import functools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar, cast
@@ -18,25 +19,45 @@ from asgiref.sync import (
     _restore_context,  # moves asgiref's Locals between threads, as sync_to_async does
     sync_to_async,
 )
+from django.db.transaction import TransactionManagementError
 
 from fullduplex.conf import get_settings
 from fullduplex.threads.calls import HopCall, cancel_inside
-from fullduplex.threads.pool import Lease, ThreadPool
+from fullduplex.threads.connections import close_connections, in_transaction
+from fullduplex.threads.pool import Lease, SharedLease, ThreadPool
+from fullduplex.threads.worker import Worker
 
 T = TypeVar("T")
 
 _lease: contextvars.ContextVar[Lease | None] = contextvars.ContextVar("fullduplex.lease", default=None)
 
 
-def enter_lease() -> Lease | None:
-    """Give the current context a lease for its sync code; None where sync code further up already has a thread.
+def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
+    """Give the current context a lease for its sync code.
 
-    Entered and never left: it lasts as long as the context and the tasks started in it.
+    Entered and never left: it lasts as long as the context and the tasks started in it. As with Django's own
+    ``ThreadSensitiveContext`` only the outermost one counts: a request that is served inside another's context uses the
+    thread of that one, and its lease ends nothing.
+
+    Args:
+        is_bound: one thread to the end, as Django promises a request; else a socket's.
+        tracks: a socket may come of it.
+
+    Returns:
+        The lease, or None where somebody else has provided for sync code: a sync caller further up, or a
+        ``ThreadSensitiveContext`` that is not ours.
     """
     if current_executor() is not None:
         _lease.set(None)  # a request that its sync caller is part of may have one
         return None
-    lease = Lease(get_pool(), get_settings().idle_thread_s)
+    outer = _lease.get()
+    if outer is not None and not outer.ended:
+        shared = SharedLease(outer)
+        _lease.set(shared)
+        return shared
+    if outer is None and SyncToAsync.thread_sensitive_context.get(None) is not None:
+        return None
+    lease = Lease(get_pool(), get_settings().idle_thread_s, is_bound=is_bound, tracks=tracks)
     context = ThreadSensitiveContext(executor=lease)
     # What its __aenter__ does, without hiding an executor that is not there; it is never left.
     SyncToAsync.thread_sensitive_context.set(context)
@@ -48,24 +69,35 @@ def enter_lease() -> Lease | None:
 def current_lease() -> Lease | None:
     """Return the lease that serves the current context; None outside, and in async code below a sync caller."""
     lease = _lease.get()
-    if lease is None or not lease.is_busy:  # a sync caller would keep it busy
-        return lease
-    return lease if current_executor() is None else None
+    return lease if lease is None or current_executor() is None else None
 
 
-async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
+def is_looked_after() -> bool:
+    """Whether a lease looks after the database connections of the current context, itself or by its sync caller."""
+    if current_lease() is not None:
+        return True
+    thread = getattr(current_executor(), "_work_thread", None)  # of asgiref's CurrentThreadExecutor
+    return isinstance(thread, Worker)
+
+
+async def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> T:
     """Run sync code on the thread of the current request, as ``sync_to_async`` does.
 
     Args:
-        last: the request needs no thread after this; it goes back at once.
+        over: asked in the thread about the result: whether the request needs no thread after this.
 
     Raises:
         ThreadsExhausted: no thread became free in time.
     """
     lease = current_lease()
     if lease is None:
-        return await sync_to_async(function, thread_sensitive=True)(*args)
-    call = HopCall(asyncio.get_running_loop(), last, function, args)
+        return cast(T, await _nested_call(function, *args))
+    return await hop_on(lease, function, *args, over=over)
+
+
+async def hop_on(lease: Lease, function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> T:
+    """Run sync code on the thread of ``lease``, in the current context."""
+    call = HopCall(asyncio.get_running_loop(), over, function, args)
     lease.put(call)
     try:
         return cast(T, await call.future)
@@ -77,10 +109,54 @@ async def hop(function: Callable[..., T], *args: Any, last: bool = False) -> T:
         _restore_context(call.context)
 
 
+def _nested(function: Callable[..., T], *args: Any) -> T:
+    """Run sync code of ours inside ``async_to_sync``: its thread, if it is one of the pool, waits no more meanwhile."""
+    worker = threading.current_thread()
+    if not isinstance(worker, Worker):
+        return function(*args)
+    worker.nested_count += 1
+    try:
+        return function(*args)
+    finally:
+        worker.nested_count -= 1
+
+
+_nested_call = sync_to_async(_nested, thread_sensitive=True)
+
+
+def release_thread() -> None:
+    """Give up the thread of this request, and its database connections, when the call that runs now returns.
+
+    For sync code that goes on for long with little to do, as the generator of a stream. The next sync call takes a
+    thread as the first one did: it may have to wait, and finds nothing of what this one has left in its thread.
+
+    Raises:
+        TransactionManagementError: a transaction is open.
+    """
+    if in_transaction():
+        raise TransactionManagementError("release_thread() in a transaction: it would be rolled back.")
+    worker = threading.current_thread()
+    if isinstance(worker, Worker):
+        worker.leaves = True
+    else:  # Django's own chain, a test, or a command: the thread is not ours to give
+        close_connections()
+
+
+async def arelease_thread() -> None:
+    """Do so from async code: a stream or a long poll, before it waits.
+
+    Raises:
+        TransactionManagementError: a transaction is open.
+    """
+    lease = current_lease()
+    if lease is None or lease.has_thread:
+        await hop(release_thread)
+
+
 @functools.cache
 def get_pool() -> ThreadPool:
     """Return the pool of this process."""
-    pool = ThreadPool(lambda: get_settings().threads_count)
+    pool = ThreadPool(lambda: get_settings().threads_count, lambda: get_settings().threads_max_count)
     atexit.register(pool.close)
     return pool
 

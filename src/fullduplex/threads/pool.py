@@ -2,25 +2,29 @@
 
 ::
 
-    request ── Lease ──┐             ┌── thread, with its database connections
-    request ── Lease ──┼── ThreadPool┼── thread
-    socket  ── Lease ──┘  (waiters)  └── thread
+    request ── Lease, bound ──┐             ┌── thread, with its database connections
+    request ── Lease, bound ──┼── ThreadPool┼── thread
+    socket  ── Lease, loose ──┘  (waiters)  └── thread of the sockets
 
-asgiref runs the sync code of one request on one thread and asks for an executor to do so
-(``ThreadSensitiveContext``). Django lets it start a thread for every request, which dies with the request
-and takes its database connection along. A lease takes a thread of the pool with its first call instead.
-Between calls the thread is at the disposal of whoever needs one; until somebody does, or ``idle_s`` have
-passed, it rests with the lease, so that a view with five queries opens one connection. It belongs to the lease
-for good only while one of its connections is in a transaction. Before another lease has it, and when the
-request is over, it is cleaned: transactions rolled back, connections past CONN_MAX_AGE closed.
+Django promises a request one thread, and so one connection per database, from ``request_started`` to
+``request_finished`` (``ThreadSensitiveContext`` in ``ASGIHandler.__call__``, ticket 32889). asgiref would start a
+thread for every request, which dies with it and takes the connections along. A lease that is bound takes a thread of
+the pool with its first call instead, and keeps it until it ends: whoever has a thread never waits again, and nobody
+else's code runs there in between. Then the thread is cleaned (transactions rolled back, connections past CONN_MAX_AGE
+closed) and serves the next lease.
+
+A socket lives too long for that. Its lease is loose: between calls the thread may serve another socket, but not while
+a transaction or a cursor is open in it. Sockets have threads of their own, so that nothing which requests leave in a
+thread is there for them.
+
+THREADS_COUNT admits: while so many threads run sync code, who has no thread waits for one, in order. Threads that rest
+with their lease, and those whose sync code waits for async code, do not count; THREADS_MAX_COUNT is the limit of all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import queue
 import threading
 import time
 import weakref
@@ -32,29 +36,35 @@ from typing import Any, TypeVar, cast
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.calls import Call, FutureCall
-from fullduplex.threads.connections import clean_connections, close_connections, has_old_connections, in_transaction
 from fullduplex.threads.waits import Waits
+from fullduplex.threads.worker import GO_ON, Worker
 
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
 _STALL_S = 0.001  # a view of Django's least kind takes about 0.1 ms
-_LONGEST_INTERVAL_S = 0.05
+_LONGEST_INTERVAL_S = 0.01
 _EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
-_GO_ON = -1.0  # instead of a time to rest: there is more to do
 
 
 class Lease(Executor):
     """The way of one request or socket to a thread: its calls run one at a time, in order.
 
-    It may be used after :meth:`end`, by tasks that outlive the request: each call then takes a thread anew.
+    It may be used after :meth:`end`, by tasks that outlive the request: then it is loose.
+
+    Args:
+        idle_s: how long a thread rests with it while it is loose; 0: it goes back after each call.
+        is_bound: it keeps its thread from the first call to its end.
+        tracks: the cursors in use are noted, so that it can become loose while one is open.
     """
 
-    __slots__ = ("_calls", "ended", "idle_s", "pool", "waits_since_s", "worker")
+    __slots__ = ("_calls", "ended", "idle_s", "is_bound", "pool", "tracks", "waits_since_s", "worker")
 
-    def __init__(self, pool: ThreadPool, idle_s: float = 0.0) -> None:
+    def __init__(self, pool: ThreadPool, idle_s: float = 0.0, *, is_bound: bool = True, tracks: bool = False) -> None:
         self.pool = pool
         self.idle_s = idle_s
+        self.is_bound = is_bound
+        self.tracks = tracks or not is_bound
         # The rest belongs to the pool and its lock.
         self._calls: deque[Call] | None = None
         self.worker: Worker | None = None
@@ -74,13 +84,17 @@ class Lease(Executor):
         worker = self.worker
         return worker is not None and not worker.rests
 
+    @property
+    def has_thread(self) -> bool:
+        return self.worker is not None
+
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue a call.
 
         The future fails with ThreadsExhausted when no thread becomes free within THREADS_WAIT_S, while an event loop
         looks after those that wait: one on which a call had to wait.
         """
-        call = FutureCall(functools.partial(fn, *args, **kwargs))
+        call = FutureCall(fn, args, kwargs)
         self.put(call)
         return call.future
 
@@ -88,19 +102,23 @@ class Lease(Executor):
         """Queue a call."""
         self.pool.run(self, call)
 
-    def give_back(self, roll_back: bool = False) -> None:
-        """No call is expected soon: let the thread go, unless it is running one.
+    def free(self) -> None:
+        """No call will follow: the thread goes back, at once or after the call that it runs."""
+        self.pool.release(self)
+
+    def loosen(self) -> None:
+        """A handshake is over, its socket begins: the thread goes back as soon as nothing is open in it."""
+        self.pool.loosen(self)
+
+    def end(self, spoiled: bool = False) -> None:
+        """The request or socket is over: the thread goes back after the last call, an open transaction or not.
 
         Args:
-            roll_back: also where a transaction is open.
+            spoiled: code that would have undone what it did to the thread was skipped: the thread ends.
         """
-        self.pool.release(self, roll_back)
-
-    def end(self) -> None:
-        """The request or socket is over: the thread goes back after the last call, an open transaction or not."""
         self.ended = True
         pool = self.pool
-        pool.release(self, roll_back=True)
+        pool.release(self, spoiled, ends=True)
         if pool.waits.has_news:
             pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
 
@@ -108,20 +126,58 @@ class Lease(Executor):
         self.end()
 
 
+class SharedLease(Lease):
+    """That of a request which is served inside another one's context: it uses the other's thread, and ends nothing."""
+
+    __slots__ = ("_outer",)
+
+    def __init__(self, outer: Lease) -> None:
+        super().__init__(outer.pool, outer.idle_s)
+        self._outer = outer
+
+    @property
+    def is_busy(self) -> bool:
+        return self._outer.is_busy
+
+    @property
+    def has_thread(self) -> bool:
+        return self._outer.has_thread
+
+    def put(self, call: Call) -> None:
+        call.keeps_thread()
+        self._outer.put(call)
+
+    def free(self) -> None:
+        pass
+
+    def loosen(self) -> None:
+        pass
+
+    def end(self, spoiled: bool = False) -> None:
+        self.ended = True
+
+
 class ThreadPool:
-    """At most ``max_count()`` threads, which start when needed and stay.
+    """Threads that start when needed; those above ``count()`` end when nobody has needed them for a while.
+
+    Args:
+        count: how many may run sync code before who has none waits.
+        max_count: how many there may be.
 
     Attributes:
         waits: what waiting for a thread has cost.
     """
 
-    def __init__(self, max_count: Callable[[], int]) -> None:
+    def __init__(self, count: Callable[[], int], max_count: Callable[[], int] | None = None) -> None:
         self.waits = Waits()
-        self._max_count = max_count
+        self._count = count
+        self._max_count = max_count or count
         self._lock = threading.Lock()
         self._workers: set[Worker] = set()
-        self._idle: list[Worker] = []  # the one used last comes first: few connections at low load
-        self._parked: dict[Worker, None] = {}  # rest with a lease, longest first, and may be taken from it
+        self._running: set[Worker] = set()
+        # Without a lease: of requests, of sockets. The one used last comes first: few connections at low load.
+        self._idle: tuple[list[Worker], list[Worker]] = ([], [])
+        self._parked: dict[Worker, None] = {}  # rest with a loose lease, longest first, and may be taken from it
         self._waiting: deque[Lease] = deque()
         self._watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -130,9 +186,14 @@ class ThreadPool:
         return len(self._workers)
 
     @property
-    def leased_count(self) -> int:
-        """Threads that run a call or are in a lease's transaction."""
-        return len(self._workers) - len(self._idle) - len(self._parked)
+    def running_count(self) -> int:
+        """Threads that run sync code, those that wait in ``async_to_sync`` among them."""
+        return len(self._running)
+
+    @property
+    def resting_count(self) -> int:
+        """Threads that wait for the next call of their request or socket."""
+        return max(0, len(self._workers) - len(self._running) - len(self._idle[0]) - len(self._idle[1]))
 
     @property
     def waiting_count(self) -> int:
@@ -148,7 +209,7 @@ class ThreadPool:
             worker = lease.worker
             if worker is None:
                 if lease.waits_since_s is None:
-                    worker = None if self.leased_count and self._will_watch() else self._take()
+                    worker = self._admitted(lease)
                     if worker is None:
                         lease.waits_since_s = time.monotonic()
                         self._waiting.append(lease)
@@ -162,24 +223,40 @@ class ThreadPool:
             if worker is None:
                 return
             worker.rests = False
+            self._running.add(worker)
         try:
             # At the end of this turn of the loop it finds all calls of the turn, and they share its way to the GIL.
             asyncio.get_running_loop().call_soon(worker.wake)
         except RuntimeError:
             worker.wake()
 
-    def release(self, lease: Lease, roll_back: bool) -> None:
-        """Take the thread from ``lease`` if it rests, in a transaction only with ``roll_back``."""
+    def release(self, lease: Lease, spoiled: bool = False, *, ends: bool = False) -> None:
+        """Take the thread from ``lease``, at once or after the call that it runs."""
         with self._lock:
+            if ends:
+                lease.is_bound, lease.tracks = False, True
             worker = lease.worker
-            if worker is None or not worker.rests or not (roll_back or worker in self._parked):
+            if worker is None:
                 return
-            must_wake = worker.unclean
+            worker.spoiled = worker.spoiled or spoiled
+            if not worker.rests:
+                worker.leaves = True
+                return
             self._detach(worker)
-            if not must_wake and not self._waiting:
-                self._idle.append(worker)
-                worker.is_idle = True
+            if not (worker.unclean or worker.spoiled or worker.stops or self._waiting or self._is_surplus()):
+                self._put_idle(worker)
                 return
+        worker.wake()
+
+    def loosen(self, lease: Lease) -> None:
+        """Let go the thread of a handshake, once nothing is open in it; the next calls go to threads of sockets."""
+        with self._lock:
+            lease.is_bound = False
+            worker = lease.worker
+            if worker is None or not worker.rests:
+                return
+            if not worker.is_open:
+                self._detach(worker)
         worker.wake()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -192,13 +269,28 @@ class ThreadPool:
             worker.wake()
         deadline_s = time.monotonic() + timeout_s
         for worker in workers:
-            if worker is not threading.current_thread():
+            if worker is not threading.current_thread() and not worker.rests:  # with a request that has not ended
                 worker.join(max(0.0, deadline_s - time.monotonic()))
 
     # Those that wait -------------------------------------------------------------------------
     #
     # Short calls are over sooner than another thread has the GIL: a thread that runs takes them one after
-    # the other. So another one is woken only when those that run have not come to the waiting ones for a while.
+    # the other. So another one is woken only when those that run have not come to the waiting ones for a while,
+    # or when one of them is to rest with its lease.
+
+    def _admitted(self, lease: Lease) -> Worker | None:
+        """Return a thread for a lease that has none, or None when it has to wait. Under the lock."""
+        if self._waiting or self._is_full():
+            self._will_watch()
+            return None
+        if self._running and self._will_watch():
+            return None
+        return self._take(lease)
+
+    def _is_full(self) -> bool:
+        """Whether THREADS_COUNT threads run sync code. Under the lock."""
+        count = self._count()
+        return len(self._running) >= count and sum(not worker.awaits for worker in self._running) >= count
 
     def _will_watch(self) -> bool:
         """Have the loop look after those that wait; return False where there is no loop. Under the lock."""
@@ -213,131 +305,185 @@ class ThreadPool:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, count: int, interval_s: float) -> None:
         """Wake ``count`` more threads for leases that wait, twice as many the next time; fail what waits too long."""
-        woken: list[Worker] = []
         now_s = time.monotonic()
         with self._lock:
-            while self._waiting and len(woken) < count and self._oldest_wait_s(now_s) >= _STALL_S / 2:
-                worker = self._take()
-                if worker is None:  # all are in use: whichever is free next comes by itself
-                    interval_s = min(2 * interval_s, _LONGEST_INTERVAL_S)
-                    break
-                self._hand_over(worker)
-                woken.append(worker)
+            woken = self._admit(count, now_s - _STALL_S / 2)
             expired = self._expired(now_s)
             if not self._waiting:
                 self._watching.discard(loop)
             else:
                 if woken:
                     count, interval_s = 2 * count, _STALL_S
+                else:  # all are in use: whichever is free next comes by itself
+                    interval_s = min(2 * interval_s, _LONGEST_INTERVAL_S)
                 loop.call_later(interval_s, self._watch, loop, count, interval_s)
-        for worker in woken:
-            worker.wake()
         failed = [call for call in expired if call.fail(ThreadsExhausted(_EXHAUSTED))]
         if failed:
-            logger.error("%s All %d of THREADS_COUNT are in use.", _EXHAUSTED, self.thread_count)
+            logger.error(
+                "%s Of %d threads %d run sync code (THREADS_COUNT) and %d are kept by their requests or sockets "
+                "(THREADS_MAX_COUNT limits all).",
+                _EXHAUSTED,
+                self.thread_count,
+                self.running_count,
+                self.resting_count,
+            )
 
-    def _oldest_wait_s(self, now_s: float) -> float:
-        return now_s - cast(float, self._waiting[0].waits_since_s)
+    def _admit(self, count: int, before_s: float = float("inf")) -> int:
+        """Wake threads for at most ``count`` leases that wait since before then; return how many. Under the lock."""
+        admitted = 0
+        while admitted < count and (lease := self._longest_waiting()) is not None:
+            if cast(float, lease.waits_since_s) > before_s or self._is_full() or (worker := self._take(lease)) is None:
+                break
+            self._hand_over(worker, lease)
+            worker.wake()
+            admitted += 1
+        return admitted
+
+    def _longest_waiting(self) -> Lease | None:
+        """Return the lease that has waited longest; those for whose calls nobody waits any more are passed over."""
+        while self._waiting:
+            lease = self._waiting[0]
+            if any(call.is_wanted for call in lease.calls):
+                return lease
+            self._waiting.popleft()
+            lease.waits_since_s = None
+            lease.calls.clear()
+        return None
 
     def _expired(self, now_s: float) -> list[Call]:
         """Take the leases that have waited too long out of the queue; return their calls. Under the lock."""
         calls: list[Call] = []
         limit_s = get_settings().threads_wait_s
-        while self._waiting and self._oldest_wait_s(now_s) >= limit_s:
-            self.waits.note(self._oldest_wait_s(now_s))
+        while (lease := self._longest_waiting()) is not None:
+            wait_s = now_s - cast(float, lease.waits_since_s)
+            if wait_s < limit_s:
+                break
+            self.waits.note(wait_s)
             self.waits.exhausted_count += 1
-            lease = self._waiting.popleft()
+            self._waiting.popleft()
             lease.waits_since_s = None
             calls += lease.calls
             lease.calls.clear()
         return calls
 
-    def _hand_over(self, worker: Worker) -> None:
-        """Give ``worker`` the lease that has waited longest. Under the lock."""
-        lease = self._waiting.popleft()
+    def _hand_over(self, worker: Worker, lease: Lease) -> None:
+        """Give ``worker`` to the lease that has waited longest. Under the lock."""
+        self._waiting.popleft()
         self.waits.note(time.monotonic() - cast(float, lease.waits_since_s))
         lease.waits_since_s = None
         lease.worker, worker.lease = worker, lease
+        self._running.add(worker)
 
     # For the workers -------------------------------------------------------------------------
 
     def next_call(self, worker: Worker) -> tuple[Lease | None, Call | None]:
         """Return the lease of ``worker`` and its next call; from here to its next rest nobody takes it away."""
         with self._lock:
-            lease = worker.lease
+            lease = cast("Lease | None", worker.lease)
             if lease is None:
                 return None, None
             self._parked.pop(worker, None)
             worker.rests = False
+            self._running.add(worker)
             return lease, lease.calls.popleft() if lease.calls else None
 
-    def rest(self, worker: Worker, lease: Lease, in_transaction: bool) -> float | None:
-        """``lease`` has no call: return how long the worker rests with it (None: until woken), or _GO_ON."""
+    def rest(self, worker: Worker) -> float | None:
+        """There was no call: return how long the worker rests with its lease (None: until woken), or GO_ON."""
         with self._lock:
+            lease = cast(Lease, worker.lease)
             if lease.calls:
-                return _GO_ON
-            if lease.ended or (not in_transaction and (self._waiting or worker.stops or not lease.idle_s)):
+                return GO_ON
+            if worker.leaves or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
                 self._detach(worker)
-                return _GO_ON
+                return GO_ON
             worker.rests = True
-            if in_transaction:
+            self._running.discard(worker)
+            if not (lease.is_bound or worker.is_open):
+                self._parked[worker] = None
+            self._admit(1)
+            if lease.is_bound:
                 return None
-            self._parked[worker] = None
-            return lease.idle_s
+            return lease.idle_s or _STALL_S  # where something is open, it is looked at again
 
-    def detach(self, worker: Worker, lease: Lease) -> None:
+    def _may_park(self, worker: Worker, lease: Lease) -> bool:
+        return worker.of_sockets and lease.idle_s > 0 and not (self._waiting or worker.stops)
+
+    def detach(self, worker: Worker) -> None:
+        """The call that was the last has run."""
         with self._lock:
-            if not lease.calls:
+            if cast(Lease, worker.lease).calls:
+                worker.leaves = True
+            else:
                 self._detach(worker)
 
-    def take_back(self, worker: Worker) -> None:
+    def rested(self, worker: Worker) -> None:
         """The worker has rested long enough; it may have been woken at the same moment."""
         with self._lock:
             if worker in self._parked:
                 self._detach(worker)
+            elif worker.is_idle and self._is_surplus():
+                worker.stops = True
 
     def retire(self, worker: Worker) -> float | None:
-        """A clean worker without a lease: it is idle (None), has one that waited (_GO_ON), or ends (0)."""
+        """A clean worker has no lease: it is idle (None, or for so long), gets one that waited (GO_ON), or ends (0)."""
         with self._lock:
             if worker.lease is not None:  # given to it at this moment
-                return _GO_ON
-            if self._waiting:
-                self._drop_idle(worker)
-                self._hand_over(worker)
-                return _GO_ON
-            if worker.stops or len(self._workers) > self._max_count():
+                return GO_ON
+            self._running.discard(worker)
+            idle_s = get_settings().idle_thread_s
+            if worker.stops or worker.spoiled or (self._is_surplus() and not idle_s):
                 self._drop_idle(worker)
                 self._workers.discard(worker)
+                self._admit(1)
                 return 0.0
+            lease = self._longest_waiting()
+            if lease is not None and worker.of_sockets is not lease.is_bound and not self._is_full():
+                self._drop_idle(worker)
+                self._hand_over(worker, lease)
+                return GO_ON
             if not worker.is_idle:
-                self._idle.append(worker)
-                worker.is_idle = True
-            return None
+                self._put_idle(worker)
+            self._admit(1)
+            return idle_s if self._is_surplus() else None
 
     # Under the lock --------------------------------------------------------------------------
 
-    def _take(self) -> Worker | None:
-        """Return a thread for a new lease: an idle one, a new one, or one that rests elsewhere."""
-        while self._idle:
-            worker = self._idle.pop()
+    def _is_surplus(self) -> bool:
+        return len(self._workers) > self._count()
+
+    def _take(self, lease: Lease) -> Worker | None:
+        """Return a thread for a lease that has none: an idle one, a new one, or one that rests with another socket."""
+        of_sockets = not lease.is_bound
+        idle, others = self._idle[of_sockets], self._idle[not of_sockets]
+        while idle:
+            worker = idle.pop()
             worker.is_idle = False
             if not worker.stops:
                 return worker
-        if len(self._workers) < self._max_count() and (started := self._start()):
-            return started
-        if self._parked:
-            worker = next(iter(self._parked))
-            self._detach(worker)
-            return worker
-        return None
+        if of_sockets and len(self._parked) >= self._count():
+            return self._take_parked()
+        if len(self._workers) < self._max_count():
+            if started := self._start(of_sockets):
+                return started
+        elif others:  # it ends, and makes room
+            others[0].stops = True
+            others[0].wake()
+        return self._take_parked() if of_sockets else None
 
-    def _start(self) -> Worker | None:
+    def _take_parked(self) -> Worker | None:
+        if not self._parked:
+            return None
+        worker = next(iter(self._parked))
+        self._detach(worker)
+        return worker
+
+    def _start(self, of_sockets: bool) -> Worker | None:
         """Return a new thread; None where the system gives no more, and those that there are must do.
 
         Raises:
             RuntimeError: there are none at all.
         """
-        worker = Worker(self)
+        worker = Worker(self, of_sockets)
         try:
             worker.start()
         except RuntimeError:
@@ -349,91 +495,16 @@ class ThreadPool:
 
     def _detach(self, worker: Worker) -> None:
         self._parked.pop(worker, None)
-        worker.rests = False
-        if worker.lease is not None:
-            worker.lease.worker = None
-            worker.lease = None
+        worker.rests = worker.leaves = False
+        lease = cast("Lease | None", worker.lease)
+        if lease is not None:
+            lease.worker = worker.lease = None
+
+    def _put_idle(self, worker: Worker) -> None:
+        self._idle[worker.of_sockets].append(worker)
+        worker.is_idle = True
 
     def _drop_idle(self, worker: Worker) -> None:
         if worker.is_idle:
-            self._idle.remove(worker)
+            self._idle[worker.of_sockets].remove(worker)
             worker.is_idle = False
-
-
-class Worker(threading.Thread):
-    """One thread of the pool.
-
-    Others touch its attributes only under the pool's lock, and ``lease`` only while it rests or is idle.
-
-    Attributes:
-        lease: whose calls it runs.
-        rests: it waits for the next call of its lease.
-        is_idle: it waits for a lease.
-        unclean: while it rests: something is to be rolled back or closed.
-        stops: it ends when it has nothing to do.
-    """
-
-    def __init__(self, pool: ThreadPool) -> None:
-        # A daemon: one that hangs in a view must not hold up the end of the process; atexit waits for the others.
-        super().__init__(name="fullduplex-thread", daemon=True)
-        self.lease: Lease | None = None
-        self.rests = False
-        self.is_idle = False
-        self.unclean = False
-        self.stops = False
-        self._pool = pool
-        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._used_by: Lease | None = None  # since it was cleaned
-        self._has_connections = False  # when it was cleaned
-
-    def wake(self) -> None:
-        self._wakes.put(None)
-
-    def run(self) -> None:
-        rest_s: float | None = None
-        while True:
-            try:
-                self._wakes.get(timeout=rest_s)
-            except queue.Empty:
-                self._pool.take_back(self)
-            rest_s = self._work()
-            if rest_s == 0.0:
-                break
-        close_connections()
-
-    def _work(self) -> float | None:
-        """Do what there is to do; return how long to rest, None until woken, 0 for ever."""
-        while True:
-            lease, call = self._pool.next_call(self)
-            if lease is None:
-                self._clean()
-                rest_s = self._pool.retire(self)
-            elif call is None:
-                is_kept = in_transaction()
-                self.unclean = is_kept or has_old_connections()
-                rest_s = self._pool.rest(self, lease, is_kept)
-            else:
-                self._prepare(lease)
-                call.run()
-                if call.last:
-                    self._clean()
-                    self._pool.detach(self, lease)
-                del call  # a thread that rests must not keep a request alive
-                continue
-            if rest_s != _GO_ON:
-                return rest_s
-
-    def _prepare(self, lease: Lease) -> None:
-        """What Django's receivers of ``request_started`` do, once for each lease."""
-        if self._used_by is not lease:
-            self._clean()
-            self._used_by = lease
-            if self._has_connections:
-                clean_connections()
-
-    def _clean(self) -> None:
-        """Leave nothing of one lease for the next, and what Django's receiver of ``request_finished`` does."""
-        if self._used_by is None:
-            return
-        self._used_by = None
-        self._has_connections = clean_connections()

@@ -12,8 +12,9 @@ class ThreadStats:
     """The threads for sync code of one process, and what waiting for them has cost since it started.
 
     Attributes:
-        thread_count: threads that there are; they start when needed, up to THREADS_COUNT.
-        busy_count: of them, those that run sync code or are in a transaction.
+        thread_count: threads that there are; they start when needed, up to THREADS_MAX_COUNT.
+        busy_count: of them, those that run sync code, or wait in it for async code.
+        resting_count: of them, those that wait for the next call of their request or socket.
         waiting_count: requests and sockets that wait for one.
         wait_count: waits that are over.
         wait_total_s: how long they took, together.
@@ -24,6 +25,7 @@ class ThreadStats:
 
     thread_count: int
     busy_count: int
+    resting_count: int
     waiting_count: int
     wait_count: int
     wait_total_s: float
@@ -38,7 +40,8 @@ def thread_stats() -> ThreadStats:
     waits = pool.waits
     return ThreadStats(
         thread_count=pool.thread_count,
-        busy_count=pool.leased_count,
+        busy_count=pool.running_count,
+        resting_count=pool.resting_count,
         waiting_count=pool.waiting_count,
         wait_count=waits.count,
         wait_total_s=waits.total_s,
