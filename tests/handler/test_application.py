@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 from django.http import HttpResponse
-from django.urls import get_resolver, path
+from django.urls import path
 
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler.application import ASGIHandler, get_asgi_application
 from fullduplex.layers.memory import MemoryLayer
-from tests.handler.asgi_driver import Connection, request
+from tests.handler.asgi_driver import Connection, http_scope, request
 from tests.handler.project import project
 
 
@@ -59,10 +59,38 @@ async def test_the_views_are_imported_at_startup(tmp_path: Path, monkeypatch: py
 
 
 async def test_views_that_cannot_be_imported_are_the_business_of_each_request(caplog: pytest.LogCaptureFixture) -> None:
-    with project(ROOT_URLCONF="no_such_urls") as application:
+    with project(ROOT_URLCONF="no_such_urls", DEBUG_PROPAGATE_EXCEPTIONS=True) as application:
         await application.startup()
-        with pytest.raises(ModuleNotFoundError, match="no_such_urls"):
-            get_resolver().url_patterns  # noqa: B018
+        (record,) = caplog.records
+        assert "no_such_urls" in record.getMessage()
+        for _ in range(2):
+            client = Connection(application, http_scope())
+            client.put(type="http.request")
+            with pytest.raises(ModuleNotFoundError, match="no_such_urls"):
+                await client.end()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("lifespan", [True, False])
+async def test_a_urlconf_may_query_when_it_is_imported(
+    lifespan: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not on the loop, where Django refuses it; many requests that come first find it whole."""
+    (tmp_path / "querying_urls.py").write_text(
+        "from django.contrib.auth.models import Group\n"
+        "from django.http import HttpResponse\n"
+        "from django.urls import path\n"
+        "count = Group.objects.count()\n"
+        "async def view(request): return HttpResponse(str(count))\n"
+        "urlpatterns = [path('', view)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "querying_urls", raising=False)
+    with project(ROOT_URLCONF="querying_urls") as application:
+        if lifespan:
+            await application.startup()
+        answers = await asyncio.gather(*(request(application) for _ in range(5)))
+    assert [answer.body for answer in answers] == [b"0"] * 5
     assert caplog.records == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.http import HttpResponse
 from django.urls import path
@@ -96,3 +97,26 @@ def test_without_health_checks_one_request_fails_and_the_next_has_a_new_connecti
         assert asyncio.run(status(application, "/")) == 200
     assert used[0] is not used[1]
     assert checks == [used[0]]  # after the error
+
+
+@pytest.mark.usefixtures("database")
+def test_what_connection_created_installs_stays_with_the_connection() -> None:
+    seen: list[str] = []
+
+    def observe(execute: Any, sql: str, *args: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *args)
+
+    def install(connection: Any, **kwargs: Any) -> None:
+        if observe not in connection.execute_wrappers:
+            connection.execute_wrappers.append(observe)
+
+    connection_created.connect(install)  # behind ours, which sees it the second time
+    try:
+        with project(path("", sync_view)) as application:
+            for _ in range(4):
+                assert asyncio.run(status(application, "/")) == 200
+    finally:
+        connection_created.disconnect(install)
+    assert len(seen) == 8
+    assert used[0] is not used[1] is used[2] is used[3]

@@ -21,7 +21,7 @@ from django.urls import get_urlconf, path
 from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.threads.context import get_pool
+from fullduplex.threads.context import arelease_thread, get_pool
 from tests.handler.asgi_driver import DEADLINE_S, Connection, http_scope, request
 from tests.handler.project import project
 
@@ -40,9 +40,9 @@ class FromQuery(MiddlewareMixin):
 
 def threads_settled() -> bool:
     deadline_s = time.monotonic() + DEADLINE_S
-    while get_pool().leased_count and time.monotonic() < deadline_s:
+    while get_pool().running_count and time.monotonic() < deadline_s:
         time.sleep(0.001)
-    return get_pool().leased_count == 0
+    return get_pool().running_count == 0
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ async def test_sync_views_run_at_the_same_time_and_may_call_their_own_server() -
     loop = asyncio.get_running_loop()
 
     def outer_view(request: Any) -> HttpResponse:
-        return HttpResponse(asyncio.run_coroutine_threadsafe(inner(), loop).result(DEADLINE_S))
+        served = contextvars.Context().run(asyncio.run_coroutine_threadsafe, inner(), loop)  # as by a server
+        return HttpResponse(served.result(DEADLINE_S))
 
     def inner_view(request: Any) -> HttpResponse:
         return HttpResponse("from inside")
@@ -137,17 +138,20 @@ async def test_a_background_task_outlives_its_request_and_calls_sync_code() -> N
     with project(path("", view)) as application:
         await request(application)
         go_on.set()
-        assert await tasks[0] == "fullduplex-thread"
+        assert await tasks[0] == "fullduplex-sockets"
 
 
 # Databases -----------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_two_hundred_streams_after_a_query_leave_orm_views_responsive() -> None:
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_two_hundred_streams_after_a_query_leave_orm_views_responsive(keeps: bool) -> None:
     end = asyncio.Event()
 
     async def events() -> Any:
+        if not keeps:
+            await arelease_thread()
         yield b"data: 1\n\n"
         await end.wait()
 
@@ -158,7 +162,8 @@ async def test_two_hundred_streams_after_a_query_leave_orm_views_responsive() ->
     def count(request: Any) -> HttpResponse:
         return HttpResponse(str(Group.objects.count()))
 
-    with project(path("stream/", stream), path("count/", count)) as application:
+    routes = path("stream/", stream), path("count/", count)
+    with project(*routes, FULLDUPLEX={"IDLE_THREAD_S": 0}) as application:
         streams = [Connection(application, http_scope("/stream/")) for _ in range(200)]
         for one in streams:
             one.put(type="http.request", body=b"", more_body=False)
@@ -167,10 +172,12 @@ async def test_two_hundred_streams_after_a_query_leave_orm_views_responsive() ->
             assert (await one.event())["body"] == b"data: 1\n\n"
         assert threads_settled()
         assert (await request(application, "/count/")).body == b"0"
-        assert get_pool().thread_count <= 16
+        assert get_pool().resting_count == (200 if keeps else 0)
         end.set()
         for one in streams:
             await one.end()
+        while get_pool().thread_count > 16:
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.django_db(transaction=True)

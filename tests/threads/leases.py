@@ -19,9 +19,9 @@ def thread_of(lease: Lease) -> threading.Thread:
 def settled(pool: ThreadPool) -> bool:
     """Wait until no thread of the pool runs a call."""
     deadline_s = time.monotonic() + DEADLINE_S
-    while pool.leased_count and time.monotonic() < deadline_s:
+    while pool.running_count and time.monotonic() < deadline_s:
         time.sleep(0.001)  # a thread goes back just after its result has arrived
-    return not pool.leased_count
+    return not pool.running_count
 
 
 class Blocker:

@@ -11,17 +11,20 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.pool import Lease, ThreadPool, Worker
+from fullduplex.threads.context import hop_on
+from fullduplex.threads.pool import Lease, SharedLease, ThreadPool
+from fullduplex.threads.worker import Worker
 from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled, thread_of
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPool]:
-    pool = ThreadPool(lambda: 2)
+    pool = ThreadPool(lambda: 2, lambda: 50)
     yield pool
     pool.close()
     assert pool.thread_count == 0
@@ -70,25 +73,161 @@ def test_a_thread_serves_one_lease_after_the_other(pool: ThreadPool) -> None:
     assert len(threads) == 1
 
 
-def test_a_lease_that_has_ended_takes_a_thread_for_each_call(pool: ThreadPool) -> None:
-    lease = Lease(pool, LONG_S)
+def test_a_lease_keeps_its_thread_whoever_waits_for_one(pool: ThreadPool) -> None:
+    leases = [Lease(pool) for _ in range(5)]
+    threads = [thread_of(lease) for lease in leases]
+    assert len(set(threads)) == 5
+    assert [thread_of(lease) for lease in leases] == threads
+    assert settled(pool)
+    assert (pool.thread_count, pool.resting_count, pool.waits.count) == (5, 5, 0)
+    for lease in leases:
+        lease.end()
+
+
+def test_who_has_a_thread_never_waits_again(pool: ThreadPool) -> None:
+    lease = Lease(pool)
+    thread = thread_of(lease)
+    blockers = [Blocker(Lease(pool)) for _ in range(2)]
+    waiting = Lease(pool).submit(int)
+    assert pool.waiting_count == 1
+    assert thread_of(lease) is thread
+    assert not waiting.done()
+    for blocker in blockers:
+        blocker.end()
+    lease.end()
+
+
+def test_above_the_limit_of_all_a_resting_thread_is_waited_for() -> None:
+    pool = ThreadPool(lambda: 1, lambda: 2)
+    leases = [Lease(pool) for _ in range(2)]
+    for lease in leases:
+        thread_of(lease)
+    assert settled(pool)
+    waiting = Lease(pool)
+    future = waiting.submit(threading.current_thread)
+    assert (pool.waiting_count, pool.thread_count) == (1, 2)
+    leases[0].end()
+    assert future.result(DEADLINE_S).is_alive()
+    waiting.end()
+    leases[1].end()
+    pool.close()
+
+
+def test_a_thread_that_a_request_has_spoiled_is_not_used_again(pool: ThreadPool) -> None:
+    lease = Lease(pool)
+    thread = thread_of(lease)
+    lease.end(spoiled=True)
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    blocker = Blocker(running := Lease(pool))
+    running.end(spoiled=True)  # while its call still runs: after it
+    blocker.end()
+    assert thread_of(Lease(pool)) is not thread
+    assert settled(pool)
+
+
+def test_free_lets_the_thread_go_after_the_call_that_runs(pool: ThreadPool) -> None:
+    lease = Lease(pool)
+    blocker = Blocker(lease)
+    assert blocker.running.wait(DEADLINE_S)
+    lease.free()
+    assert lease.has_thread
+    blocker.end()
+    assert settled(pool)
+    assert not lease.has_thread
+    thread_of(lease)
+    assert settled(pool)
+    lease.free()
+    assert not lease.has_thread
+
+
+def test_surplus_threads_end_when_they_have_been_idle(settings: Any) -> None:
+    settings.FULLDUPLEX = {"IDLE_THREAD_S": 0}
+    pool = ThreadPool(lambda: 1, lambda: 10)
+    leases = [Lease(pool) for _ in range(10)]
+    assert len({thread_of(lease) for lease in leases}) == 10
+    for lease in leases:
+        lease.end()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while pool.thread_count > 1 and time.monotonic() < deadline_s:
+        time.sleep(0.001)
+    assert pool.thread_count == 1
+    pool.close()
+
+
+def test_one_that_waits_for_async_code_does_not_count_as_running() -> None:
+    pool = ThreadPool(lambda: 1, lambda: 10)
+    loop = asyncio.new_event_loop()
+    go_on, inside = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        inside.set()
+        await go_on.wait()
+
+    async def main() -> None:
+        lease = Lease(pool)
+        waits = asyncio.create_task(hop_on(lease, async_to_sync(wait)))
+        await inside.wait()
+        other = Lease(pool)
+        assert await hop_on(other, int) == 0
+        other.end()
+        go_on.set()
+        await waits
+        lease.end()
+
+    loop.run_until_complete(asyncio.wait_for(main(), DEADLINE_S))
+    loop.close()
+    pool.close()
+
+
+def test_a_request_inside_another_uses_its_thread_and_ends_nothing(pool: ThreadPool) -> None:
+    outer = Lease(pool)
+    thread = thread_of(outer)
+    inner = SharedLease(outer)
+    assert thread_of(inner) is thread
+    inner.free()
+    inner.end(spoiled=True)
+    assert thread_of(outer) is thread
+    outer.end()
+
+
+# Loose leases: sockets, and tasks that outlive their request ---------------------------------
+
+
+def test_a_lease_that_has_ended_is_loose(pool: ThreadPool) -> None:
+    lease = Lease(pool)
     lease.shutdown()
     assert thread_of(lease).is_alive()
     assert settled(pool)
     assert lease.worker is None
 
 
-def test_a_resting_thread_is_taken_when_another_lease_needs_it(pool: ThreadPool) -> None:
-    leases = [Lease(pool, LONG_S) for _ in range(5)]
-    threads = {thread_of(lease) for lease in leases}
+def test_sockets_have_threads_of_their_own(pool: ThreadPool) -> None:
+    request, socket = Lease(pool), Lease(pool, LONG_S, is_bound=False)
+    first = thread_of(request)
+    request.end()
+    assert settled(pool)
+    assert thread_of(socket) is not first
+    socket.end()
+    assert settled(pool)
+    again = Lease(pool)
+    assert thread_of(again) is first
+    again.end()
+
+
+def test_a_resting_thread_is_taken_when_another_socket_needs_it(pool: ThreadPool) -> None:
+    leases = [Lease(pool, LONG_S, is_bound=False) for _ in range(5)]
+    threads = set()
+    for lease in leases:
+        threads.add(thread_of(lease))
+        assert settled(pool)
     assert len(threads) == 2
-    assert pool.waits.count == 0 or pool.waits.total_s < DEADLINE_S
     for lease in leases:
         lease.end()
 
 
 def test_a_resting_thread_goes_back_after_a_while(pool: ThreadPool) -> None:
-    lease = Lease(pool, 0.01)
+    lease = Lease(pool, 0.01, is_bound=False)
     thread_of(lease)
     deadline_s = time.monotonic() + DEADLINE_S
     while lease.worker is not None and time.monotonic() < deadline_s:
@@ -97,26 +236,23 @@ def test_a_resting_thread_goes_back_after_a_while(pool: ThreadPool) -> None:
     assert settled(pool)
 
 
-def test_give_back_lets_a_resting_thread_go_and_a_running_one_alone(pool: ThreadPool) -> None:
-    lease = Lease(pool, LONG_S)
-    blocker = Blocker(lease)
-    assert blocker.running.wait(DEADLINE_S)
-    lease.give_back()
-    assert lease.worker is not None
-    blocker.end()
-    while not lease.worker.rests:
-        time.sleep(0.001)
-    lease.give_back()
-    assert lease.worker is None
+def test_a_handshake_that_becomes_a_socket_leaves_its_thread(pool: ThreadPool) -> None:
+    lease = Lease(pool, LONG_S, tracks=True)
+    thread = thread_of(lease)
+    assert settled(pool)
+    lease.loosen()
+    assert not lease.has_thread
+    assert thread_of(lease) is not thread
+    lease.end()
 
 
 # Waiting -------------------------------------------------------------------------------------
 
 
 def test_leases_wait_in_order_and_the_wait_is_measured(pool: ThreadPool) -> None:
-    blockers = [Blocker(Lease(pool)) for _ in range(2)]
+    blockers = [Blocker(lease) for lease in (Lease(pool), Lease(pool))]
     order: list[int] = []
-    futures = [Lease(pool).submit(order.append, number) for number in range(10)]
+    futures = [Lease(pool, is_bound=False).submit(order.append, number) for number in range(10)]
     assert pool.waiting_count == 10
     blockers[0].end()
     for future in futures:
@@ -138,10 +274,35 @@ async def test_a_call_that_blocks_holds_up_the_next_one_for_a_moment_only(pool: 
     assert pool.waits.count == 1
 
 
-async def test_short_calls_share_a_thread(pool: ThreadPool) -> None:
+async def test_last_calls_that_are_short_share_a_thread(pool: ThreadPool) -> None:
     leases = [Lease(pool) for _ in range(20)]
-    idents = await asyncio.gather(*(asyncio.wrap_future(lease.submit(threading.get_ident)) for lease in leases))
+    idents = await asyncio.gather(*(hop_on(lease, threading.get_ident, over=bool) for lease in leases))
     assert len(set(idents)) <= 2
+
+
+async def test_one_that_rests_after_its_call_holds_up_nobody(pool: ThreadPool) -> None:
+    leases = [Lease(pool) for _ in range(20)]
+    idents = await asyncio.gather(*(hop_on(lease, threading.get_ident) for lease in leases))
+    assert len(set(idents)) == 20
+    for lease in leases:
+        lease.end()
+
+
+async def test_whoever_stops_waiting_takes_no_thread(pool: ThreadPool) -> None:
+    blockers = [Blocker(Lease(pool)) for _ in range(2)]
+    for blocker in blockers:
+        await asyncio.to_thread(blocker.running.wait, DEADLINE_S)
+    gone = Lease(pool)
+    task = asyncio.create_task(hop_on(gone, int))
+    await asyncio.sleep(0)
+    assert pool.waiting_count == 1
+    task.cancel()
+    await asyncio.wait({task})
+    other = asyncio.create_task(hop_on(Lease(pool), int))
+    for blocker in blockers:
+        await asyncio.to_thread(blocker.end)
+    assert await other == 0
+    assert not gone.has_thread
 
 
 async def test_past_the_limit_a_call_fails_and_the_log_names_the_setting(
@@ -241,18 +402,81 @@ def begin() -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_a_thread_in_a_transaction_is_kept_even_when_others_wait(pool: ThreadPool) -> None:
-    lease, other = Lease(pool), Lease(pool)
+def test_a_socket_keeps_a_thread_in_which_a_transaction_is_open(pool: ThreadPool) -> None:
+    lease, others = Lease(pool, 0, is_bound=False), [Lease(pool, 0, is_bound=False) for _ in range(3)]
     lease.submit(begin).result(DEADLINE_S)
-    other.submit(begin).result(DEADLINE_S)
-    waiting = Lease(pool).submit(int)
-    assert pool.waiting_count == 1
-    lease.give_back()
-    assert pool.waiting_count == 1
+    thread = thread_of(lease)
+    assert thread not in {thread_of(other) for other in others}
     assert lease.submit(lambda: connection.autocommit).result(DEADLINE_S) is False
     lease.submit(lambda: (transaction.rollback(), transaction.set_autocommit(True))).result(DEADLINE_S)
-    assert waiting.result(DEADLINE_S) == 0
-    other.end()
+    assert settled(pool)
+    assert not lease.has_thread
+
+
+@pytest.mark.usefixtures("database")
+def test_a_socket_keeps_a_thread_in_which_a_cursor_is_open(pool: ThreadPool) -> None:
+    lease = Lease(pool, 0, is_bound=False)
+    cursors: list[Any] = []
+
+    def ask() -> None:
+        cursors.append(connection.cursor())
+        cursors[0].execute("SELECT 1 UNION SELECT 2")
+
+    lease.submit(ask).result(DEADLINE_S)
+    thread = thread_of(lease)
+    assert settled(pool)
+    assert lease.has_thread
+    assert lease.submit(lambda: cursors[0].fetchall()).result(DEADLINE_S) == [(1,), (2,)]
+    assert thread_of(lease) is thread
+    cursors.clear()  # nobody reads on
+    deadline_s = time.monotonic() + DEADLINE_S
+    while lease.has_thread and time.monotonic() < deadline_s:
+        time.sleep(0.001)
+    assert not lease.has_thread
+
+
+@pytest.mark.usefixtures("database")
+def test_what_a_handshake_has_open_keeps_its_thread_for_the_socket(pool: ThreadPool) -> None:
+    lease = Lease(pool, LONG_S, tracks=True)
+    lease.submit(begin).result(DEADLINE_S)
+    thread = thread_of(lease)
+    assert settled(pool)
+    lease.loosen()
+    assert thread_of(lease) is thread
+    lease.submit(lambda: (transaction.rollback(), transaction.set_autocommit(True))).result(DEADLINE_S)
+    assert settled(pool)
+    assert not lease.has_thread
+    assert thread_of(lease) is not thread
+    lease.end()
+
+
+@pytest.mark.usefixtures("database")
+def test_what_observes_the_queries_of_one_request_is_gone_for_the_next(pool: ThreadPool) -> None:
+    seen: list[str] = []
+
+    def observe(execute: Any, sql: str, *args: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, *args)
+
+    def leave() -> threading.Thread:
+        connection.ensure_connection()
+        connection.execute_wrappers.append(observe)
+        connection.force_debug_cursor = True
+        Group.objects.count()
+        return threading.current_thread()
+
+    def look() -> tuple[threading.Thread, bool, int]:
+        Group.objects.count()
+        return threading.current_thread(), connection.force_debug_cursor, len(connection.queries_log)
+
+    lease = Lease(pool)
+    thread = lease.submit(leave).result(DEADLINE_S)
+    lease.end()
+    assert settled(pool)
+    after = Lease(pool)
+    assert after.submit(look).result(DEADLINE_S) == (thread, False, 0)
+    after.end()
+    assert len(seen) == 1
 
 
 @pytest.mark.usefixtures("database")
@@ -289,6 +513,8 @@ class Old:
     settings_dict = {"AUTOCOMMIT": True}  # noqa: RUF012
     run_on_commit: list[Any] = []  # noqa: RUF012
     queries_log: list[Any] = []  # noqa: RUF012
+    execute_wrappers: list[Any] = []  # noqa: RUF012
+    force_debug_cursor = False
 
     def __init__(self) -> None:
         self.closed_by: list[threading.Thread] = []
@@ -322,13 +548,16 @@ def test_close_ends_the_threads_and_the_next_call_starts_another() -> None:
     pool.close()
 
 
-def test_fewer_threads_by_setting_take_effect() -> None:
+def test_fewer_threads_by_setting_take_effect(settings: Any) -> None:
+    settings.FULLDUPLEX = {"IDLE_THREAD_S": 0}
     size = [2]
     pool = ThreadPool(lambda: size[0])
-    blockers = [Blocker(Lease(pool)) for _ in range(2)]
+    leases = [Lease(pool) for _ in range(2)]
+    blockers = [Blocker(lease) for lease in leases]
     size[0] = 1
-    for blocker in blockers:
+    for blocker, lease in zip(blockers, leases, strict=True):
         blocker.end()
+        lease.end()
     assert settled(pool)
     deadline_s = time.monotonic() + DEADLINE_S
     while pool.thread_count > 1 and time.monotonic() < deadline_s:

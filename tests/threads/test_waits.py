@@ -23,17 +23,22 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPool]:
 
 def test_the_figures_of_a_process(pool: ThreadPool) -> None:
     assert fullduplex.thread_stats().thread_count == 0
-    blockers = [Blocker(Lease(pool)) for _ in range(2)]
-    waiting = [Lease(pool).submit(threading.get_ident) for _ in range(3)]
+    leases = [Lease(pool) for _ in range(5)]
+    blockers = [Blocker(lease) for lease in leases[:2]]
+    waiting = [lease.submit(threading.get_ident) for lease in leases[2:]]
     busy = fullduplex.thread_stats()
     assert (busy.thread_count, busy.busy_count, busy.waiting_count, busy.wait_count) == (2, 2, 3, 0)
     for blocker in blockers:
         blocker.end()
-    for future in waiting:
+    for lease in leases[:2]:
+        lease.end()
+    for future, lease in zip(waiting, leases[2:], strict=True):
         future.result(DEADLINE_S)
+        lease.free()
     assert settled(pool)
     idle = fullduplex.thread_stats()
     assert (idle.thread_count, idle.busy_count, idle.waiting_count, idle.wait_count) == (2, 0, 0, 3)
+    assert (busy.resting_count, idle.resting_count) == (0, 0)
     assert 0 < idle.wait_longest_s <= idle.wait_total_s
     assert (idle.long_wait_count, idle.exhausted_count) == (0, 0)
 

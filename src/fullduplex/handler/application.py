@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -27,7 +27,8 @@ from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
-from fullduplex.threads.context import get_pool
+from fullduplex.threads.context import get_pool, hop_on
+from fullduplex.threads.pool import Lease
 
 logger = logging.getLogger("fullduplex.handler")
 
@@ -47,6 +48,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     request_class = Request
     _serving = False
+    _has_views = False
+    _views_error: Exception | None = None
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
@@ -61,6 +64,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         kind = scope["type"]
         if not self._serving:
             self._note_serving(scope)
+        if not self._has_views and kind != "lifespan":
+            await self._import_views()
         if kind == "http":
             if self.chain is not None:
                 await serve_http(self, scope, receive, send)
@@ -83,6 +88,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def resolve_request(self, request: HttpRequest) -> Any:
         """Resolve as Django does; a handshake finds socket views only."""
+        if self._views_error is not None and not hasattr(request, "urlconf"):
+            raise self._views_error
         if not isinstance(request, HandshakeRequest):
             return super().resolve_request(request)
         try:
@@ -130,6 +137,23 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         self._serving = True
         note_serving((scope.get("state") or {}).get("fullduplex.worker_count"))
 
+    async def _import_views(self) -> None:
+        """Import the URLconf in a thread, where it may query: on the loop Django refuses that.
+
+        An error is the business of the requests, and the next of them tries again.
+        """
+        root = settings.ROOT_URLCONF
+        if isinstance(root, str) and root not in sys.modules:
+            lease = Lease(get_pool())
+            try:
+                await hop_on(lease, lambda: get_resolver().url_patterns)
+            except Exception as error:
+                self._views_error = error
+                return
+            finally:
+                lease.end()
+        self._has_views, self._views_error = True, None
+
     async def startup(self) -> None:
         """The server is about to serve: connect a configured layer.
 
@@ -137,8 +161,9 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             ConfigurationError: CHANNEL_LAYERS or FULLDUPLEX is wrong.
         """
         get_settings()
-        with contextlib.suppress(Exception):  # each request meets the error, as under Django
-            get_resolver().url_patterns  # noqa: B018  # imports the views, so that the first request does not wait for it
+        await self._import_views()
+        if self._views_error is not None:  # each request meets it, too, as under Django
+            logger.error("The URLconf cannot be imported: %s", self._views_error, exc_info=self._views_error)
         if getattr(settings, "CHANNEL_LAYERS", None):
             try:
                 await get_layer().open()

@@ -1,4 +1,4 @@
-"""System checks of what makes requests slow, or wait for themselves."""
+"""System checks of what makes requests slow, wait for themselves, or ask too much of a database."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Info, Warning
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from fullduplex.conf import get_settings
@@ -30,7 +31,7 @@ def check_threads(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
-    """Middleware that is only sync holds a thread during each async view and each handshake."""
+    """In middleware that is only sync a thread waits during each async view and each handshake."""
     messages: list[CheckMessage] = []
     for path in settings.MIDDLEWARE:
         try:
@@ -40,9 +41,42 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
         if not getattr(factory, "async_capable", False):
             messages.append(
                 Info(
-                    f"The middleware {path} is only sync: it holds a thread while an async view runs.",
-                    hint="Make it sync_and_async_middleware, or a MiddlewareMixin class. See manage.py explain.",
+                    f"The middleware {path} is only sync: a thread waits in it while an async view runs, one for each "
+                    "request in progress.",
+                    hint="That is safe, and counts against THREADS_MAX_COUNT only. If it uses neither thread-locals "
+                    "nor database connections, make it sync_and_async_middleware. See manage.py explain.",
                     id="fullduplex.I010",
+                )
+            )
+    return messages
+
+
+_LIMITS = {"postgresql": "SHOW max_connections", "mysql": "SELECT @@max_connections"}
+
+
+def check_connections(*, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Each thread may hold a connection: the database must admit so many (``check --deploy --database default``)."""
+    try:
+        count = get_settings().threads_max_count
+    except ConfigurationError:  # check_settings reports it
+        return []
+    messages: list[CheckMessage] = []
+    for alias in databases or ():
+        connection = connections[alias]
+        statement = _LIMITS.get(connection.vendor)
+        if statement is None or connection.settings_dict["OPTIONS"].get("pool"):
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            limit = int(cursor.fetchone()[0])
+        if limit < count:
+            messages.append(
+                Warning(
+                    f"The database {alias!r} admits {limit} connections, FULLDUPLEX['THREADS_MAX_COUNT'] is {count}: "
+                    "requests in progress above that would fail to connect.",
+                    hint="Set it to what the database has for each worker process, or use a connection pool "
+                    "(OPTIONS['pool']); with it requests wait in order, and get 503 after THREADS_WAIT_S.",
+                    id="fullduplex.W011",
                 )
             )
     return messages

@@ -30,6 +30,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 from fullduplex.handler.deferred import deferring, is_untouched
+from fullduplex.handler.original import is_original
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Whether a hook has blocking work for this request: called with the middleware and the hook's arguments.
@@ -43,7 +44,8 @@ def non_blocking(hook: F) -> F:
     """Declare that a sync middleware hook never blocks, so that async requests run it on the event loop.
 
     For ``process_request``, ``process_view`` and ``process_response`` of ``MiddlewareMixin`` classes. A hook that
-    uses the ORM, the cache, a file or the network must not have it.
+    uses the ORM, the cache, a file or the network must not have it; nor one that sets or reads a ``threading.local`` or
+    an attribute of a database connection: those of the request belong to its thread, and the loop's are everybody's.
     """
     setattr(hook, _MARK, True)
     return hook
@@ -58,7 +60,8 @@ def is_mixin(factory: Any) -> bool:
     return (
         isinstance(factory, type)
         and issubclass(factory, MiddlewareMixin)
-        and factory.__call__ is MiddlewareMixin.__call__
+        and _CALLS_ARE_DJANGOS
+        and factory.__call__ is _CALL
         and getattr(factory, "__acall__", None) is _ACALL
         and bool(factory.sync_capable and factory.async_capable)
         and not any(
@@ -92,10 +95,15 @@ def _makes_what_is_foreign(middleware: Any) -> bool:
 
 
 def _is_own(middleware: Any, name: str) -> bool:
-    """Whether the hook is exactly Django's."""
+    """Whether the hook is exactly the one that Django shipped, and nobody has put something in its place."""
     hook = getattr(middleware, name)
     kind = type(middleware)
-    return (kind, name) in _own_hooks() and vars(kind).get(name) is getattr(hook, "__func__", hook)
+    function = vars(kind).get(name)
+    return (
+        (kind, name) in _own_hooks()
+        and function is getattr(hook, "__func__", None)
+        and is_original(function, kind.__module__, f"{kind.__qualname__}.{name}")
+    )
 
 
 # Django's own --------------------------------------------------------------------------------
@@ -171,7 +179,11 @@ def _content_is_compressed(middleware: Any, request: HttpRequest, response: Http
     return bool(response.streaming) or len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
 
 
-_ACALL = vars(MiddlewareMixin)["__acall__"]
+_CALL, _ACALL = (vars(MiddlewareMixin)[name] for name in ("__call__", "__acall__"))
+_CALLS_ARE_DJANGOS = all(
+    is_original(vars(MiddlewareMixin)[name], "django.utils.deprecation", f"MiddlewareMixin.{name}")
+    for name in ("__call__", "__acall__")
+)
 _MESSAGE_STORAGES = frozenset(
     f"django.contrib.messages.storage.{storage}"
     for storage in ("fallback.FallbackStorage", "cookie.CookieStorage", "session.SessionStorage")

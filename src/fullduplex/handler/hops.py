@@ -31,10 +31,13 @@ class Hop:
 
 
 _HOOK_REMEDY = (
-    "decorate the hook with fullduplex.handler.hooks.non_blocking if it never blocks, or write the middleware as "
+    "decorate the hook with fullduplex.handler.hooks.non_blocking if it never blocks and uses neither thread-locals "
+    "nor a database connection, or write the middleware as django.utils.decorators.sync_and_async_middleware"
+)
+_SYNC_REMEDY = (
+    "its thread waits while the view runs; if it uses neither thread-locals nor a database connection, make it "
     "django.utils.decorators.sync_and_async_middleware"
 )
-_SYNC_REMEDY = "it holds a thread while the view runs: make it sync_and_async_middleware, or a MiddlewareMixin class"
 
 
 def hops(handler: ChainHandler, match: ResolverMatch) -> list[Hop]:

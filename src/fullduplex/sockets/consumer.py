@@ -15,19 +15,17 @@ from typing import Any, ClassVar
 from asgiref.sync import (
     AsyncToSync,
     SyncToAsync,
-    ThreadSensitiveContext,
     async_to_sync,
     markcoroutinefunction,
     sync_to_async,
 )
-from django.db import connections
 from django.http import HttpRequest
 
 from fullduplex.exceptions import StopConsumer
 from fullduplex.layers import note_serving
 from fullduplex.layers.channels import DEFAULT_CHANNEL_LAYER, get_channel_layer
 from fullduplex.sockets.asgi import Receive, Scope, Send
-from fullduplex.sockets.database import aclose_old_connections, database_sync_to_async
+from fullduplex.threads.context import current_lease, enter_lease
 
 Message = dict[str, Any]
 Source = Callable[[], Awaitable[Any]]
@@ -88,7 +86,6 @@ class AsyncConsumer:
     channel_name: str
     channel_receive: Source
     base_send: Callable[[Any], Any]
-    _own_thread: ThreadSensitiveContext | None = None
     _executor: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -104,13 +101,13 @@ class AsyncConsumer:
         if self._has_thread():
             await self._serve(receive, send)
             return
-        async with ThreadSensitiveContext() as self._own_thread:
-            try:
-                await self._serve(receive, send)
-            finally:
-                self._restore_executor()
-                if self._thread_used():
-                    await sync_to_async(connections.close_all)()
+        lease = enter_lease(is_bound=scope.get("type") == "http")
+        try:
+            await self._serve(receive, send)
+        finally:
+            self._restore_executor()
+            if lease is not None:
+                lease.end()
 
     async def dispatch(self, message: Message) -> None:
         """Call the handler for a message.
@@ -118,10 +115,7 @@ class AsyncConsumer:
         Raises:
             ValueError: there is none.
         """
-        handler = self._handler(message)
-        if self._thread_used():
-            await aclose_old_connections()
-        await handler(message)
+        await self._handler(message)(message)
 
     async def send(self, message: Message) -> None:
         """Send an ASGI event to the client."""
@@ -177,11 +171,10 @@ class AsyncConsumer:
 
     def _has_thread(self) -> bool:
         """Whether somebody has provided for the sync code of this connection: our handler, or a test."""
+        lease = current_lease()
+        if lease is not None:
+            return not lease.ended
         return SyncToAsync.thread_sensitive_context.get(None) is not None or self._executor is not None
-
-    def _thread_used(self) -> bool:
-        """Whether the connection's own thread, where nobody else has provided one, has run something."""
-        return self._own_thread is not None and self._own_thread in SyncToAsync.context_to_thread_executor
 
 
 # Django then calls what stands in ``path()`` by mistake, class or object, on the loop, and hears what is wrong with it.
@@ -194,8 +187,7 @@ class SyncConsumer(AsyncConsumer):
     _sync: ClassVar[bool] = True
 
     async def dispatch(self, message: Message) -> None:
-        handler = self._handler(message)
-        await (sync_to_async if self._own_thread is None else database_sync_to_async)(handler)(message)
+        await sync_to_async(self._handler(message))(message)
 
     def send(self, message: Message) -> None:  # type: ignore[override]
         self.base_send(message)

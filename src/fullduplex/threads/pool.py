@@ -246,6 +246,7 @@ class ThreadPool:
             if not (worker.unclean or worker.spoiled or worker.stops or self._waiting or self._is_surplus()):
                 self._put_idle(worker)
                 return
+            self._running.add(worker)  # it has to be cleaned
         worker.wake()
 
     def loosen(self, lease: Lease) -> None:
@@ -257,6 +258,7 @@ class ThreadPool:
                 return
             if not worker.is_open:
                 self._detach(worker)
+            self._running.add(worker)
         worker.wake()
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -265,11 +267,13 @@ class ThreadPool:
             workers = list(self._workers)
             for worker in workers:
                 worker.stops = True
+                if worker.rests:
+                    self._detach(worker)
         for worker in workers:
             worker.wake()
         deadline_s = time.monotonic() + timeout_s
         for worker in workers:
-            if worker is not threading.current_thread() and not worker.rests:  # with a request that has not ended
+            if worker is not threading.current_thread():
                 worker.join(max(0.0, deadline_s - time.monotonic()))
 
     # Those that wait -------------------------------------------------------------------------
@@ -393,7 +397,7 @@ class ThreadPool:
             lease = cast(Lease, worker.lease)
             if lease.calls:
                 return GO_ON
-            if worker.leaves or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
+            if worker.leaves or worker.stops or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
                 self._detach(worker)
                 return GO_ON
             worker.rests = True
@@ -406,7 +410,7 @@ class ThreadPool:
             return lease.idle_s or _STALL_S  # where something is open, it is looked at again
 
     def _may_park(self, worker: Worker, lease: Lease) -> bool:
-        return worker.of_sockets and lease.idle_s > 0 and not (self._waiting or worker.stops)
+        return worker.of_sockets and lease.idle_s > 0 and not self._waiting
 
     def detach(self, worker: Worker) -> None:
         """The call that was the last has run."""
@@ -421,6 +425,7 @@ class ThreadPool:
         with self._lock:
             if worker in self._parked:
                 self._detach(worker)
+                self._running.add(worker)
             elif worker.is_idle and self._is_surplus():
                 worker.stops = True
 
