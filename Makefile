@@ -4,7 +4,7 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint types imports unit bench clean
+.PHONY: install demo test test-all lint types imports unit bench clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ imports: install
 
 unit: install
 	$(BIN)/python -m pytest
+
+# The long runs too: more packages and servers side by side, more seeds, faults put in on purpose.
+test-all: install lint types imports
+	$(BIN)/python -m pytest -m ""
 
 # Has an environment of its own, .bench/venv; BENCH_PYTHON= chooses its interpreter. ARGS="hello --seconds 3".
 bench:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
+from fullduplex.threads.calls import FutureCall
 from fullduplex.threads.pool import Lease, ThreadPool
 
+T = TypeVar("T")
 LONG_S = 60.0
 DEADLINE_S = 30.0  # only ever reached by a hang
 
@@ -14,6 +19,13 @@ DEADLINE_S = 30.0  # only ever reached by a hang
 def thread_of(lease: Lease) -> threading.Thread:
     thread: threading.Thread = lease.submit(threading.current_thread).result(DEADLINE_S)
     return thread
+
+
+def put(lease: Lease, function: Callable[..., T], *args: Any) -> Future[T]:
+    """Queue a call as from a thread without a loop."""
+    call = FutureCall(function, args, {})
+    lease.put(call)
+    return call.future
 
 
 def settled(pool: ThreadPool) -> bool:
@@ -29,7 +41,7 @@ class Blocker:
 
     def __init__(self, lease: Lease) -> None:
         self.running, self._go = threading.Event(), threading.Event()
-        self.future = lease.submit(self._run)
+        self.future = put(lease, self._run)
 
     def _run(self) -> None:
         self.running.set()

@@ -19,7 +19,7 @@ from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.context import hop_on
 from fullduplex.threads.pool import Lease, SharedLease, ThreadPool
 from fullduplex.threads.worker import Worker
-from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled, thread_of
+from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, put, settled, thread_of
 
 
 @pytest.fixture
@@ -375,7 +375,7 @@ def test_a_loop_that_ends_does_not_leave_the_calls_of_another_one_alone() -> Non
     together = threading.Barrier(3)
 
     async def submit(count: int) -> list[Future[int]]:
-        return [Lease(pool).submit(together.wait, DEADLINE_S) for _ in range(count)]
+        return [put(Lease(pool), together.wait, DEADLINE_S) for _ in range(count)]
 
     async def end(calls: list[Future[int]]) -> None:
         await asyncio.gather(*map(asyncio.wrap_future, calls))

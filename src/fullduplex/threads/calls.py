@@ -83,6 +83,59 @@ class FutureCall:
         return True
 
 
+class LoopCall:
+    """A call by ``run_in_executor`` of a loop, as asgiref's: the loop hears of its end as it hears of a hop's.
+
+    Its future is one of asyncio's, which ``run_in_executor`` hands on as it is: one of ``concurrent.futures`` has a
+    lock of its own, and wakes the loop for each call.
+    """
+
+    __slots__ = ("_function", "_outcome", "_tasks", "future", "last", "loop")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any
+    ) -> None:
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.last = False
+        self._function = functools.partial(function, *args, **kwargs) if args or kwargs else function
+        self._tasks = _task_context_of(function)
+        self._outcome: tuple[Any, BaseException | None] = None, None
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.future.done()
+
+    @property
+    def awaits(self) -> bool:
+        return bool(self._tasks)
+
+    def keeps_thread(self) -> None:
+        pass
+
+    def run(self) -> None:
+        if self.future.done():  # cancelled
+            return
+        try:
+            result = self._function()
+        except BaseException as error:
+            self._outcome = None, error
+        else:
+            self._outcome = result, None
+        _report(self)
+
+    def fail(self, error: Exception) -> bool:
+        if self.future.done():
+            return False
+        self._outcome = None, error
+        _report(self)
+        return True
+
+    def finish(self) -> None:
+        if not self.future.done():
+            _settle(self.future, *self._outcome)
+
+
 def _task_context_of(function: Callable[..., Any]) -> list[Any] | None:
     """Return asgiref's list of the tasks that ``async_to_sync`` runs below ``sync_to_async``, which only it fills.
 
@@ -170,22 +223,25 @@ class HopCall:
 
     def finish(self) -> None:
         """Give the outcome to the task that waits; on the loop."""
-        result, error = self._outcome
         if self.future.done():  # cancelled; the task has not heard of it, and will ask for the outcome
             self.future = self.loop.create_future()
-        if error is None:
-            self.future.set_result(result)
-        elif isinstance(error, StopIteration):  # a future cannot carry it
-            self.future.set_exception(RuntimeError("sync code raised StopIteration"))
-        else:
-            self.future.set_exception(error)
+        _settle(self.future, *self._outcome)
 
 
-_reports: dict[asyncio.AbstractEventLoop, deque[HopCall]] = {}
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):  # a future cannot carry it
+        future.set_exception(RuntimeError("sync code raised StopIteration"))
+    else:
+        future.set_exception(error)
+
+
+_reports: dict[asyncio.AbstractEventLoop, deque[HopCall | LoopCall]] = {}
 _reports_lock = threading.Lock()
 
 
-def _report(call: HopCall) -> None:
+def _report(call: HopCall | LoopCall) -> None:
     """Tell the loop that ``call`` is over; one wake-up of the loop does for all calls that end before it."""
     with _reports_lock:
         waiting = _reports.get(call.loop)

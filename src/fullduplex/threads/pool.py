@@ -35,7 +35,7 @@ from typing import Any, TypeVar, cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.calls import Call, FutureCall
+from fullduplex.threads.calls import Call, FutureCall, LoopCall
 from fullduplex.threads.waits import Waits
 from fullduplex.threads.worker import GO_ON, Worker
 
@@ -89,14 +89,15 @@ class Lease(Executor):
         return self.worker is not None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Queue a call.
+        """Queue a call and return its future: on the thread of a running loop one of asyncio's.
 
         The future fails with ThreadsExhausted when no thread becomes free within THREADS_WAIT_S, while an event loop
         looks after those that wait: one on which a call had to wait.
         """
-        call = FutureCall(fn, args, kwargs)
+        loop = asyncio._get_running_loop()
+        call: Any = FutureCall(fn, args, kwargs) if loop is None else LoopCall(loop, fn, args, kwargs)
         self.put(call)
-        return call.future
+        return cast("Future[T]", call.future)
 
     def put(self, call: Call) -> None:
         """Queue a call."""
@@ -404,7 +405,8 @@ class ThreadPool:
             self._running.discard(worker)
             if not (lease.is_bound or worker.is_open):
                 self._parked[worker] = None
-            self._admit(1)
+            if not self._watching:
+                self._admit(1)
             if lease.is_bound:
                 return None
             return lease.idle_s or _STALL_S  # where something is open, it is looked at again
