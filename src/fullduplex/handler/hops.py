@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from fullduplex.handler.base import ChainHandler
 from fullduplex.handler.chains import Chain
 from fullduplex.handler.core import Hook
 from fullduplex.handler.hooks import always
-from fullduplex.handler.signals import Foreign, finished, started
+from fullduplex.handler.signals import Foreign, caches_close, finished, started
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ def hops(handler: ChainHandler, match: ResolverMatch) -> list[Hop]:
     found = _receivers(started, sender)
     found += _of_async_view(chain) if iscoroutinefunction(match.func) else _of_sync_view(chain)
     return found + _receivers(finished, sender)
+
+
+def thread(handler: ChainHandler, match: ResolverMatch) -> str:
+    """Return in words which thread a request to ``match`` has, and for how long."""
+    if handler.chain is None:
+        return "one for each request, from its first sync call to its end, and then none"
+    last = [_name(receiver) for receiver in itertools.chain.from_iterable(finished.live(type(handler)))]
+    if caches_close():
+        last.append("a cache of CACHES that closes")
+    first = "none before the first sync call; " if not any(hop.is_certain for hop in hops(handler, match)) else ""
+    if last:
+        return f"{first}kept until request_finished, for {', '.join(last)}"
+    return f"{first}kept to the last sync call; a stream, and what is to be closed, keep it until request_finished"
 
 
 def _receivers(foreign: Foreign, sender: type) -> list[Hop]:

@@ -161,13 +161,14 @@ def _quiet(closer: Callable[[], Any]) -> Callable[[], None]:
 
 def _cache_closers() -> list[Callable[[], Any]]:
     """The caches of this context whose ``close`` does something; most of Django's do nothing."""
-    if not _caches_close():
+    if not caches_close():
         return []
     return [cache.close for cache in caches.all(initialized_only=True) if type(cache).close is not BaseCache.close]
 
 
 @functools.cache
-def _caches_close() -> bool:
+def caches_close() -> bool:
+    """Whether a cache of the project does something when it is closed, at the end of each request."""
     return any(
         import_string(configuration["BACKEND"]).close is not BaseCache.close
         for configuration in settings.CACHES.values()
@@ -176,7 +177,7 @@ def _caches_close() -> bool:
 
 def _forget(*, setting: str, **kwargs: Any) -> None:
     if setting == "CACHES":
-        _caches_close.cache_clear()
+        caches_close.cache_clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="fullduplex.handler.signals")

@@ -3,8 +3,8 @@
 Django's ``close_old_connections`` asks the database at the start and the end of each request. A thread that
 serves one lease after another asks nothing unless something has gone wrong.
 
-Three things are noted when a connection opens: when that was, what stood in ``execute_wrappers`` then, and on the
-threads of sockets the cursors that are made from then on, since Django keeps no list of them.
+Three things are noted when a connection opens: when that was, which ``execute_wrappers`` receivers of the signal have
+installed, and on the threads of sockets the cursors that are made from then on, since Django keeps no list of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.db.backends.signals import connection_created
 
 logger = logging.getLogger("fullduplex.handler")
 
-_CURSOR_MAKERS = ("make_cursor", "make_debug_cursor", "chunked_cursor")
+_CURSOR_MAKERS = ("make_cursor", "make_debug_cursor")  # whatever makes a cursor ends there
 _OPENED = "_fullduplex_opened_s"
 _WRAPPERS = "_fullduplex_wrappers"
 _CURSORS = "_fullduplex_cursors"
@@ -38,22 +38,34 @@ def _initialized() -> list[Any]:
     return list(connections.all(initialized_only=True))
 
 
+def _note_opening(connection: Any, **kwargs: Any) -> None:
+    """The first receiver of ``connection_created``: what stands there now is of the request that connects."""
+    connection.__dict__[_WRAPPERS] = tuple(connection.execute_wrappers)
+
+
 def _note_opened(connection: Any, **kwargs: Any) -> None:
-    setattr(connection, _OPENED, time.monotonic())
-    if connection_created.receivers and _note_opened in connection_created.receivers[-1]:
-        setattr(connection, _WRAPPERS, tuple(connection.execute_wrappers))
-    else:  # receivers behind this one may still add theirs: the next connection is seen after them
-        _come_last()
-    if getattr(_thread, "tracks", False):
-        _track(connection)
+    """The last receiver: what has come since the first one stays with the connection."""
+    connection.__dict__[_OPENED] = time.monotonic()
+    own = connection.__dict__.pop(_WRAPPERS, None)
+    receivers = connection_created.receivers
+    if own is not None and _note_opening in receivers[0] and _note_opened in receivers[-1]:
+        connection.__dict__[_WRAPPERS] = tuple(wrapper for wrapper in connection.execute_wrappers if wrapper not in own)
+    else:  # there are others before and behind: the next connection is seen from both ends
+        _take_both_ends()
+    _track(connection)
 
 
-def _come_last() -> None:
-    connection_created.disconnect(dispatch_uid="fullduplex.threads.connections")
-    connection_created.connect(_note_opened, weak=False, dispatch_uid="fullduplex.threads.connections")
+def _take_both_ends() -> None:
+    for receiver in (_note_opening, _note_opened):
+        connection_created.disconnect(dispatch_uid=receiver.__qualname__)
+        connection_created.connect(receiver, weak=False, dispatch_uid=receiver.__qualname__)
+    with connection_created.lock:
+        receivers = connection_created.receivers
+        receivers.insert(0, receivers.pop(-2))
+        connection_created.sender_receivers_cache.clear()
 
 
-_come_last()
+_take_both_ends()
 
 
 # What is open ------------------------------------------------------------------------------------
@@ -79,15 +91,21 @@ def _has_cursor(connection: Any) -> bool:
     return bool(cursors) and any(not getattr(cursor.cursor, "closed", False) for cursor in cursors)
 
 
+def begin_thread() -> None:
+    """This thread is one of the pool: from now on cursors are noted in the connections that it opens.
+
+    Those that the server keeps (which have a name), and in the threads of sockets, after :func:`track_cursors`, all.
+    """
+    _thread.every = False
+
+
 def track_cursors() -> None:
-    """From now on, and until they are cleaned, note which cursors of this thread's connections are in use."""
-    _thread.tracks = True
-    for connection in _initialized():
-        _track(connection)
+    """Until the connections of this thread are cleaned, note all cursors."""
+    _thread.every = True
 
 
 def _track(connection: Any) -> None:
-    if _CURSORS in connection.__dict__:
+    if _CURSORS in connection.__dict__ or not hasattr(_thread, "every"):
         return
     cursors: weakref.WeakSet[Any] = weakref.WeakSet()
     connection.__dict__[_CURSORS] = cursors
@@ -96,21 +114,28 @@ def _track(connection: Any) -> None:
 
 
 def _noting(make: Callable[..., Any], cursors: weakref.WeakSet[Any]) -> Callable[..., Any]:
-    def made(*args: Any, **kwargs: Any) -> Any:
-        cursor = make(*args, **kwargs)
-        cursors.add(cursor)
+    thread = _thread
+
+    def made(raw: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor = make(raw, *args, **kwargs)
+        if getattr(thread, "every", False) or getattr(raw, "name", None):
+            cursors.add(cursor)
         return cursor
 
-    made.fullduplex_noting = True  # type: ignore[attr-defined]
     return made
 
 
-def _untrack(connection: Any) -> None:
-    if connection.__dict__.pop(_CURSORS, None) is None:
-        return
-    for name in _CURSOR_MAKERS:
-        if getattr(connection.__dict__.get(name), "fullduplex_noting", False):  # and not somebody's around it
-            del connection.__dict__[name]
+def _close_cursors(connection: Any) -> None:
+    """Close in its own thread what was left open.
+
+    Whoever left ``async for`` over ``aiterator()`` has the cursor closed by the event loop, when it is collected. With
+    psycopg 3.3 that may wait for ever on a connection which its thread closes at that moment.
+    """
+    for cursor in list(connection.__dict__.get(_CURSORS, ())):
+        try:
+            cursor.close()
+        except Exception:  # of a connection that is dead
+            pass
 
 
 # What is closed ----------------------------------------------------------------------------------
@@ -161,10 +186,10 @@ def _close_if_unusable(connection: Any) -> None:
 def clean_connections() -> bool:
     """Clean the connections of this thread; return whether there are any."""
     initialized = _initialized()
-    _thread.tracks = False
+    begin_thread()
     for connection in initialized:
         try:
-            _untrack(connection)
+            _close_cursors(connection)
             _forget_observers(connection)
             if connection.connection is not None:
                 _roll_back(connection)

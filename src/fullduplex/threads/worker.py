@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fullduplex.threads.calls import Call
 from fullduplex.threads.connections import (
+    begin_thread,
     clean_connections,
     close_connections,
     has_old_connections,
@@ -88,6 +89,7 @@ class Worker(threading.Thread):
         self._wakes.put(None)
 
     def run(self) -> None:
+        begin_thread()
         rest_s: float | None = None
         while True:
             try:

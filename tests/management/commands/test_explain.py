@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.core.signals import request_started
+from django.core.signals import request_finished, request_started
 from django.http import HttpResponse
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
@@ -93,6 +93,20 @@ def test_sync_middleware_and_receivers_are_named(capsys: pytest.CaptureFixture[s
     assert "hops    2\n" in output
     assert f"{__name__}.only_sync" in output
     assert "receives request_started" in output
+
+
+def test_how_long_the_thread_is_kept_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def receiver(**kwargs: Any) -> None: ...
+
+    assert "thread  kept to the last sync call;" in explain(capsys, "/sync/")
+    request_finished.connect(receiver)
+    try:
+        output = explain(capsys, "/async/")
+    finally:
+        request_finished.disconnect(receiver)
+    assert "thread  kept until request_finished, for" in output
+    assert "receiver" in output
+    assert "thread  one for each request" in explain(capsys, "/async/", FULLDUPLEX={"FAST": False})
 
 
 def test_with_fast_off_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:

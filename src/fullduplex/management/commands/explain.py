@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from fullduplex.handler.application import ASGIHandler
-from fullduplex.handler.hops import Hop, hops
+from fullduplex.handler.hops import Hop, hops, thread
 from fullduplex.sockets.views import is_socket_view
 
 
@@ -33,6 +33,7 @@ class Command(BaseCommand):
         write = self.stdout.write
         write(f"view    {match._func_path} ({_kind(match)})")
         write(f"chain   {'fullduplex' if handler.chain is not None else 'Django (FAST is off)'}")
+        write(f"thread  {thread(handler, match)}")
         write(f"hops    {len(certain)}")
         for number, hop in enumerate(certain, 1):
             self._explain(f"{number}.", hop)
