@@ -82,7 +82,10 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def is_over(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
-        return not isinstance(request, HandshakeRequest) and nothing_follows(type(self), request, response)
+        over = not isinstance(request, HandshakeRequest) and nothing_follows(type(self), request, response)
+        if over:
+            response.fullduplex_over = True
+        return over
 
     # Hooks of Django's BaseHandler -----------------------------------------------------------
 

@@ -20,11 +20,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
-from django.core.handlers.exception import convert_exception_to_response
+from django.core.handlers.exception import convert_exception_to_response, response_for_exception
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler.core import Core, hook_of
 from fullduplex.handler.hints import Hints
 from fullduplex.handler.hooks import always, is_mixin
@@ -82,7 +83,7 @@ class Adapted:
         middleware = self._factory(below if self.is_async else self._either_way(below))
         if middleware is None:
             raise ImproperlyConfigured(f"Middleware factory {self._path} returned None.")
-        handler = convert_exception_to_response(middleware)
+        handler = _converted(middleware) if self.is_async else convert_exception_to_response(middleware)
         self._call = adapt(True, handler, self.is_async)
         if not self.is_async:
             self._sync = handler
@@ -202,3 +203,24 @@ class Chain:
         if not (self.needs_hint and self.can_sync) or hasattr(request, "fullduplex_handshake"):
             return False
         return self.hints.is_async(request) is False
+
+
+def _converted(middleware: Any) -> Any:
+    """What ``convert_exception_to_response`` does, on the thread of the request: Django's takes any."""
+
+    async def inner(request: HttpRequest) -> Any:
+        try:
+            return await middleware(request)
+        except ThreadsExhausted:
+            raise
+        except Exception as error:
+            return await hop(_answer, request, error)
+
+    return inner
+
+
+def _answer(request: HttpRequest, error: Exception) -> Any:
+    try:
+        raise error  # so that sys.exc_info() has it, and a bare raise raises it again
+    except Exception:
+        return response_for_exception(request, error)

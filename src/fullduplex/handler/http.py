@@ -149,7 +149,12 @@ async def _respond(
     try:
         try:
             request, response = await _get_response(handler, scope, body)
-            if lease is not None and lease.has_thread and nothing_follows(type(handler), request, response, scope):
+            if (
+                lease is not None
+                and lease.has_thread
+                and not hasattr(response, "fullduplex_over")
+                and nothing_follows(type(handler), request, response, scope)
+            ):
                 lease.free()  # the client may be slow
             await send_response(response, scope, send)
         except RequestAborted:

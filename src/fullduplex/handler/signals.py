@@ -88,19 +88,25 @@ def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | No
     Args:
         scope: where it is given, a file that the server itself sends is no stream.
     """
-    return (
-        (not getattr(response, "streaming", True) or (scope is not None and is_sent_by_server(response, scope)))
-        and has_plain_close(response)
-        and (request is None or holds_nothing(request))
-        and all(is_free(closer) or _closes_plain_file(closer) for closer in response._resource_closers)
-        and not finished.any(sender)
-        and not _cache_closers()
-    )
+    if getattr(response, "streaming", True) and (scope is None or not is_sent_by_server(response, scope)):
+        return False
+    if not has_plain_close(response) or (request is not None and not holds_nothing(request)):
+        return False
+    for closer in response._resource_closers:
+        if not is_free(closer) and not _closes_plain_file(closer):
+            return False
+    return not finished.any(sender) and not _cache_closers()
 
 
 async def close_response(response: Any, sender: type) -> None:
     """Close a response, which sends ``request_finished``."""
     response._handler_class = sender
+    if response.__dict__.pop("fullduplex_over", False):  # known when the thread went
+        for closer in response._resource_closers:
+            closer()
+        response._resource_closers.clear()
+        response.closed = True
+        return
     if not (has_plain_close(response) and is_looked_after()):
         await hop(response.close, over=_always)
         return

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 logger = logging.getLogger("fullduplex.handler")
@@ -33,9 +34,9 @@ _lost_s: dict[str, float] = {}  # by alias: when one of its connections was last
 def _initialized() -> list[Any]:
     """The connections of this thread; that there are none is cheaper to know than to look up."""
     storage = getattr(connections._connections, "_storage", None)  # type: ignore[attr-defined]  # asgiref's Local
-    if isinstance(storage, threading.local) and not storage.__dict__:
-        return []
-    return list(connections.all(initialized_only=True))
+    if not isinstance(storage, threading.local):
+        return list(connections.all(initialized_only=True))
+    return [wrapper for wrapper in storage.__dict__.values() if isinstance(wrapper, BaseDatabaseWrapper)]
 
 
 def _note_opening(connection: Any, **kwargs: Any) -> None:
@@ -141,12 +142,14 @@ def _close_cursors(connection: Any) -> None:
 # What is closed ----------------------------------------------------------------------------------
 
 
-def has_old_connections() -> bool:
-    return any(
-        connection.errors_occurred or _is_past_max_age(connection)
-        for connection in _initialized()
-        if connection.connection is not None
-    )
+def is_unclean() -> bool:
+    """Whether something in this thread must not wait for the next lease: it is to be rolled back or closed."""
+    for connection in _initialized():
+        if connection.connection is not None and (
+            connection.errors_occurred or _is_past_max_age(connection) or _in_transaction(connection)
+        ):
+            return True
+    return False
 
 
 def _is_past_max_age(connection: Any) -> bool:

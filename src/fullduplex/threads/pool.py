@@ -36,14 +36,13 @@ from typing import Any, TypeVar, cast
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.calls import Call, FutureCall, LoopCall
+from fullduplex.threads.pace import STALL_S, Pace
 from fullduplex.threads.waits import Waits
 from fullduplex.threads.worker import GO_ON, Worker
 
 logger = logging.getLogger("fullduplex.handler")
 T = TypeVar("T")
 
-_STALL_S = 0.001  # a view of Django's least kind takes about 0.1 ms
-_LONGEST_INTERVAL_S = 0.01
 _EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
 
 
@@ -119,7 +118,10 @@ class Lease(Executor):
         """
         self.ended = True
         pool = self.pool
-        pool.release(self, spoiled, ends=True)
+        if self.worker is None and self.waits_since_s is None:  # and nobody else can give it one
+            self.is_bound, self.tracks = False, True
+        else:
+            pool.release(self, spoiled, ends=True)
         if pool.waits.has_news:
             pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
 
@@ -180,6 +182,8 @@ class ThreadPool:
         self._idle: tuple[list[Worker], list[Worker]] = ([], [])
         self._parked: dict[Worker, None] = {}  # rest with a loose lease, longest first, and may be taken from it
         self._waiting: deque[Lease] = deque()
+        self._done_count = 0  # calls
+        self._pace = Pace()
         self._watching: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     @property
@@ -280,22 +284,29 @@ class ThreadPool:
     # Those that wait -------------------------------------------------------------------------
     #
     # Short calls are over sooner than another thread has the GIL: a thread that runs takes them one after
-    # the other. So another one is woken only when those that run have not come to the waiting ones for a while,
-    # or when one of them is to rest with its lease.
+    # the other. So more are woken only where that helps (:class:`Pace`), while a loop looks after those that wait.
 
     def _admitted(self, lease: Lease) -> Worker | None:
         """Return a thread for a lease that has none, or None when it has to wait. Under the lock."""
-        if self._waiting or self._is_full():
+        if self._waiting:
             self._will_watch()
             return None
-        if self._running and self._will_watch():
-            return None
+        if self._running:
+            if self._is_full():
+                self._will_watch()
+                return None
+            if len(self._running) >= self._pace.count and self._will_watch():
+                return None
         return self._take(lease)
 
     def _is_full(self) -> bool:
         """Whether THREADS_COUNT threads run sync code. Under the lock."""
         count = self._count()
-        return len(self._running) >= count and sum(not worker.awaits for worker in self._running) >= count
+        return len(self._running) >= count and self._active_count() >= count
+
+    def _active_count(self) -> int:
+        """Threads that run sync code, and do not wait in it for async code. Under the lock."""
+        return sum(not worker.awaits for worker in self._running)
 
     def _will_watch(self) -> bool:
         """Have the loop look after those that wait; return False where there is no loop. Under the lock."""
@@ -305,23 +316,26 @@ class ThreadPool:
             return False
         if loop not in self._watching:
             self._watching.add(loop)
-            loop.call_later(_STALL_S, self._watch, loop, 1, _STALL_S)
+            self._pace.begin(self._done_count)
+            loop.call_later(self._pace.interval_s, self._watch, loop)
         return True
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, count: int, interval_s: float) -> None:
-        """Wake ``count`` more threads for leases that wait, twice as many the next time; fail what waits too long."""
+    def _is_watched(self) -> bool:
+        """Whether a loop looks after those that wait. Under the lock."""
+        return any(not loop.is_closed() for loop in self._watching)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake more threads for leases that wait, where that helps; fail what waits too long."""
         now_s = time.monotonic()
+        pace = self._pace
         with self._lock:
-            woken = self._admit(count, now_s - _STALL_S / 2)
+            pace.look(now_s, self._done_count, self._count())
+            self._admit(pace.count - self._active_count(), now_s - STALL_S / 2)
             expired = self._expired(now_s)
             if not self._waiting:
                 self._watching.discard(loop)
             else:
-                if woken:
-                    count, interval_s = 2 * count, _STALL_S
-                else:  # all are in use: whichever is free next comes by itself
-                    interval_s = min(2 * interval_s, _LONGEST_INTERVAL_S)
-                loop.call_later(interval_s, self._watch, loop, count, interval_s)
+                loop.call_later(pace.interval_s, self._watch, loop)
         failed = [call for call in expired if call.fail(ThreadsExhausted(_EXHAUSTED))]
         if failed:
             logger.error(
@@ -384,18 +398,35 @@ class ThreadPool:
     def next_call(self, worker: Worker) -> tuple[Lease | None, Call | None]:
         """Return the lease of ``worker`` and its next call; from here to its next rest nobody takes it away."""
         with self._lock:
-            lease = cast("Lease | None", worker.lease)
+            lease = worker.lease
             if lease is None:
                 return None, None
             self._parked.pop(worker, None)
             worker.rests = False
             self._running.add(worker)
+            self._done_count += 1
             return lease, lease.calls.popleft() if lease.calls else None
+
+    def part(self, worker: Worker, call: Call) -> None:
+        """The lease has become loose, and nothing is open in this thread of requests: another one takes its calls."""
+        with self._lock:
+            lease = worker.lease
+            self._detach(worker)
+            self._running.discard(worker)
+            lease.calls.appendleft(call)
+            other = None if self._waiting or self._is_full() else self._take(lease)
+            if other is None:
+                lease.waits_since_s = time.monotonic()
+                self._waiting.append(lease)
+                return
+            other.lease, lease.worker = lease, other
+            self._running.add(other)
+        other.wake()
 
     def rest(self, worker: Worker) -> float | None:
         """There was no call: return how long the worker rests with its lease (None: until woken), or GO_ON."""
         with self._lock:
-            lease = cast(Lease, worker.lease)
+            lease = worker.lease
             if lease.calls:
                 return GO_ON
             if worker.leaves or worker.stops or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
@@ -405,11 +436,12 @@ class ThreadPool:
             self._running.discard(worker)
             if not (lease.is_bound or worker.is_open):
                 self._parked[worker] = None
-            if not self._watching:
+            # Its request may be over in a moment: then it takes the next itself, which spares waking another.
+            if not self._is_watched() or len(self._running) + 1 < self._pace.count:
                 self._admit(1)
             if lease.is_bound:
                 return None
-            return lease.idle_s or _STALL_S  # where something is open, it is looked at again
+            return lease.idle_s or STALL_S  # where something is open, it is looked at again
 
     def _may_park(self, worker: Worker, lease: Lease) -> bool:
         return worker.of_sockets and lease.idle_s > 0 and not self._waiting
@@ -417,7 +449,7 @@ class ThreadPool:
     def detach(self, worker: Worker) -> None:
         """The call that was the last has run."""
         with self._lock:
-            if cast(Lease, worker.lease).calls:
+            if worker.lease.calls:
                 worker.leaves = True
             else:
                 self._detach(worker)
@@ -437,21 +469,35 @@ class ThreadPool:
             if worker.lease is not None:  # given to it at this moment
                 return GO_ON
             self._running.discard(worker)
-            idle_s = get_settings().idle_thread_s
-            if worker.stops or worker.spoiled or (self._is_surplus() and not idle_s):
-                self._drop_idle(worker)
-                self._workers.discard(worker)
-                self._admit(1)
-                return 0.0
-            lease = self._longest_waiting()
-            if lease is not None and worker.of_sockets is not lease.is_bound and not self._is_full():
-                self._drop_idle(worker)
-                self._hand_over(worker, lease)
+            if worker.stops or worker.spoiled:
+                return self._remove(worker)
+            if self._waiting and self._takes_next(worker):
                 return GO_ON
+            idle_s = get_settings().idle_thread_s if self._is_surplus() else None
+            if idle_s == 0.0:
+                return self._remove(worker)
             if not worker.is_idle:
                 self._put_idle(worker)
-            self._admit(1)
-            return idle_s if self._is_surplus() else None
+            if self._waiting and not self._running:
+                self._admit(1)
+            return idle_s
+
+    def _takes_next(self, worker: Worker) -> bool:
+        """Whether the lease that has waited longest is for such a thread, and to run now: then it has this one."""
+        lease = self._longest_waiting()
+        if lease is None or worker.of_sockets is lease.is_bound or self._is_full():
+            return False
+        if self._is_watched() and len(self._running) >= self._pace.count:
+            return False
+        self._drop_idle(worker)
+        self._hand_over(worker, lease)
+        return True
+
+    def _remove(self, worker: Worker) -> float:
+        self._drop_idle(worker)
+        self._workers.discard(worker)
+        self._admit(1)
+        return 0.0
 
     # Under the lock --------------------------------------------------------------------------
 
@@ -503,7 +549,7 @@ class ThreadPool:
     def _detach(self, worker: Worker) -> None:
         self._parked.pop(worker, None)
         worker.rests = worker.leaves = False
-        lease = cast("Lease | None", worker.lease)
+        lease = worker.lease
         if lease is not None:
             lease.worker = worker.lease = None
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
 from fullduplex.threads.calls import Call
 from fullduplex.threads.connections import (
     begin_thread,
     clean_connections,
     close_connections,
-    has_old_connections,
-    in_transaction,
     is_open,
+    is_unclean,
     mend_connections,
     track_cursors,
 )
@@ -34,6 +33,8 @@ class Owner(Protocol):
     def next_call(self, worker: Worker) -> tuple[Tenant | None, Call | None]: ...
 
     def rest(self, worker: Worker) -> float | None: ...
+
+    def part(self, worker: Worker, call: Call) -> None: ...
 
     def detach(self, worker: Worker) -> None: ...
 
@@ -64,7 +65,7 @@ class Worker(threading.Thread):
         # A daemon: one that hangs in a view must not hold up the end of the process; atexit waits for the others.
         super().__init__(name="fullduplex-sockets" if of_sockets else "fullduplex-thread", daemon=True)
         self.of_sockets = of_sockets
-        self.lease: Tenant | None = None
+        self.lease: Any = None  # the pool's own kind of tenant
         self.rests = False
         self.is_idle = False
         self.is_open = False
@@ -110,24 +111,25 @@ class Worker(threading.Thread):
                 rest_s = self._pool.retire(self)
             elif call is None:
                 self.is_open = lease.tracks and is_open()
-                self.unclean = self.is_open or in_transaction() or has_old_connections()
+                self.unclean = is_unclean()
                 rest_s = self._pool.rest(self)
+            elif not (lease.is_bound or self.of_sockets) and (self.leaves or not is_open()):
+                self._pool.part(self, call)
+                del call
+                continue
             else:
-                self._run(lease, call)
+                self._prepare(lease)
+                self._call = call
+                call.run()
+                self._call = None
+                if call.last:
+                    self._pool.detach(self)
+                elif not lease.is_bound:
+                    mend_connections()
                 del call  # a thread that rests must not keep a request alive
                 continue
             if rest_s != GO_ON:
                 return rest_s
-
-    def _run(self, lease: Tenant, call: Call) -> None:
-        self._prepare(lease)
-        self._call = call
-        call.run()
-        self._call = None
-        if call.last:
-            self._pool.detach(self)
-        elif not lease.is_bound:
-            mend_connections()
 
     def _prepare(self, lease: Tenant) -> None:
         """What Django's receivers of ``request_started`` do, once for each lease."""
