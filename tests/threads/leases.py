@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fullduplex.threads.calls import FutureCall
-from fullduplex.threads.pool import Lease, ThreadPool
+from fullduplex.threads.lease import Lease
+from fullduplex.threads.pool import ThreadPool
 
 T = TypeVar("T")
 LONG_S = 60.0

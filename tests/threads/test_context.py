@@ -18,7 +18,8 @@ from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
 from fullduplex.threads.context import HandshakeExecutor, enter_lease, get_pool, hop
-from fullduplex.threads.pool import Lease, ThreadPool
+from fullduplex.threads.lease import Lease
+from fullduplex.threads.pool import ThreadPool
 from tests.handler.asgi_driver import websocket
 from tests.handler.project import project
 from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled

@@ -17,7 +17,8 @@ from django.db import connection, transaction
 
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.context import hop_on
-from fullduplex.threads.pool import Lease, SharedLease, ThreadPool
+from fullduplex.threads.lease import Lease, SharedLease
+from fullduplex.threads.pool import ThreadPool
 from fullduplex.threads.worker import Worker
 from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, put, settled, thread_of
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import fullduplex
-from fullduplex.threads.pool import Lease, ThreadPool
+from fullduplex.threads.lease import Lease
+from fullduplex.threads.pool import ThreadPool
 from fullduplex.threads.waits import LONG_WAIT_S, Waits
 from tests.threads.leases import DEADLINE_S, Blocker, settled
 

@@ -28,7 +28,7 @@ from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
 from fullduplex.threads.context import get_pool, hop_on
-from fullduplex.threads.pool import Lease
+from fullduplex.threads.lease import Lease
 
 logger = logging.getLogger("fullduplex.handler")
 

@@ -23,7 +23,7 @@ from fullduplex.handler.response import close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import enter_lease, hop_on
-from fullduplex.threads.pool import Lease
+from fullduplex.threads.lease import Lease
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
@@ -174,7 +174,8 @@ async def _respond(
             await send_finished(type(handler))
         else:
             try:
-                await close_content(response)
+                if getattr(response, "streaming", False):
+                    await close_content(response)
             finally:
                 await close_response(response, type(handler))
     return response is not None

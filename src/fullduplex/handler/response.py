@@ -118,7 +118,7 @@ async def close_content(response: Any) -> None:
     That of the view, and what middleware has put around it: an async generator that is closed by the garbage collection
     runs its ``finally`` after ``request_finished``, and on another thread.
     """
-    if not (getattr(response, "streaming", False) and response.is_async):
+    if not response.is_async:
         return
     for content in (response._iterator, getattr(response, VIEW_CONTENT, None)):
         aclose = getattr(content, "aclose", None)

@@ -47,7 +47,7 @@ from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
 from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, hop_on, use_executor
-from fullduplex.threads.pool import Lease
+from fullduplex.threads.lease import Lease
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
@@ -271,7 +271,8 @@ class Upgrade:
             self._request.close()
         if response is not None:
             try:
-                await close_content(response)
+                if getattr(response, "streaming", False):
+                    await close_content(response)
             finally:
                 await close_response(response, type(self._handler))  # sends it
         elif self._started:

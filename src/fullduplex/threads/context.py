@@ -8,7 +8,7 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar, cast
 
@@ -24,7 +24,8 @@ from django.db.transaction import TransactionManagementError
 from fullduplex.conf import get_settings
 from fullduplex.threads.calls import HopCall, cancel_inside
 from fullduplex.threads.connections import close_connections, in_transaction
-from fullduplex.threads.pool import Lease, SharedLease, ThreadPool
+from fullduplex.threads.lease import Lease, SharedLease
+from fullduplex.threads.pool import ThreadPool
 from fullduplex.threads.worker import Worker
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def is_looked_after() -> bool:
     return isinstance(thread, Worker)
 
 
-async def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> T:
+def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> Coroutine[Any, Any, T]:
     """Run sync code on the thread of the current request, as ``sync_to_async`` does.
 
     Args:
@@ -91,8 +92,8 @@ async def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool
     """
     lease = current_lease()
     if lease is None:
-        return cast(T, await _nested_call(function, *args))
-    return await hop_on(lease, function, *args, over=over)
+        return cast("Coroutine[Any, Any, T]", _nested_call(function, *args))
+    return hop_on(lease, function, *args, over=over)
 
 
 async def hop_on(lease: Lease, function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> T:

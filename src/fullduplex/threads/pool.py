@@ -30,134 +30,19 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any, TypeVar, cast
+from typing import cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.calls import Call, FutureCall, LoopCall
+from fullduplex.threads.calls import Call
+from fullduplex.threads.lease import Lease
 from fullduplex.threads.pace import STALL_S, Pace
 from fullduplex.threads.waits import Waits
 from fullduplex.threads.worker import GO_ON, Worker
 
 logger = logging.getLogger("fullduplex.handler")
-T = TypeVar("T")
 
 _EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
-
-
-class Lease(Executor):
-    """The way of one request or socket to a thread: its calls run one at a time, in order.
-
-    It may be used after :meth:`end`, by tasks that outlive the request: then it is loose.
-
-    Args:
-        idle_s: how long a thread rests with it while it is loose; 0: it goes back after each call.
-        is_bound: it keeps its thread from the first call to its end.
-        tracks: the cursors in use are noted, so that it can become loose while one is open.
-    """
-
-    __slots__ = ("_calls", "ended", "idle_s", "is_bound", "pool", "tracks", "waits_since_s", "worker")
-
-    def __init__(self, pool: ThreadPool, idle_s: float = 0.0, *, is_bound: bool = True, tracks: bool = False) -> None:
-        self.pool = pool
-        self.idle_s = idle_s
-        self.is_bound = is_bound
-        self.tracks = tracks or not is_bound
-        # The rest belongs to the pool and its lock.
-        self._calls: deque[Call] | None = None
-        self.worker: Worker | None = None
-        self.waits_since_s: float | None = None
-        self.ended = False
-
-    @property
-    def calls(self) -> deque[Call]:
-        """What waits for its thread; made with the first call, for most sockets never have one."""
-        if self._calls is None:
-            self._calls = deque()
-        return self._calls
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a call is running, or was a moment ago."""
-        worker = self.worker
-        return worker is not None and not worker.rests
-
-    @property
-    def has_thread(self) -> bool:
-        return self.worker is not None
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Queue a call and return its future: on the thread of a running loop one of asyncio's.
-
-        The future fails with ThreadsExhausted when no thread becomes free within THREADS_WAIT_S, while an event loop
-        looks after those that wait: one on which a call had to wait.
-        """
-        loop = asyncio._get_running_loop()
-        call: Any = FutureCall(fn, args, kwargs) if loop is None else LoopCall(loop, fn, args, kwargs)
-        self.put(call)
-        return cast("Future[T]", call.future)
-
-    def put(self, call: Call) -> None:
-        """Queue a call."""
-        self.pool.run(self, call)
-
-    def free(self) -> None:
-        """No call will follow: the thread goes back, at once or after the call that it runs."""
-        self.pool.release(self)
-
-    def loosen(self) -> None:
-        """A handshake is over, its socket begins: the thread goes back as soon as nothing is open in it."""
-        self.pool.loosen(self)
-
-    def end(self, spoiled: bool = False) -> None:
-        """The request or socket is over: the thread goes back after the last call, an open transaction or not.
-
-        Args:
-            spoiled: code that would have undone what it did to the thread was skipped: the thread ends.
-        """
-        self.ended = True
-        pool = self.pool
-        if self.worker is None and self.waits_since_s is None:  # and nobody else can give it one
-            self.is_bound, self.tracks = False, True
-        else:
-            pool.release(self, spoiled, ends=True)
-        if pool.waits.has_news:
-            pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self.end()
-
-
-class SharedLease(Lease):
-    """That of a request which is served inside another one's context: it uses the other's thread, and ends nothing."""
-
-    __slots__ = ("_outer",)
-
-    def __init__(self, outer: Lease) -> None:
-        super().__init__(outer.pool, outer.idle_s)
-        self._outer = outer
-
-    @property
-    def is_busy(self) -> bool:
-        return self._outer.is_busy
-
-    @property
-    def has_thread(self) -> bool:
-        return self._outer.has_thread
-
-    def put(self, call: Call) -> None:
-        call.keeps_thread()
-        self._outer.put(call)
-
-    def free(self) -> None:
-        pass
-
-    def loosen(self) -> None:
-        pass
-
-    def end(self, spoiled: bool = False) -> None:
-        self.ended = True
 
 
 class ThreadPool:
