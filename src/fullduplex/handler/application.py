@@ -11,6 +11,7 @@ from typing import Any, cast
 import django
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
+from django.core import asgi as asgi_module
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -18,8 +19,9 @@ from django.urls import get_resolver
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
+from fullduplex.handler import seams
 from fullduplex.handler.base import ChainHandler
-from fullduplex.handler.http import serve_http
+from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
 from fullduplex.handler.signals import nothing_follows
@@ -27,16 +29,24 @@ from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
-from fullduplex.threads.context import get_pool, hop_on
+from fullduplex.threads.context import entered_lease, get_pool, hop_on
 from fullduplex.threads.lease import Lease
 
 logger = logging.getLogger("fullduplex.handler")
 
 
-def get_asgi_application() -> ASGIHandler:
+def get_asgi_application() -> Any:
     """Set Django up and return the ASGI 3 application, for ``asgi.py``; any ASGI server can run it."""
-    django.setup(set_prefix=False)
-    return ASGIHandler()
+    if not seams.APPLICATION.is_patched:
+        django.setup(set_prefix=False)
+        return ASGIHandler()
+    # Somebody wraps what Django's own function returns: let it return ours.
+    module: Any = asgi_module
+    djangos, module.ASGIHandler = module.ASGIHandler, ASGIHandler
+    try:
+        return module.get_asgi_application()
+    finally:
+        module.ASGIHandler = djangos
 
 
 class ASGIHandler(ChainHandler, DjangoASGIHandler):
@@ -67,7 +77,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         if not self._has_views and kind != "lifespan":
             await self._import_views()
         if kind == "http":
-            if self.chain is not None:
+            if self.is_fast:
                 await serve_http(self, scope, receive, send)
             else:
                 await super().__call__(scope, receive, send)
@@ -79,6 +89,16 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             await self._lifespan(scope, receive, send)
         else:
             raise ValueError(f"Django serves the ASGI scopes http, websocket and lifespan, not {kind!r}.")
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Django's step inside ``__call__``: the request in fewer steps, unless somebody stands here himself."""
+        if self.is_fast and not seams.HANDLE.is_patched:
+            await handle(self, scope, receive, send)
+            return
+        lease = entered_lease()
+        if lease is not None:
+            lease.spoil(True)  # nobody tells whether all hooks have had their turn
+        await super().handle(scope, receive, send)
 
     def is_over(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
@@ -176,7 +196,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
     async def shutdown(self) -> None:
         """The server has served its last request: disconnect the layer, end the threads."""
         await close_layer()
-        get_pool().close(timeout_s=0)  # they close their connections; the end of the process waits for them
+        # The threads close their connections; the end of the process waits for them.
+        get_pool().close(timeout_s=0, leave_requests=True)
 
 
 async def _call(view: Callable[..., Any], request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

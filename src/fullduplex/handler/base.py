@@ -11,6 +11,7 @@ from django.urls import set_urlconf
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.handler import seams
 from fullduplex.handler.chains import Chain
 
 
@@ -18,6 +19,9 @@ class ChainHandler(BaseHandler):
     """Takes async requests through :class:`Chain`; stands before a handler of Django's in the bases of a class."""
 
     chain: Chain | None = None
+    is_fast = False
+    _in_use: Any = None
+    _builds = False
 
     def is_over(self, request: HttpRequest, response: Any) -> bool:
         """Whether a request that has passed its middleware needs no thread any more."""
@@ -25,9 +29,28 @@ class ChainHandler(BaseHandler):
 
     def load_middleware(self, is_async: bool = False) -> None:
         """Build the chain from ``settings.MIDDLEWARE``; with FAST off, or for a sync handler, it is Django's own."""
-        if not is_async or not _is_fast():
+        self.is_fast = is_async and _is_fast()
+        if not self.is_fast or seams.needs_djangos_chain():
             super().load_middleware(is_async)
-            return
+        elif seams.LOAD_MIDDLEWARE.is_patched:
+            self._builds = True
+            super().load_middleware(is_async)  # sets _middleware_chain inside what somebody has put around it
+        else:
+            self._build()
+
+    @property
+    def _middleware_chain(self) -> Any:
+        return self._in_use
+
+    @_middleware_chain.setter
+    def _middleware_chain(self, chain: Any) -> None:
+        """Take Django's chain; where ours is wanted, it is built in its place at that moment."""
+        self._in_use = chain
+        if self._builds:
+            self._builds = False
+            self._build()
+
+    def _build(self) -> None:
         chain = Chain(self)
         adapt = self.adapt_method_mode
         self._view_middleware = [adapt(True, hook.function) for hook in chain.core.view_hooks]
@@ -37,7 +60,7 @@ class ChainHandler(BaseHandler):
 
     async def get_response_async(self, request: HttpRequest) -> Any:
         """Return the response to ``request``; the chain logs it."""
-        if self.chain is None:
+        if self.chain is None or seams.GET_RESPONSE.is_patched:
             return await super().get_response_async(request)
         set_urlconf(settings.ROOT_URLCONF)
         response = await self.chain(request)

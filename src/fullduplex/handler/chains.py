@@ -20,10 +20,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
-from django.core.handlers.exception import convert_exception_to_response, response_for_exception
+from django.core.handlers import base, exception
+from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler.core import Core, hook_of
@@ -51,10 +51,10 @@ class Adapted:
         can_sync: it may stand in the sync chain: it is sync, and hooks of its other instance would not miss it.
     """
 
-    def __init__(self, handler: Any, path: str, inner: Segment) -> None:
+    def __init__(self, handler: Any, path: str, factory: Any, inner: Segment) -> None:
         self._handler = handler
         self._path = path
-        self._factory = import_string(path)
+        self._factory = factory
         self._inner = inner
         self._sync: GetResponse | None = None
         self._call: AsyncGetResponse | None = None
@@ -131,12 +131,13 @@ class Chain:
         self.segments: list[Segment] = []
         self.exception_hooks: list[Any] = []
         self._handler = handler
+        self._made: list[Any] = []  # middleware, innermost first
         self._build()
 
     def _build(self) -> None:
         segment = Segment(self.core, None)
         for path in reversed(settings.MIDDLEWARE):
-            factory = import_string(path)
+            factory = base.import_string(path)  # type: ignore[attr-defined]  # where others put theirs
             try:
                 middleware = self._build_one(path, factory, segment)
             except MiddlewareNotUsed as error:
@@ -148,12 +149,17 @@ class Chain:
                 continue
             if not isinstance(middleware, Adapted):
                 segment.middleware.append(middleware)
-                self._note_core_hooks(middleware)
+                self._made.append(middleware)
                 continue
-            self._close(segment)
+            self.segments.insert(0, segment)
             self.adapted.insert(0, middleware)
             segment = Segment(self.core, middleware)
-        self._close(segment)
+        self.segments.insert(0, segment)
+        # Now that all middleware is made, for some of it patches the hooks of others.
+        for one in self.segments:
+            one.finish()
+        for made in self._made:
+            self._note_core_hooks(made)
         self.core.finish()
         segment.is_outermost = True
         self.outermost = segment
@@ -169,13 +175,9 @@ class Chain:
                 return await Below(inside, position)(request)
 
             return factory(get_response)
-        adapted = Adapted(self._handler, path, inside)
-        self._note_core_hooks(adapted.build())
+        adapted = Adapted(self._handler, path, factory, inside)
+        self._made.append(adapted.build())
         return adapted
-
-    def _close(self, segment: Segment) -> None:
-        segment.finish()
-        self.segments.insert(0, segment)
 
     def _note_core_hooks(self, middleware: Any) -> None:
         core = self.core
@@ -223,4 +225,4 @@ def _answer(request: HttpRequest, error: Exception) -> Any:
     try:
         raise error  # so that sys.exc_info() has it, and a bare raise raises it again
     except Exception:
-        return response_for_exception(request, error)
+        return exception.response_for_exception(request, error)

@@ -30,7 +30,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 from fullduplex.handler.deferred import deferring, is_untouched
-from fullduplex.handler.original import is_original
+from fullduplex.original import is_original
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Whether a hook has blocking work for this request: called with the middleware and the hook's arguments.
@@ -60,9 +60,7 @@ def is_mixin(factory: Any) -> bool:
     return (
         isinstance(factory, type)
         and issubclass(factory, MiddlewareMixin)
-        and _CALLS_ARE_DJANGOS
-        and factory.__call__ is _CALL
-        and getattr(factory, "__acall__", None) is _ACALL
+        and all(is_original(getattr(factory, name, None), _MIXIN, f"MiddlewareMixin.{name}") for name in _CALLS)
         and bool(factory.sync_capable and factory.async_capable)
         and not any(
             iscoroutinefunction(getattr(factory, hook, None)) for hook in ("process_request", "process_response")
@@ -179,11 +177,7 @@ def _content_is_compressed(middleware: Any, request: HttpRequest, response: Http
     return bool(response.streaming) or len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
 
 
-_CALL, _ACALL = (vars(MiddlewareMixin)[name] for name in ("__call__", "__acall__"))
-_CALLS_ARE_DJANGOS = all(
-    is_original(vars(MiddlewareMixin)[name], "django.utils.deprecation", f"MiddlewareMixin.{name}")
-    for name in ("__call__", "__acall__")
-)
+_MIXIN, _CALLS = "django.utils.deprecation", ("__call__", "__acall__")
 _MESSAGE_STORAGES = frozenset(
     f"django.contrib.messages.storage.{storage}"
     for storage in ("fallback.FallbackStorage", "cookie.CookieStorage", "session.SessionStorage")

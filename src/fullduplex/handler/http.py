@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
-import logging
-import sys
 from collections.abc import Coroutine, Generator
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from django.core.exceptions import RequestAborted, RequestDataTooBig
-from django.core.handlers.asgi import get_script_prefix
-from django.http import HttpResponse, HttpResponseBadRequest
+from django.core.exceptions import RequestAborted
+from django.core.handlers import asgi
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.request import Request, read_body
+from fullduplex.handler import seams
+from fullduplex.handler.request import read_body
 from fullduplex.handler.response import close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.sockets.asgi import Receive, Scope, Send
-from fullduplex.threads.context import enter_lease, hop_on
+from fullduplex.threads.context import current_executor, enter_lease, entered_lease, hop_on, use_executor
 from fullduplex.threads.lease import Lease
 
 if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
 
-logger = logging.getLogger("django.request")
 T = TypeVar("T")
 
 
@@ -122,22 +122,50 @@ async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send:
 
 
 async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    lease = enter_lease()
     try:
-        body = await read_body(receive)
+        if seams.CALL.is_patched:
+            await asgi.ASGIHandler.__call__(handler, scope, receive, send)  # somewhere in there it calls handle()
+        else:
+            await handler.handle(scope, receive, send)
+    finally:
+        if lease is not None:
+            lease.end()
+
+
+async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    """What Django's ``ASGIHandler.handle`` does, in fewer steps; in a context that has its lease."""
+    try:
+        body = await (handler.read_body(receive) if seams.READ_BODY.is_patched else read_body(receive))
     except RequestAborted:
         return
-    lease = enter_lease()
+    lease = entered_lease()
     spoiled = True  # unless all hooks have had their turn
     try:
         prefix = get_script_prefix(scope)
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
-        await send_started(type(handler), scope)
-        spoiled = not await _respond(handler, lease, scope, body, receive, send)
+        if await _start(handler, lease, scope, send):
+            spoiled = not await _respond(handler, lease, scope, body, receive, send)
     finally:
         body.close()
         if lease is not None:
-            lease.end(spoiled)
+            lease.spoil(spoiled)
+
+
+async def _start(handler: ASGIHandler, lease: Lease | None, scope: Scope, send: Send) -> bool:
+    """Send ``request_started``; return whether the request goes on. Who begins it finishes it."""
+    try:
+        await send_started(type(handler), scope)
+    except ThreadsExhausted:  # nobody has heard of the request
+        with contextlib.suppress(RequestAborted):
+            await send_response(busy_response(), scope, send)
+        return False
+    except BaseException:
+        await _settle(lease)
+        await send_finished(type(handler))
+        raise
+    return True
 
 
 async def _respond(
@@ -145,6 +173,7 @@ async def _respond(
 ) -> bool:
     """Get the response and send it; ``request_finished`` follows on every path. Return whether there was a response."""
     response: HttpResponseBase | None = None
+    executor = current_executor()
     watch = Watch(receive, get_settings().disconnect_watch_s)
     try:
         try:
@@ -156,7 +185,10 @@ async def _respond(
                 and nothing_follows(type(handler), request, response, scope)
             ):
                 lease.free()  # the client may be slow
-            await send_response(response, scope, send)
+            if seams.SEND_RESPONSE.is_patched:
+                await handler.send_response(response, send)
+            else:
+                await send_response(response, scope, send)
         except RequestAborted:
             pass
         except asyncio.CancelledError:
@@ -170,6 +202,8 @@ async def _respond(
         await _settle(lease)
         raise
     finally:
+        if current_executor() is not executor:
+            use_executor(executor)  # a view that was cancelled behind sync middleware leaves one that has quit
         if response is None:
             await send_finished(type(handler))
         else:
@@ -187,19 +221,22 @@ async def _settle(lease: Lease | None) -> None:
         await hop_on(lease, int)
 
 
-async def _get_response(handler: ASGIHandler, scope: Scope, body: IO[bytes]) -> tuple[Request | None, HttpResponseBase]:
+async def _get_response(
+    handler: ASGIHandler, scope: Scope, body: IO[bytes]
+) -> tuple[ASGIRequest | None, HttpResponseBase]:
+    request, error_response = handler.create_request(scope, body)
+    if request is None:
+        return None, cast(HttpResponseBase, error_response)
     try:
-        request = handler.request_class(scope, body)
-    except UnicodeDecodeError:
-        logger.warning("Bad Request (UnicodeDecodeError)", exc_info=sys.exc_info(), extra={"status_code": 400})
-        return None, HttpResponseBadRequest()
-    except RequestDataTooBig:
-        return None, HttpResponse("413 Payload too large", status=413)
-    try:
-        response: HttpResponseBase = await handler.run_get_response(request)
+        return request, await handler.run_get_response(request)
     except ThreadsExhausted:
-        # The log has it. A client that comes back later may find a thread.
-        response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
-        response.headers["Retry-After"] = "5"
+        response = busy_response()
         response._resource_closers.append(request.close)  # type: ignore[attr-defined]
-    return request, response
+        return request, response
+
+
+def busy_response() -> HttpResponse:
+    """For a request that got no thread; the log has it, and a client that comes back later may find one."""
+    response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
+    response.headers["Retry-After"] = "5"
+    return response

@@ -13,15 +13,21 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
 
 from fullduplex.handler.deferred import DeferredAttributes
-from fullduplex.handler.original import is_original
+from fullduplex.original import is_original
 from fullduplex.sockets.asgi import Event, Receive, Scope
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
 _KNOWN_NAMES_COUNT = 512
 _NAME_CHARS = 255
 
+
+def _of(name: str) -> tuple[str, str]:
+    return "django.core.handlers.asgi", f"ASGIRequest.{name}"
+
+
+_INIT: Any = ASGIRequest.__init__ if is_original(ASGIRequest.__init__, *_of("__init__")) else None
 _CLOSE = ASGIRequest.close
-_CLOSE_IS_DJANGOS = is_original(_CLOSE, "django.core.handlers.asgi", "ASGIRequest.close")
+_CLOSE_IS_DJANGOS = is_original(_CLOSE, *_of("close"))
 _allowed_hosts: set[tuple[str, ...]] = set()  # with the ALLOWED_HOSTS that allowed it
 _names: dict[bytes, str | None] = {
     b"content-length": "CONTENT_LENGTH",
@@ -37,7 +43,8 @@ class Request(DeferredAttributes, ASGIRequest):
     """
 
     def __init__(self, scope: Scope, body_file: IO[bytes]) -> None:
-        headers = None if scope.get("root_path") or settings.FORCE_SCRIPT_NAME else _plain_headers(scope)
+        is_special = scope.get("root_path") or settings.FORCE_SCRIPT_NAME or ASGIRequest.__init__ is not _INIT
+        headers = None if is_special else _plain_headers(scope)
         if headers is None:
             super().__init__(scope, body_file)
             return

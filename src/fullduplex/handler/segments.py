@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from asgiref.sync import iscoroutinefunction
-from django.core.handlers.exception import response_for_exception
+from django.core.handlers import exception
 from django.http import HttpRequest
 from django.utils.log import log_response
 
@@ -117,7 +117,7 @@ class Segment:
                 raise error
             except Exception:
                 try:
-                    passage.response = response_for_exception(passage.request, error)
+                    passage.response = exception.response_for_exception(passage.request, error)
                     return
                 except Exception as failure:
                     error = failure

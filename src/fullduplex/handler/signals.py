@@ -23,9 +23,10 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
-from fullduplex.handler.original import is_original
+from fullduplex.handler import seams
 from fullduplex.handler.request import holds_nothing, is_free
 from fullduplex.handler.response import is_sent_by_server, plain_file
+from fullduplex.original import is_original
 from fullduplex.sockets.asgi import Scope
 from fullduplex.threads.context import hop, is_looked_after
 
@@ -66,7 +67,7 @@ finished = Foreign(request_finished, {close_old_connections, close_caches, reset
 
 async def send_started(sender: type, scope: Any) -> None:
     """Send ``request_started``; what a receiver raises is raised."""
-    if not is_looked_after():
+    if not is_looked_after() or seams.started_is_patched():
         await request_started.asend(sender=sender, scope=scope)
     elif started.any(sender):
         await _send(started, sender, [], scope=scope)
@@ -74,7 +75,7 @@ async def send_started(sender: type, scope: Any) -> None:
 
 async def send_finished(sender: type) -> None:
     """Send ``request_finished`` for a request without a response."""
-    if not is_looked_after():
+    if not is_looked_after() or seams.finished_is_patched():
         await request_finished.asend(sender=sender)
         return
     closers = _cache_closers()
@@ -95,7 +96,7 @@ def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | No
     for closer in response._resource_closers:
         if not is_free(closer) and not _closes_plain_file(closer):
             return False
-    return not finished.any(sender) and not _cache_closers()
+    return not seams.finished_is_patched() and not finished.any(sender) and not _cache_closers()
 
 
 async def close_response(response: Any, sender: type) -> None:
@@ -107,7 +108,7 @@ async def close_response(response: Any, sender: type) -> None:
         response._resource_closers.clear()
         response.closed = True
         return
-    if not (has_plain_close(response) and is_looked_after()):
+    if not (has_plain_close(response) and is_looked_after()) or seams.finished_is_patched():
         await hop(response.close, over=_always)
         return
     closers = list(response._resource_closers)

@@ -35,8 +35,8 @@ from django.urls import set_script_prefix
 from django.utils.log import log_response
 
 from fullduplex.conf import get_settings
-from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
-from fullduplex.handler.http import InContext
+from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError, ThreadsExhausted
+from fullduplex.handler.http import InContext, busy_response
 from fullduplex.handler.inbox import Inbox
 from fullduplex.handler.request import Request
 from fullduplex.handler.response import close_content
@@ -255,7 +255,11 @@ class Upgrade:
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
         self._started = True
-        await send_started(type(self._handler), self._scope)
+        try:
+            await send_started(type(self._handler), self._scope)
+        except ThreadsExhausted:  # nobody has heard of the request
+            self._started = False
+            return busy_response()
         try:
             self._request = HandshakeRequest(self._scope, self)
         except UnicodeDecodeError:
@@ -263,13 +267,16 @@ class Upgrade:
             return HttpResponse(status=400)
         chain = InContext(self._handler.run_get_response(self._request))
         self._chain_context = chain.context
-        return await chain
+        try:
+            return await chain
+        except ThreadsExhausted:
+            return busy_response()
 
     async def _finish_request(self, response: HttpResponseBase | None) -> None:
         """Send ``request_finished`` and free what the request held."""
         if self._request is not None:
             self._request.close()
-        if response is not None:
+        if response is not None and self._started:
             try:
                 if getattr(response, "streaming", False):
                     await close_content(response)

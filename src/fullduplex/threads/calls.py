@@ -291,8 +291,10 @@ def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args
 
 
 def _after_fork() -> None:
-    global _pid
+    global _pid, _reports_lock
     _pid = os.getpid()
+    _reports_lock = threading.Lock()  # another thread may have held it, which is not here
+    _reports.clear()
 
 
 _pid = os.getpid()

@@ -23,6 +23,7 @@ from django.db.backends.signals import connection_created
 logger = logging.getLogger("fullduplex.handler")
 
 _CURSOR_MAKERS = ("make_cursor", "make_debug_cursor")  # whatever makes a cursor ends there
+_OBSERVED = ("cursor", "chunked_cursor")
 _OPENED = "_fullduplex_opened_s"
 _WRAPPERS = "_fullduplex_wrappers"
 _CURSORS = "_fullduplex_cursors"
@@ -197,9 +198,17 @@ def clean_connections() -> bool:
             if connection.connection is not None:
                 _roll_back(connection)
                 _close_if_old(connection)
+            if any(name in connection.__dict__ for name in _OBSERVED):
+                _replace(connection)
         except Exception:  # the thread must go on
             _give_up(connection)
     return bool(initialized)
+
+
+def _replace(connection: Any) -> None:
+    """Somebody has put something on the object itself, and cannot take it away from another thread (debug toolbars)."""
+    connection.close()
+    del connections[connection.alias]
 
 
 def _give_up(connection: Any) -> None:

@@ -22,6 +22,7 @@ from asgiref.sync import (
 from django.db.transaction import TransactionManagementError
 
 from fullduplex.conf import get_settings
+from fullduplex.original import is_original
 from fullduplex.threads.calls import HopCall, cancel_inside
 from fullduplex.threads.connections import close_connections, in_transaction
 from fullduplex.threads.lease import Lease, SharedLease
@@ -52,7 +53,7 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
         _lease.set(None)  # a request that its sync caller is part of may have one
         return None
     outer = _lease.get()
-    if outer is not None and not outer.ended:
+    if outer is not None and outer.is_bound and not outer.ended:
         shared = SharedLease(outer)
         _lease.set(shared)
         return shared
@@ -65,6 +66,11 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
     SyncToAsync.context_to_thread_executor[context] = lease
     _lease.set(lease)
     return lease
+
+
+def entered_lease() -> Lease | None:
+    """Return what :func:`enter_lease` returned in this context, whoever's turn it is; None where that was nothing."""
+    return _lease.get()
 
 
 def current_lease() -> Lease | None:
@@ -91,7 +97,8 @@ def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | No
         ThreadsExhausted: no thread became free in time.
     """
     lease = current_lease()
-    if lease is None:
+    if lease is None or SyncToAsync.__call__ is not _CALL or SyncToAsync.thread_handler is not _HANDLER:
+        # A sync caller further up has its thread; or somebody carries his context into threads.
         return cast("Coroutine[Any, Any, T]", _nested_call(function, *args))
     return hop_on(lease, function, *args, over=over)
 
@@ -124,12 +131,21 @@ def _nested(function: Callable[..., T], *args: Any) -> T:
 
 _nested_call = sync_to_async(_nested, thread_sensitive=True)
 
+# What asgiref ships, and not what somebody had put in its place before we were imported.
+_CALL: Any
+_HANDLER: Any
+_CALL, _HANDLER = (
+    function if is_original(function := vars(SyncToAsync)[name], "asgiref.sync", f"SyncToAsync.{name}") else None
+    for name in ("__call__", "thread_handler")
+)
+
 
 def release_thread() -> None:
     """Give up the thread of this request, and its database connections, when the call that runs now returns.
 
     For sync code that goes on for long with little to do, as the generator of a stream. The next sync call takes a
-    thread as the first one did: it may have to wait, and finds nothing of what this one has left in its thread.
+    thread as the first one did: it may have to wait, and finds nothing of what this one has left in its thread. The
+    thread itself ends: whoever has set something there has had no chance to undo it.
 
     Raises:
         TransactionManagementError: a transaction is open.
@@ -138,7 +154,7 @@ def release_thread() -> None:
         raise TransactionManagementError("release_thread() in a transaction: it would be rolled back.")
     worker = threading.current_thread()
     if isinstance(worker, Worker):
-        worker.leaves = True
+        worker.leaves = worker.spoiled = True
     else:  # Django's own chain, a test, or a command: the thread is not ours to give
         close_connections()
 
@@ -206,6 +222,6 @@ def _variable_of_executors() -> contextvars.ContextVar[Any] | None:
 _executors = _variable_of_executors()
 
 
-def use_executor(executor: Executor) -> None:
+def use_executor(executor: Executor | None) -> None:
     """Make ``executor`` run the thread-sensitive calls of the current context, and of the tasks it starts."""
     AsyncToSync.executors.current = executor

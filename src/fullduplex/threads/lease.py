@@ -45,13 +45,26 @@ class Lease(Executor):
         tracks: the cursors in use are noted, so that it can become loose while one is open.
     """
 
-    __slots__ = ("_calls", "ended", "idle_s", "is_bound", "pool", "tracks", "waits_since_s", "worker")
+    __slots__ = (
+        "_calls",
+        "_spoiled",
+        "ended",
+        "idle_s",
+        "is_bound",
+        "pool",
+        "shares_count",
+        "tracks",
+        "waits_since_s",
+        "worker",
+    )
 
     def __init__(self, pool: Pool, idle_s: float = 0.0, *, is_bound: bool = True, tracks: bool = False) -> None:
         self.pool = pool
         self.idle_s = idle_s
         self.is_bound = is_bound
         self.tracks = tracks or not is_bound
+        self.shares_count = 0  # requests inside this one's context that are in progress
+        self._spoiled = False
         # The rest belongs to the pool and its lock.
         self._calls: deque[Call] | None = None
         self.worker: Worker | None = None
@@ -105,26 +118,37 @@ class Lease(Executor):
             spoiled: code that would have undone what it did to the thread was skipped: the thread ends.
         """
         self.ended = True
+        self._spoiled = self._spoiled or spoiled
+        if self.shares_count:
+            return  # the last of them ends it
         pool = self.pool
         if self.worker is None and self.waits_since_s is None:  # and nobody else can give it one
             self.is_bound, self.tracks = False, True
         else:
-            pool.release(self, spoiled, ends=True)
+            pool.release(self, self._spoiled, ends=True)
         if pool.waits.has_news:
             pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
+
+    def spoil(self, spoiled: bool) -> None:
+        """A request has, or has not, ended here without some of its hooks: then nobody has the thread after it."""
+        if spoiled:
+            self._spoiled = True
+            if self.worker is not None:
+                self.worker.spoiled = True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self.end()
 
 
 class SharedLease(Lease):
-    """That of a request which is served inside another one's context: it uses the other's thread, and ends nothing."""
+    """That of a request which is served inside another one's context: it uses that one's thread, and lets it stay."""
 
     __slots__ = ("_outer",)
 
     def __init__(self, outer: Lease) -> None:
         super().__init__(outer.pool, outer.idle_s)
         self._outer = outer
+        outer.shares_count += 1
 
     @property
     def is_busy(self) -> bool:
@@ -145,4 +169,14 @@ class SharedLease(Lease):
         pass
 
     def end(self, spoiled: bool = False) -> None:
+        if self.ended:
+            return
         self.ended = True
+        outer = self._outer
+        outer.shares_count -= 1
+        outer.spoil(spoiled)
+        if outer.ended:
+            outer.end()
+
+    def spoil(self, spoiled: bool) -> None:
+        self._outer.spoil(spoiled)

@@ -22,9 +22,10 @@ class Pace:
     Attributes:
         count: threads that are to run sync code while others wait.
         interval_s: until the next look.
+        looked_s: when the last look was, by the monotonic clock.
     """
 
-    __slots__ = ("_cpu_s", "_done_count", "_done_s", "_now_s", "count", "interval_s")
+    __slots__ = ("_cpu_s", "_done_count", "_done_s", "count", "interval_s", "looked_s")
 
     def __init__(self) -> None:
         self.count = 1
@@ -33,7 +34,7 @@ class Pace:
     def begin(self, done_count: int) -> None:
         """Somebody waits again: the first look comes soon."""
         self.interval_s = STALL_S
-        self._now_s = self._done_s = time.monotonic()
+        self.looked_s = self._done_s = time.monotonic()
         self._cpu_s, self._done_count = time.process_time(), done_count
 
     def look(self, now_s: float, done_count: int, max_count: int) -> None:
@@ -41,9 +42,9 @@ class Pace:
         cpu_s = time.process_time()
         if done_count != self._done_count:
             self._done_s = now_s
-        is_idle = cpu_s - self._cpu_s < _BUSY * (now_s - self._now_s)
+        is_idle = cpu_s - self._cpu_s < _BUSY * (now_s - self.looked_s)
         if is_idle or now_s - self._done_s > _STUCK_S:
             self.count, self.interval_s = min(2 * self.count, max(1, max_count)), STALL_S
         else:
             self.count, self.interval_s = max(1, self.count // 2), min(2 * self.interval_s, _LONGEST_INTERVAL_S)
-        self._now_s, self._cpu_s, self._done_count = now_s, cpu_s, done_count
+        self.looked_s, self._cpu_s, self._done_count = now_s, cpu_s, done_count

@@ -24,6 +24,7 @@ with their lease, and those whose sync code waits for async code, do not count; 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -34,7 +35,7 @@ from typing import cast
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.calls import Call
+from fullduplex.threads.calls import Call, call_on
 from fullduplex.threads.lease import Lease
 from fullduplex.threads.pace import STALL_S, Pace
 from fullduplex.threads.waits import Waits
@@ -42,6 +43,7 @@ from fullduplex.threads.worker import GO_ON, Worker
 
 logger = logging.getLogger("fullduplex.handler")
 
+_UNWATCHED_S = 0.25
 _EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
 
 
@@ -128,7 +130,8 @@ class ThreadPool:
             worker = lease.worker
             if worker is None:
                 return
-            worker.spoiled = worker.spoiled or spoiled
+            if spoiled:
+                worker.spoiled = True
             if not worker.rests:
                 worker.leaves = True
                 return
@@ -151,12 +154,19 @@ class ThreadPool:
             self._running.add(worker)
         worker.wake()
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """End the threads, each after what it is doing; wait for them. The next call starts new ones."""
+    def close(self, timeout_s: float = 5.0, *, leave_requests: bool = False) -> None:
+        """End the threads, each after what it is doing; wait for them. The next call starts new ones.
+
+        Args:
+            leave_requests: those that requests have end with these, whichever server they are of.
+        """
         with self._lock:
             workers = list(self._workers)
             for worker in workers:
                 worker.stops = True
+                if leave_requests:
+                    continue
+                worker.leaves = True
                 if worker.rests:
                     self._detach(worker)
         for worker in workers:
@@ -182,7 +192,10 @@ class ThreadPool:
                 return None
             if len(self._running) >= self._pace.count and self._will_watch():
                 return None
-        return self._take(lease)
+        worker = self._take(lease)
+        if worker is None:  # all that there may be rest with others
+            self._will_watch()
+        return worker
 
     def _is_full(self) -> bool:
         """Whether THREADS_COUNT threads run sync code. Under the lock."""
@@ -206,8 +219,8 @@ class ThreadPool:
         return True
 
     def _is_watched(self) -> bool:
-        """Whether a loop looks after those that wait. Under the lock."""
-        return any(not loop.is_closed() for loop in self._watching)
+        """Whether a loop looks after those that wait, and has done so lately: it may have stopped. Under the lock."""
+        return bool(self._watching) and time.monotonic() - self._pace.looked_s < _UNWATCHED_S
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake more threads for leases that wait, where that helps; fail what waits too long."""
@@ -303,6 +316,9 @@ class ThreadPool:
             if other is None:
                 lease.waits_since_s = time.monotonic()
                 self._waiting.append(lease)
+                loop = getattr(call, "loop", None)
+                if loop is not None:
+                    call_on(loop, self._look_after)
                 return
             other.lease, lease.worker = lease, other
             self._running.add(other)
@@ -314,7 +330,7 @@ class ThreadPool:
             lease = worker.lease
             if lease.calls:
                 return GO_ON
-            if worker.leaves or worker.stops or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
+            if worker.leaves or not (lease.is_bound or worker.is_open or self._may_park(worker, lease)):
                 self._detach(worker)
                 return GO_ON
             worker.rests = True
@@ -325,11 +341,17 @@ class ThreadPool:
             if not self._is_watched() or len(self._running) + 1 < self._pace.count:
                 self._admit(1)
             if lease.is_bound:
-                return None
+                return _UNWATCHED_S if self._waiting else None
             return lease.idle_s or STALL_S  # where something is open, it is looked at again
 
     def _may_park(self, worker: Worker, lease: Lease) -> bool:
-        return worker.of_sockets and lease.idle_s > 0 and not self._waiting
+        return worker.of_sockets and lease.idle_s > 0 and not (self._waiting or worker.stops)
+
+    def _look_after(self) -> None:
+        """On a loop: somebody waits whose calls come from it."""
+        with self._lock:
+            if self._waiting:
+                self._will_watch()
 
     def detach(self, worker: Worker) -> None:
         """The call that was the last has run."""
@@ -423,7 +445,8 @@ class ThreadPool:
         """
         worker = Worker(self, of_sockets)
         try:
-            worker.start()
+            # Not in the context of the request that needs it: whoever wraps Thread.start would carry it along for ever.
+            contextvars.Context().run(worker.start)
         except RuntimeError:
             if not self._workers:
                 raise
