@@ -14,6 +14,8 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.handler import seams
 from fullduplex.handler.chains import Chain
 
+_GET_RESPONSE: Any = seams.GET_RESPONSE.original
+
 
 class ChainHandler(BaseHandler):
     """Takes async requests through :class:`Chain`; stands before a handler of Django's in the bases of a class."""
@@ -60,7 +62,7 @@ class ChainHandler(BaseHandler):
 
     async def get_response_async(self, request: HttpRequest) -> Any:
         """Return the response to ``request``; the chain logs it."""
-        if self.chain is None or seams.GET_RESPONSE.is_patched:
+        if self.chain is None or BaseHandler.get_response_async is not _GET_RESPONSE:
             return await super().get_response_async(request)
         set_urlconf(settings.ROOT_URLCONF)
         response = await self.chain(request)

@@ -23,7 +23,7 @@ from fullduplex.handler.request import read_body
 from fullduplex.handler.response import close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.sockets.asgi import Receive, Scope, Send
-from fullduplex.threads.context import current_executor, enter_lease, entered_lease, hop_on, use_executor
+from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send:
 async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
     lease = enter_lease()
     try:
-        if seams.CALL.is_patched:
+        if seams.is_plain():
+            await handle(handler, scope, receive, send, True)
+        elif seams.CALL.is_patched:
             await asgi.ASGIHandler.__call__(handler, scope, receive, send)  # somewhere in there it calls handle()
         else:
             await handler.handle(scope, receive, send)
@@ -133,10 +135,14 @@ async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
             lease.end()
 
 
-async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
-    """What Django's ``ASGIHandler.handle`` does, in fewer steps; in a context that has its lease."""
+async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send, is_plain: bool = False) -> None:
+    """What Django's ``ASGIHandler.handle`` does, in fewer steps; in a context that has its lease.
+
+    Args:
+        is_plain: nobody stands in a seam on the way to the middleware.
+    """
     try:
-        body = await (handler.read_body(receive) if seams.READ_BODY.is_patched else read_body(receive))
+        body = await (read_body(receive) if is_plain or not seams.READ_BODY.is_patched else handler.read_body(receive))
     except RequestAborted:
         return
     lease = entered_lease()
@@ -146,7 +152,7 @@ async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
         if await _start(handler, lease, scope, send):
-            spoiled = not await _respond(handler, lease, scope, body, receive, send)
+            spoiled = not await _respond(handler, lease, scope, body, receive, send, is_plain)
     finally:
         body.close()
         if lease is not None:
@@ -156,24 +162,29 @@ async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
 async def _start(handler: ASGIHandler, lease: Lease | None, scope: Scope, send: Send) -> bool:
     """Send ``request_started``; return whether the request goes on. Who begins it finishes it."""
     try:
-        await send_started(type(handler), scope)
+        await send_started(type(handler), scope, lease is not None or is_below_caller())
     except ThreadsExhausted:  # nobody has heard of the request
         with contextlib.suppress(RequestAborted):
             await send_response(busy_response(), scope, send)
         return False
     except BaseException:
         await _settle(lease)
-        await send_finished(type(handler))
+        await send_finished(type(handler), lease is not None or is_below_caller())
         raise
     return True
 
 
 async def _respond(
-    handler: ASGIHandler, lease: Lease | None, scope: Scope, body: IO[bytes], receive: Receive, send: Send
+    handler: ASGIHandler,
+    lease: Lease | None,
+    scope: Scope,
+    body: IO[bytes],
+    receive: Receive,
+    send: Send,
+    is_plain: bool,
 ) -> bool:
     """Get the response and send it; ``request_finished`` follows on every path. Return whether there was a response."""
     response: HttpResponseBase | None = None
-    executor = current_executor()
     watch = Watch(receive, get_settings().disconnect_watch_s)
     try:
         try:
@@ -185,10 +196,10 @@ async def _respond(
                 and nothing_follows(type(handler), request, response, scope)
             ):
                 lease.free()  # the client may be slow
-            if seams.SEND_RESPONSE.is_patched:
-                await handler.send_response(response, send)
-            else:
+            if is_plain or not seams.SEND_RESPONSE.is_patched:
                 await send_response(response, scope, send)
+            else:
+                await handler.send_response(response, send)
         except RequestAborted:
             pass
         except asyncio.CancelledError:
@@ -202,16 +213,16 @@ async def _respond(
         await _settle(lease)
         raise
     finally:
-        if current_executor() is not executor:
-            use_executor(executor)  # a view that was cancelled behind sync middleware leaves one that has quit
+        is_looked_after = lease is not None or is_below_caller()
         if response is None:
-            await send_finished(type(handler))
+            forget_executor(lease)
+            await send_finished(type(handler), is_looked_after)
         else:
             try:
                 if getattr(response, "streaming", False):
                     await close_content(response)
             finally:
-                await close_response(response, type(handler))
+                await close_response(response, type(handler), is_looked_after)
     return response is not None
 
 

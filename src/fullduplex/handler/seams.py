@@ -29,14 +29,14 @@ class Seam:
         cost: what is slower where it is patched.
     """
 
-    __slots__ = ("_original", "cost", "holder", "name")
+    __slots__ = ("cost", "holder", "name", "original")
 
     def __init__(self, holder: Any, name: str, module: str, qualname: str, cost: str = "") -> None:
         self.holder = holder
         self.name = name
         self.cost = cost
         function = getattr(holder, name)
-        self._original = function if is_original(function, module, qualname) else None
+        self.original = function if is_original(function, module, qualname) else None
 
     def __str__(self) -> str:
         place = self.holder.__name__ if not isinstance(self.holder, type) else self.holder.__qualname__
@@ -45,7 +45,7 @@ class Seam:
     @property
     def is_patched(self) -> bool:
         """Whether something else than Django's own function stands there now."""
-        return getattr(self.holder, self.name) is not self._original
+        return getattr(self.holder, self.name) is not self.original
 
 
 def _of(holder: type, name: str, cost: str = "") -> Seam:
@@ -84,17 +84,31 @@ SEAMS = (
 )  # fmt: skip
 
 
+# Asked for each request, so without detours.
+_call, _handle, _read_body = CALL.original, HANDLE.original, READ_BODY.original
+_create_request, _send_response = CREATE_REQUEST.original, SEND_RESPONSE.original
+_asend, _send, _receivers = ASEND.original, SEND.original, RECEIVERS.original
+
+
+def is_plain(handler_class: Any = asgi.ASGIHandler) -> bool:
+    """Whether nobody stands between a server and the middleware."""
+    return (
+        handler_class.__call__ is _call
+        and handler_class.handle is _handle
+        and handler_class.read_body is _read_body
+        and handler_class.create_request is _create_request
+        and handler_class.send_response is _send_response
+    )
+
+
 def started_is_patched() -> bool:
     """Whether somebody sees how ``request_started`` is sent."""
-    return ASEND.is_patched or RECEIVERS.is_patched or not vars(request_started).keys().isdisjoint(_SENDING)
+    return Signal.asend is not _asend or Signal._live_receivers is not _receivers or "asend" in request_started.__dict__
 
 
 def finished_is_patched() -> bool:
     """Whether somebody sees how ``request_finished`` is sent."""
-    return SEND.is_patched or RECEIVERS.is_patched or not vars(request_finished).keys().isdisjoint(_SENDING)
-
-
-_SENDING = frozenset(("asend", "send", "asend_robust", "send_robust", "_live_receivers"))
+    return Signal.send is not _send or Signal._live_receivers is not _receivers or "send" in request_finished.__dict__
 
 
 def needs_djangos_chain() -> bool:

@@ -28,7 +28,7 @@ from fullduplex.handler.request import holds_nothing, is_free
 from fullduplex.handler.response import is_sent_by_server, plain_file
 from fullduplex.original import is_original
 from fullduplex.sockets.asgi import Scope
-from fullduplex.threads.context import hop, is_looked_after
+from fullduplex.threads.context import hop
 
 Receiver = Callable[..., Any]
 
@@ -65,17 +65,21 @@ started = Foreign(request_started, {reset_queries, close_old_connections})
 finished = Foreign(request_finished, {close_old_connections, close_caches, reset_urlconf})
 
 
-async def send_started(sender: type, scope: Any) -> None:
-    """Send ``request_started``; what a receiver raises is raised."""
-    if not is_looked_after() or seams.started_is_patched():
+async def send_started(sender: type, scope: Any, is_looked_after: bool) -> None:
+    """Send ``request_started``; what a receiver raises is raised.
+
+    Args:
+        is_looked_after: a lease sees to the connections, and Django's own receivers need not.
+    """
+    if not is_looked_after or seams.started_is_patched():
         await request_started.asend(sender=sender, scope=scope)
     elif started.any(sender):
         await _send(started, sender, [], scope=scope)
 
 
-async def send_finished(sender: type) -> None:
+async def send_finished(sender: type, is_looked_after: bool) -> None:
     """Send ``request_finished`` for a request without a response."""
-    if not is_looked_after() or seams.finished_is_patched():
+    if not is_looked_after or seams.finished_is_patched():
         await request_finished.asend(sender=sender)
         return
     closers = _cache_closers()
@@ -99,7 +103,7 @@ def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | No
     return not seams.finished_is_patched() and not finished.any(sender) and not _cache_closers()
 
 
-async def close_response(response: Any, sender: type) -> None:
+async def close_response(response: Any, sender: type, is_looked_after: bool) -> None:
     """Close a response, which sends ``request_finished``."""
     response._handler_class = sender
     if response.__dict__.pop("fullduplex_over", False):  # known when the thread went
@@ -108,7 +112,7 @@ async def close_response(response: Any, sender: type) -> None:
         response._resource_closers.clear()
         response.closed = True
         return
-    if not (has_plain_close(response) and is_looked_after()) or seams.finished_is_patched():
+    if not (has_plain_close(response) and is_looked_after) or seams.finished_is_patched():
         await hop(response.close, over=_always)
         return
     closers = list(response._resource_closers)

@@ -46,7 +46,14 @@ from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
-from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, hop_on, use_executor
+from fullduplex.threads.context import (
+    HandshakeExecutor,
+    current_executor,
+    enter_lease,
+    hop_on,
+    is_below_caller,
+    use_executor,
+)
 from fullduplex.threads.lease import Lease
 
 if TYPE_CHECKING:
@@ -256,7 +263,7 @@ class Upgrade:
             set_script_prefix(prefix)
         self._started = True
         try:
-            await send_started(type(self._handler), self._scope)
+            await send_started(type(self._handler), self._scope, self._is_looked_after())
         except ThreadsExhausted:  # nobody has heard of the request
             self._started = False
             return busy_response()
@@ -272,6 +279,9 @@ class Upgrade:
         except ThreadsExhausted:
             return busy_response()
 
+    def _is_looked_after(self) -> bool:
+        return self._executor is not None or is_below_caller()
+
     async def _finish_request(self, response: HttpResponseBase | None) -> None:
         """Send ``request_finished`` and free what the request held."""
         if self._request is not None:
@@ -281,9 +291,9 @@ class Upgrade:
                 if getattr(response, "streaming", False):
                     await close_content(response)
             finally:
-                await close_response(response, type(self._handler))  # sends it
+                await close_response(response, type(self._handler), self._is_looked_after())  # sends it
         elif self._started:
-            await send_finished(type(self._handler))
+            await send_finished(type(self._handler), self._is_looked_after())
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:
         """Start the view, and return the response to the handshake as soon as it is known.

@@ -79,12 +79,16 @@ def current_lease() -> Lease | None:
     return lease if lease is None or current_executor() is None else None
 
 
-def is_looked_after() -> bool:
-    """Whether a lease looks after the database connections of the current context, itself or by its sync caller."""
-    if current_lease() is not None:
-        return True
+def is_below_caller() -> bool:
+    """Whether a sync caller further up, which runs the sync code of this context, has a thread of the pool."""
     thread = getattr(current_executor(), "_work_thread", None)  # of asgiref's CurrentThreadExecutor
     return isinstance(thread, Worker)
+
+
+def forget_executor(lease: Lease | None) -> None:
+    """A view that was cancelled behind sync middleware leaves asgiref's executor behind, which has quit."""
+    if lease is not None and current_executor() is not None:
+        use_executor(None)
 
 
 def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | None = None) -> Coroutine[Any, Any, T]:
