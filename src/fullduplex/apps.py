@@ -10,7 +10,7 @@ class FullduplexConfig(AppConfig):
 
     def ready(self) -> None:
         from fullduplex import checks as ours
-        from fullduplex.handler.checks import check_connections, check_middleware, check_threads
+        from fullduplex.handler.checks import check_connections, check_middleware, check_seams, check_threads
 
         for check in (
             ours.check_runserver,
@@ -23,3 +23,4 @@ class FullduplexConfig(AppConfig):
         ):
             checks.register(check, "fullduplex")
         checks.register(check_connections, checks.Tags.database, deploy=True)
+        checks.register(check_seams, "fullduplex", deploy=True)

@@ -84,6 +84,11 @@ class Settings:
     gap_message: str = opt(
         "", "With `continue`: a text message that the members get, once for each group; empty: none."
     )
+    socket_observer: str = opt(
+        "",
+        "Dotted path of a function that takes the handshake's request and returns a context manager; the view of each "
+        "socket runs inside it. For error trackers and tracers; empty: none.",
+    )
     prepared_frames: bool = opt(
         True,
         "Messages of groups are framed once and written by the server itself. False where ASGI middleware must see "

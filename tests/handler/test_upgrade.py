@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import weakref
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import wraps
 from typing import Any
 
@@ -1372,3 +1375,55 @@ async def test_a_close_that_is_cut_short_goes_out_all_the_same() -> None:
     with project(path("", view)) as application:
         await application(websocket_scope(), incoming.get, send)
     assert sent == [("websocket.accept", None), ("websocket.close", 4000)]
+
+
+# Observed ------------------------------------------------------------------------------------
+
+seen_by_observer: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by_observer", default="nobody")
+
+
+@contextmanager
+def observe(request: Any) -> Iterator[None]:
+    token = seen_by_observer.set(request.GET["who"])
+    try:
+        yield
+    finally:
+        seen_by_observer.reset(token)
+
+
+@asynccontextmanager
+async def aobserve(request: Any) -> AsyncIterator[None]:
+    with observe(request):
+        await asyncio.sleep(0)
+        yield
+
+
+@pytest.mark.parametrize("name", ["observe", "aobserve"])
+async def test_errors_of_many_sockets_are_told_each_inside_its_observer(name: str) -> None:
+    together = asyncio.Event()
+    told: list[tuple[str, str]] = []
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        await socket.accept()
+        await together.wait()
+        raise ZeroDivisionError(socket.request.GET["who"])
+
+    def receiver(**kwargs: Any) -> None:
+        told.append((seen_by_observer.get(), str(sys.exc_info()[1])))
+
+    got_request_exception.connect(receiver)
+    try:
+        with project(path("", view), FULLDUPLEX={"SOCKET_OBSERVER": f"{__name__}.{name}"}) as application:
+            async with AsyncExitStack() as stack:
+                sockets = [
+                    await stack.enter_async_context(websocket(application, f"/?who=u{number}")) for number in range(20)
+                ]
+                for socket in sockets:
+                    await socket.accepted()
+                together.set()
+                for socket in sockets:
+                    assert (await socket.closed())[0] == 1011
+    finally:
+        got_request_exception.disconnect(receiver)
+    assert sorted(told) == sorted((f"u{number}", f"u{number}") for number in range(20))

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.handler.seams import patches
 
 
 def check_threads(**kwargs: Any) -> list[CheckMessage]:
@@ -49,6 +50,15 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+def check_seams(**kwargs: Any) -> list[CheckMessage]:
+    """Where somebody has patched Django, he is called, and some of our fast ways are not taken (``check --deploy``)."""
+    return [
+        Info(f"{patch}.", hint="See docs/howto/observe.md.", id="fullduplex.I012")
+        for patch in patches()
+        if patch.seam.cost
+    ]
 
 
 _LIMITS = {"postgresql": "SHOW max_connections", "mysql": "SELECT @@max_connections"}

@@ -123,6 +123,10 @@ class Patch:
     seam: Seam
     by: str
 
+    def __str__(self) -> str:
+        cost = f": {self.seam.cost}" if self.seam.cost else ""
+        return f"{self.seam} is patched by {self.by}{cost}"
+
 
 def patches() -> list[Patch]:
     """Return who stands in which seam now."""

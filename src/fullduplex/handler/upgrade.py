@@ -22,7 +22,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
@@ -38,9 +38,11 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError, ThreadsExhausted
 from fullduplex.handler.http import InContext, busy_response
 from fullduplex.handler.inbox import Inbox
+from fullduplex.handler.observer import entered, observer
 from fullduplex.handler.request import Request
 from fullduplex.handler.response import close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
+from fullduplex.handler.tasks import cancel, complete, start
 from fullduplex.realtime.outbox import EXTENSION
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
@@ -60,7 +62,6 @@ if TYPE_CHECKING:
     from fullduplex.handler.application import ASGIHandler
 
 logger = logging.getLogger("django.request")
-T = TypeVar("T")
 
 
 class HandshakeRequest(Request):
@@ -105,6 +106,7 @@ class Upgrade:
         "_settings",
         "_socket",
         "_started",
+        "_told",
         "_view",
         "_view_stopped",
         "_waiter",
@@ -138,6 +140,7 @@ class Upgrade:
         self._grace: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._told: BaseException | None = None  # the view's error, where the observer has seen it told
         self._answered = False  # the chain has come to its end: all hooks have had their turn
         self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
@@ -164,7 +167,7 @@ class Upgrade:
             finally:
                 self._request = self._socket = self._view = None  # they refer to this object, and it to them
                 if self._pump is not None:
-                    await _cancel(self._pump)
+                    await cancel(self._pump)
                 if self._executor is not None:
                     self._executor.end(spoiled=not self._answered)
         if self._pump is not None and not self._pump.cancelled():
@@ -221,9 +224,9 @@ class Upgrade:
                 await self._answer(response)
         finally:
             try:
-                await _cancel(chain)
+                await cancel(chain)
             finally:
-                await _complete(start(self._finish_request(response), self._loop, self._context))
+                await complete(start(self._finish_request(response), self._loop, self._context))
         self._context = self._chain_context = self._acceptance = None
         if self._executor is not None and self._accepted:
             self._executor.loosen()  # many sockets never need a thread again
@@ -307,6 +310,9 @@ class Upgrade:
         receive = self._server_receive if self._inbox is None else self._inbox.receive
         self._socket = WebSocket(request, self._scope, receive, self._send)
         coroutine = cast("Coroutine[Any, Any, HttpResponseBase | None]", view(self._socket, *args, **kwargs))
+        observe = observer(self._settings.socket_observer)
+        if observe is not None:
+            coroutine = self._observed(coroutine, observe(request))
         self._view = start(coroutine, self._loop, self._view_context())
         try:
             await self._wait_for_decision(self._view)
@@ -324,6 +330,22 @@ class Upgrade:
         if response is None:
             raise PermissionDenied("The socket view did not accept.")
         return response
+
+    async def _observed(
+        self, view: Coroutine[Any, Any, HttpResponseBase | None], context: Any
+    ) -> HttpResponseBase | None:
+        """Run the view inside ``context``. There, too, an error after the accept is told: it is known whose it is."""
+        try:
+            async with entered(context):
+                try:
+                    return await view
+                except BaseException as error:
+                    if self._accepted and _is_own_error(error):
+                        await self._log("Exception in WebSocket: %s", error)
+                        self._told = error
+                    raise
+        finally:
+            view.close()  # where the observer failed before it began
 
     async def _wait_for_decision(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if self._decided or view.done():
@@ -410,7 +432,7 @@ class Upgrade:
         try:
             await self._wait(task)
         finally:
-            await _cancel(task)
+            await cancel(task)
         if task.cancelled():
             return
         try:
@@ -508,7 +530,7 @@ class Upgrade:
     async def _send_close(self, event: Event) -> None:
         """Stop reading, then send the close: Granian (2.8) holds it back while ``receive`` is pending."""
         if self._pump is not None:
-            await _cancel(self._pump)
+            await cancel(self._pump)
         if not self._close_sent:
             self._close_sent = True
             await self._send_or_lose(event)
@@ -535,7 +557,8 @@ class Upgrade:
         except BaseException as error:
             if _is_disconnect(error):
                 return close_code, ""
-            await self._log("Exception in WebSocket: %s", error)
+            if error is not self._told:
+                await self._log("Exception in WebSocket: %s", error)
             return 1011, ""
         return close_code, ""
 
@@ -567,37 +590,6 @@ def _is_disconnect(error: BaseException) -> bool:
     return isinstance(error, Disconnected)
 
 
-if sys.version_info >= (3, 12):
-
-    def start(
-        coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, context: contextvars.Context | None
-    ) -> asyncio.Task[T]:
-        """Run a task; its first steps at once, and many of ours have no others."""
-        return asyncio.Task(coroutine, loop=loop, eager_start=True, context=context)
-
-else:
-
-    def start(
-        coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, context: contextvars.Context | None
-    ) -> asyncio.Task[T]:
-        """Run a task."""
-        return loop.create_task(coroutine, context=context)
-
-
-async def _complete(task: asyncio.Task[Any]) -> None:
-    """Wait for ``task`` to its end, and let a cancellation that comes meanwhile go on only then."""
-    if task.done():
-        task.result()
-        return
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait({task})
-        raise
-
-
-async def _cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel ``task`` and wait for its end; its exception, if any, is the business of who asks for the result."""
-    if task.cancel():
-        await asyncio.wait({task})
+def _is_own_error(error: BaseException) -> bool:
+    """Whether ``error`` is one of the view's, and neither news of the client nor of the server."""
+    return not (_is_disconnect(error) or isinstance(error, (asyncio.CancelledError, RemoteProtocolError)))

@@ -11,6 +11,7 @@ from django.urls import Resolver404, ResolverMatch, resolve
 
 from fullduplex.handler.application import ASGIHandler
 from fullduplex.handler.hops import Hop, hops, thread
+from fullduplex.handler.seams import patches
 from fullduplex.sockets.views import is_socket_view
 
 
@@ -29,10 +30,13 @@ class Command(BaseCommand):
             raise CommandError(f"No route matches {path!r}.") from error
         handler = ASGIHandler()
         found = hops(handler, match)
+        patched = patches()  # by now: the settings are read, the handler is made
         certain = [hop for hop in found if hop.is_certain]
         write = self.stdout.write
         write(f"view    {match._func_path} ({_kind(match)})")
         write(f"chain   {'fullduplex' if handler.chain is not None else 'Django (FAST is off)'}")
+        for patch in patched:
+            write(f"seam    {patch}")
         write(f"thread  {thread(handler, match)}")
         write(f"hops    {len(certain)}")
         for number, hop in enumerate(certain, 1):
