@@ -4,7 +4,10 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-all lint types imports unit bench clean
+# The newest interpreter that there is beside PYTHON, for Django 6.1; none: nothing to do.
+NEWEST := $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3.1[23])))
+
+.PHONY: install demo test test-all newest lint types imports unit bench clean
 
 install: $(VENV)/.installed
 
@@ -19,7 +22,7 @@ demo: install
 	$(BIN)/python examples/chat/manage.py migrate --verbosity 0
 	$(BIN)/python examples/chat/manage.py runserver $(PORT)
 
-test: install lint types imports unit
+test: install lint types imports unit newest
 
 lint: install
 	$(BIN)/ruff check .
@@ -34,6 +37,18 @@ imports: install
 unit: install
 	$(BIN)/python -m pytest
 
+# The promises to each request, and the seams, on a second pair of Python and Django.
+newest:
+ifeq ($(NEWEST),)
+	@echo "No Python 3.12 or 3.13 under ~/.pyenv: the promises are tested on one interpreter."
+else
+	test -e .venv-newest/.installed || $(NEWEST) -m venv .venv-newest
+	test .venv-newest/.installed -nt pyproject.toml || .venv-newest/bin/python -m pip install --quiet \
+		--disable-pip-version-check --editable . --group promises "pip>=25.1" "Django>=6.1,<6.2"
+	touch .venv-newest/.installed
+	.venv-newest/bin/python -m pytest tests/threads tests/handler tests/e2e/test_promise.py
+endif
+
 # The long runs too: more packages and servers side by side, more seeds, faults put in on purpose.
 test-all: install lint types imports
 	$(BIN)/python -m pytest -m ""
@@ -43,4 +58,4 @@ bench:
 	$(PYTHON) -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

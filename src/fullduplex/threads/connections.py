@@ -90,7 +90,13 @@ def is_open() -> bool:
 
 def _has_cursor(connection: Any) -> bool:
     cursors = connection.__dict__.get(_CURSORS)
-    return bool(cursors) and any(not getattr(cursor.cursor, "closed", False) for cursor in cursors)
+    return bool(cursors) and any(map(_has_rows, list(cursors)))
+
+
+def _has_rows(cursor: Any) -> bool:
+    """Whether there may be rows to fetch; one whose query failed lives on in the error, to the next collection."""
+    raw = cursor.cursor
+    return not getattr(raw, "closed", False) and getattr(raw, "description", raw) is not None
 
 
 def begin_thread() -> None:
