@@ -86,8 +86,8 @@ class Settings:
     )
     socket_observer: str = opt(
         "",
-        "Dotted path of a function that takes the handshake's request and returns a context manager; the view of each "
-        "socket runs inside it. For error trackers and tracers; empty: none.",
+        "Dotted path of a function that takes the scope of a socket and returns a context manager; handshake and view "
+        "run inside it. For error trackers and tracers; empty: none.",
     )
     prepared_frames: bool = opt(
         True,

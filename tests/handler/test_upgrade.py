@@ -1383,8 +1383,8 @@ seen_by_observer: contextvars.ContextVar[str] = contextvars.ContextVar("seen_by_
 
 
 @contextmanager
-def observe(request: Any) -> Iterator[None]:
-    token = seen_by_observer.set(request.GET["who"])
+def observe(scope: Any) -> Iterator[None]:
+    token = seen_by_observer.set(scope["query_string"].decode().removeprefix("who="))
     try:
         yield
     finally:
@@ -1392,8 +1392,8 @@ def observe(request: Any) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def aobserve(request: Any) -> AsyncIterator[None]:
-    with observe(request):
+async def aobserve(scope: Any) -> AsyncIterator[None]:
+    with observe(scope):
         await asyncio.sleep(0)
         yield
 

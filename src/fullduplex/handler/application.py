@@ -21,7 +21,8 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
 from fullduplex.handler.base import ChainHandler
-from fullduplex.handler.http import handle, serve_http
+from fullduplex.handler.http import InContext, handle, serve_http
+from fullduplex.handler.observer import entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
 from fullduplex.handler.signals import nothing_follows
@@ -37,11 +38,11 @@ logger = logging.getLogger("fullduplex.handler")
 
 def get_asgi_application() -> Any:
     """Set Django up and return the ASGI 3 application, for ``asgi.py``; any ASGI server can run it."""
-    if not seams.APPLICATION.is_patched:
+    module: Any = asgi_module
+    if not seams.APPLICATION.is_patched or module.ASGIHandler is ASGIHandler:  # that: he calls this function himself
         django.setup(set_prefix=False)
         return ASGIHandler()
     # Somebody wraps what Django's own function returns: let it return ours.
-    module: Any = asgi_module
     djangos, module.ASGIHandler = module.ASGIHandler, ASGIHandler
     try:
         return module.get_asgi_application()
@@ -83,8 +84,15 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
                 await super().__call__(scope, receive, send)
         elif kind == "websocket":
             # Anything but connect: the client left before it began.
-            if (await receive())["type"] == "websocket.connect":
-                await Upgrade(self, scope, receive, send).serve()
+            # In a context of its own: a tracer around ``receive`` may end in it what the whole handshake belongs to.
+            first = receive()
+            event = await (InContext(first) if inspect.iscoroutine(first) else first)
+            if event["type"] == "websocket.connect":
+                path = get_settings().socket_observer
+                if path:
+                    await InContext(self._observed(path, scope, receive, send))
+                else:
+                    await Upgrade(self, scope, receive, send).serve()
         elif kind == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
@@ -106,6 +114,11 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         if over:
             response.fullduplex_over = True
         return over
+
+    async def _observed(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a socket inside its observer, which is around the handshake, the view, and what is told of them."""
+        async with entered(observer(path)(scope)):
+            await Upgrade(self, scope, receive, send).serve()
 
     # Hooks of Django's BaseHandler -----------------------------------------------------------
 

@@ -118,7 +118,14 @@ class Watch:
 
 async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one request, in a context of its own."""
-    await InContext(_serve(handler, scope, receive, send))
+    request = InContext(_serve(handler, scope, receive, send))
+    try:
+        await request
+    except Exception:
+        if not seams.is_plain():  # who has seen the error already must know it again where the server tells of it
+            for variable, value in request.context.items():
+                variable.set(value)
+        raise
 
 
 async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What ``SOCKET_OBSERVER`` names: a context around the view of each socket, for error trackers and tracers."""
+"""What ``SOCKET_OBSERVER`` names: a context around each socket, for error trackers and tracers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
-Observer = Callable[[HttpRequest], Any]
+from fullduplex.sockets.asgi import Scope
+
+Observer = Callable[[Scope], Any]
 
 
 @functools.cache
-def observer(path: str) -> Observer | None:
-    """Return the function at a dotted path; None for an empty one.
+def observer(path: str) -> Observer:
+    """Return the function at a dotted path.
 
     Raises:
         ImportError: there is none.
     """
-    return import_string(path) if path else None
+    found: Observer = import_string(path)
+    return found
 
 
 @asynccontextmanager

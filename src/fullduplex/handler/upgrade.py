@@ -38,7 +38,6 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError, ThreadsExhausted
 from fullduplex.handler.http import InContext, busy_response
 from fullduplex.handler.inbox import Inbox
-from fullduplex.handler.observer import entered, observer
 from fullduplex.handler.request import Request
 from fullduplex.handler.response import close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
@@ -106,7 +105,6 @@ class Upgrade:
         "_settings",
         "_socket",
         "_started",
-        "_told",
         "_view",
         "_view_stopped",
         "_waiter",
@@ -140,7 +138,6 @@ class Upgrade:
         self._grace: asyncio.TimerHandle | None = None
         self._inbox: Inbox | None = None
         self._pump: asyncio.Task[None] | None = None
-        self._told: BaseException | None = None  # the view's error, where the observer has seen it told
         self._answered = False  # the chain has come to its end: all hooks have had their turn
         self._started = False  # request_started is sent, or being sent
         self._view_stopped = False  # cancelled by us, not from within
@@ -310,9 +307,6 @@ class Upgrade:
         receive = self._server_receive if self._inbox is None else self._inbox.receive
         self._socket = WebSocket(request, self._scope, receive, self._send)
         coroutine = cast("Coroutine[Any, Any, HttpResponseBase | None]", view(self._socket, *args, **kwargs))
-        observe = observer(self._settings.socket_observer)
-        if observe is not None:
-            coroutine = self._observed(coroutine, observe(request))
         self._view = start(coroutine, self._loop, self._view_context())
         try:
             await self._wait_for_decision(self._view)
@@ -330,22 +324,6 @@ class Upgrade:
         if response is None:
             raise PermissionDenied("The socket view did not accept.")
         return response
-
-    async def _observed(
-        self, view: Coroutine[Any, Any, HttpResponseBase | None], context: Any
-    ) -> HttpResponseBase | None:
-        """Run the view inside ``context``. There, too, an error after the accept is told: it is known whose it is."""
-        try:
-            async with entered(context):
-                try:
-                    return await view
-                except BaseException as error:
-                    if self._accepted and _is_own_error(error):
-                        await self._log("Exception in WebSocket: %s", error)
-                        self._told = error
-                    raise
-        finally:
-            view.close()  # where the observer failed before it began
 
     async def _wait_for_decision(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
         if self._decided or view.done():
@@ -557,8 +535,7 @@ class Upgrade:
         except BaseException as error:
             if _is_disconnect(error):
                 return close_code, ""
-            if error is not self._told:
-                await self._log("Exception in WebSocket: %s", error)
+            await self._log("Exception in WebSocket: %s", error)
             return 1011, ""
         return close_code, ""
 
@@ -588,8 +565,3 @@ def _is_disconnect(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(_is_disconnect, error.exceptions))
     return isinstance(error, Disconnected)
-
-
-def _is_own_error(error: BaseException) -> bool:
-    """Whether ``error`` is one of the view's, and neither news of the client nor of the server."""
-    return not (_is_disconnect(error) or isinstance(error, (asyncio.CancelledError, RemoteProtocolError)))

@@ -1,0 +1,58 @@
+"""The figures of the served process, every few seconds, and whether they stay flat."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.e2e.clients import resident_bytes
+from tests.e2e.process import Process
+from tests.soak.requests import get
+
+WARM_UP = 0.2  # of the run
+FIGURES = ("threads", "busy", "resting", "waiting", "connections", "files", "rss_mb")
+# How much higher than in the first third after the warm-up the last may be: a share, and so much beside it.
+_GROWTH = {"rss_mb": (1.05, 4.0)}
+_GROWTH_OF_COUNTS = (1.25, 8.0)
+
+
+@dataclass(slots=True)
+class Samples:
+    """Rows of figures; ``files`` are open descriptors, -1 where the system does not tell."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    async def take(self, process: Process) -> dict[str, float]:
+        row: dict[str, float] = json.loads((await get(process.port, "/figures/")).body)
+        row["files"] = _files_count(process.pid)
+        row["rss_mb"] = resident_bytes(process) / 1e6
+        self.rows.append(row)
+        return row
+
+    def thirds(self) -> list[dict[str, float]]:
+        """Return the medians of the first, second and last third after the warm-up."""
+        rows = self.rows[int(len(self.rows) * WARM_UP) :]
+        size = max(1, len(rows) // 3)
+        parts = [rows[:size], rows[size : 2 * size], rows[2 * size :]]
+        return [{name: statistics.median(row[name] for row in part) for name in FIGURES} for part in parts if part]
+
+    def most(self, name: str) -> float:
+        return max(row[name] for row in self.rows)
+
+    def growing(self) -> list[str]:
+        """Return the names of the figures that are not flat."""
+        first, *_, last = self.thirds()
+        names = []
+        for name in FIGURES:
+            share, beside = _GROWTH.get(name, _GROWTH_OF_COUNTS)
+            if last[name] > first[name] * share + beside:
+                names.append(name)
+        return names
+
+
+def _files_count(pid: int) -> int:
+    folder = Path(f"/proc/{pid}/fd")
+    return len(os.listdir(folder)) if folder.is_dir() else -1

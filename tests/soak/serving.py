@@ -1,0 +1,12 @@
+"""The project of the long run on our server, in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.process import ROOT, Process, fullduplex
+
+
+def serve(folder: Path, age_s: int, max_count: int = 1_000) -> Process:
+    env = {"DATABASE": str(folder / "db"), "AGE": str(age_s), "MAX_COUNT": str(max_count)}
+    return fullduplex("tests.soak.site_asgi:application", "--no-access-log", app_dir=ROOT, env=env)
