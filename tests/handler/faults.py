@@ -44,22 +44,22 @@ FAULTS: dict[str, tuple[Edit, ...]] = {
     "a thread is cleaned before the end of the stream": (
         Edit(
             HTTP,
-            "            await send_response(response, scope, send)\n",
+            "            if is_plain or not seams.SEND_RESPONSE.is_patched:\n",
             "            if lease is not None and lease.has_thread:\n"
             "                from fullduplex.threads.connections import clean_connections\n"
             "                await hop_on(lease, clean_connections)\n"
-            "            await send_response(response, scope, send)\n",
+            "            if is_plain or not seams.SEND_RESPONSE.is_patched:\n",
         ),
     ),
     "request_finished is sent on another thread": (
         Edit(
             SIGNALS,
-            "        await hop(send_sync)\n",
-            "        await (asyncio.to_thread(send_sync) if foreign is finished else hop(send_sync))\n",
+            "        await (hop(send_sync) if foreign is started else _hop_late(send_sync))\n",
+            "        await (hop(send_sync) if foreign is started else asyncio.to_thread(send_sync))\n",
         ),
     ),
     "a thread is used again after hooks were skipped": (
-        Edit(HTTP, "            lease.end(spoiled)\n", "            lease.end()\n"),
+        Edit(HTTP, "            lease.spoil(spoiled)\n", "            lease.spoil(False)\n"),
     ),
     "a call of another request slips in between": (
         Edit(
@@ -95,8 +95,8 @@ FAULTS: dict[str, tuple[Edit, ...]] = {
         ),
         Edit(
             POOL,
-            "            if lease is not None and worker.of_sockets is not lease.is_bound",
-            "            if lease is not None and lease.worker is None and worker.of_sockets is not lease.is_bound",
+            "        if lease is None or worker.of_sockets is lease.is_bound",
+            "        if lease is None or lease.worker is not None or worker.of_sockets is lease.is_bound",
         ),
     ),
 }

@@ -193,7 +193,10 @@ class Chain:
             return await hop(self._run, request, over=partial(self._handler.is_over, request))
         response = await self.outermost(request)
         if response.status_code >= 400 and not getattr(response, "_has_been_logged", False):
-            await hop(log_error, request, response)
+            try:
+                await hop(log_error, request, response)
+            except ThreadsExhausted:  # the answer is there
+                log_error(request, response)
         return response
 
     def _run(self, request: HttpRequest) -> Any:

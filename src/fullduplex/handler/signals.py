@@ -23,6 +23,7 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
 from fullduplex.handler.request import holds_nothing, is_free
 from fullduplex.handler.response import is_sent_by_server, plain_file
@@ -113,7 +114,7 @@ async def close_response(response: Any, sender: type, is_looked_after: bool) -> 
         response.closed = True
         return
     if not (has_plain_close(response) and is_looked_after) or seams.finished_is_patched():
-        await hop(response.close, over=_always)
+        await _hop_late(response.close, over=_always)
         return
     closers = list(response._resource_closers)
     response._resource_closers.clear()
@@ -143,9 +144,27 @@ async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]],
             receiver(signal=foreign.signal, sender=sender, **named)
 
     if before or sync:
-        await hop(send_sync)
+        await (hop(send_sync) if foreign is started else _hop_late(send_sync))
     if asynchronous:
         await asyncio.gather(*(receiver(signal=foreign.signal, sender=sender, **named) for receiver in asynchronous))
+
+
+async def _hop_late(function: Callable[[], Any], over: Callable[[Any], bool] | None = None) -> None:
+    """The client has its answer: what has to follow waits for a thread as long as it takes."""
+    has_begun = False
+
+    def begin() -> None:
+        nonlocal has_begun
+        has_begun = True
+        function()
+
+    while True:
+        try:
+            await hop(begin, over=over)
+            return
+        except ThreadsExhausted:
+            if has_begun:
+                raise
 
 
 def _always(result: Any) -> bool:

@@ -49,7 +49,10 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
         The lease, or None where somebody else has provided for sync code: a sync caller further up, or a
         ``ThreadSensitiveContext`` that is not ours.
     """
-    if current_executor() is not None:
+    executor = current_executor()
+    if isinstance(executor, HandshakeExecutor) and executor.is_over:
+        use_executor(None)  # a request inside a socket, whose thread is not its own between two calls
+    elif executor is not None:
         _lease.set(None)  # a request that its sync caller is part of may have one
         return None
     outer = _lease.get()
@@ -156,6 +159,8 @@ def release_thread() -> None:
     """
     if in_transaction():
         raise TransactionManagementError("release_thread() in a transaction: it would be rolled back.")
+    if isinstance(_lease.get(), SharedLease):
+        return  # the thread is that of the request outside
     worker = threading.current_thread()
     if isinstance(worker, Worker):
         worker.leaves = worker.spoiled = True
@@ -193,9 +198,14 @@ class HandshakeExecutor(Executor):
     asgiref's); once it has the response, that executor refuses, and the socket's own takes over (``after``).
     """
 
-    def __init__(self, during: Executor, after: Executor) -> None:
+    def __init__(self, during: Executor, after: Lease) -> None:
         self._during = during
         self._after = after
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the handshake is over."""
+        return not self._after.is_bound
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         try:

@@ -47,6 +47,7 @@ class Lease(Executor):
 
     __slots__ = (
         "_calls",
+        "_loosens",
         "_spoiled",
         "ended",
         "idle_s",
@@ -64,7 +65,7 @@ class Lease(Executor):
         self.is_bound = is_bound
         self.tracks = tracks or not is_bound
         self.shares_count = 0  # requests inside this one's context that are in progress
-        self._spoiled = False
+        self._spoiled = self._loosens = False
         # The rest belongs to the pool and its lock.
         self._calls: deque[Call] | None = None
         self.worker: Worker | None = None
@@ -105,11 +106,29 @@ class Lease(Executor):
 
     def free(self) -> None:
         """No call will follow: the thread goes back, at once or after the call that it runs."""
-        self.pool.release(self)
+        if not self.shares_count:  # else with the last of them
+            self.pool.release(self)
+
+    def share(self) -> None:
+        """A request begins inside this one's context: it keeps the thread to its end."""
+        self.shares_count += 1
 
     def loosen(self) -> None:
         """A handshake is over, its socket begins: the thread goes back as soon as nothing is open in it."""
-        self.pool.loosen(self)
+        self._loosens = bool(self.shares_count)
+        if not self._loosens:
+            self.pool.loosen(self)
+
+    def share_over(self, spoiled: bool) -> None:
+        """A request inside this one's context needs the thread no more; the last of them does what had to wait."""
+        self.shares_count -= 1
+        self.spoil(spoiled)
+        if self.shares_count:
+            return
+        if self.ended:
+            self.end()
+        elif self._loosens:
+            self.loosen()
 
     def end(self, spoiled: bool = False) -> None:
         """The request or socket is over: the thread goes back after the last call, an open transaction or not.
@@ -143,12 +162,13 @@ class Lease(Executor):
 class SharedLease(Lease):
     """That of a request which is served inside another one's context: it uses that one's thread, and lets it stay."""
 
-    __slots__ = ("_outer",)
+    __slots__ = ("_outer", "_shares")
 
     def __init__(self, outer: Lease) -> None:
         super().__init__(outer.pool, outer.idle_s)
         self._outer = outer
-        outer.shares_count += 1
+        self._shares = True
+        outer.share()
 
     @property
     def is_busy(self) -> bool:
@@ -166,17 +186,23 @@ class SharedLease(Lease):
         pass
 
     def loosen(self) -> None:
-        pass
+        """A socket lives too long to keep the outer request's thread for it."""
+        self._share_over(False)
+
+    def share(self) -> None:
+        self._outer.share()
+
+    def share_over(self, spoiled: bool) -> None:
+        self._outer.share_over(spoiled)
 
     def end(self, spoiled: bool = False) -> None:
-        if self.ended:
-            return
         self.ended = True
-        outer = self._outer
-        outer.shares_count -= 1
-        outer.spoil(spoiled)
-        if outer.ended:
-            outer.end()
+        self._share_over(spoiled)
+
+    def _share_over(self, spoiled: bool) -> None:
+        if self._shares:
+            self._shares = False
+            self._outer.share_over(spoiled)
 
     def spoil(self, spoiled: bool) -> None:
         self._outer.spoil(spoiled)

@@ -302,8 +302,10 @@ class ThreadPool:
             self._parked.pop(worker, None)
             worker.rests = False
             self._running.add(worker)
+            if not lease.calls:
+                return lease, None
             self._done_count += 1
-            return lease, lease.calls.popleft() if lease.calls else None
+            return lease, lease.calls.popleft()
 
     def part(self, worker: Worker, call: Call) -> None:
         """The lease has become loose, and nothing is open in this thread of requests: another one takes its calls."""
@@ -356,6 +358,8 @@ class ThreadPool:
     def detach(self, worker: Worker) -> None:
         """The call that was the last has run."""
         with self._lock:
+            if worker.lease.shares_count:
+                return
             if worker.lease.calls:
                 worker.leaves = True
             else:
