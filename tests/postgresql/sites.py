@@ -76,7 +76,9 @@ class Site:
         return stats
 
     def socket(self, path: str) -> connect:
-        return connect(self.process.url.replace("http", "ws") + path, open_timeout=WAIT_TIMEOUT_S, proxy=None)
+        return connect(
+            self.process.url.replace("http", "ws") + path, open_timeout=WAIT_TIMEOUT_S, ping_interval=None, proxy=None
+        )
 
 
 @asynccontextmanager
