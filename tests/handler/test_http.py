@@ -491,3 +491,50 @@ async def test_fast_off_is_djangos_own_handler() -> None:
     with project(path("", view), FULLDUPLEX={"FAST": False}) as application:
         assert application.chain is None
         assert (await request(application)).status == 200
+
+
+# Streams -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["whole", "left"])
+@pytest.mark.parametrize("middleware", [[], ["django.middleware.gzip.GZipMiddleware"]], ids=["plain", "wrapped"])
+async def test_the_end_of_an_async_stream_comes_before_request_finished_on_its_thread(
+    how: str, middleware: list[str]
+) -> None:
+    """Whoever has put another iterator around it, and whether or not the client is there to its end."""
+    order: list[tuple[str, int]] = []
+    waits = asyncio.Event()
+
+    def note(what: str) -> None:
+        order.append((what, threading.get_ident()))
+
+    async def parts() -> Any:
+        try:
+            await sync_to_async(note)("part")
+            yield b"part " * 100
+            waits.set()
+            if how == "left":
+                await asyncio.sleep(DEADLINE_S)
+        finally:
+            await sync_to_async(note)("end")
+
+    async def view(request: Any) -> StreamingHttpResponse:
+        return StreamingHttpResponse(parts())
+
+    def receiver(**kwargs: Any) -> None:
+        note("finished")
+
+    request_finished.connect(receiver)
+    settings: dict[str, Any] = {"MIDDLEWARE": middleware, "FULLDUPLEX": {"DISCONNECT_WATCH_S": 0}}
+    try:
+        with project(path("", view), **settings) as application:
+            client = Connection(application, http_scope(headers={"accept-encoding": "gzip"}))
+            client.put(type="http.request", body=b"", more_body=False)
+            await waits.wait()
+            if how == "left":
+                client.put(type="http.disconnect")
+            await client.end()
+    finally:
+        request_finished.disconnect(receiver)
+    assert [what for what, _ in order] == ["part", "end", "finished"]
+    assert len({ident for _, ident in order}) == 1

@@ -380,7 +380,8 @@ class Upgrade:
             await self._send_accept(response)
         elif response.status_code < 300 or response.status_code == 304:
             # Over HTTP/2 a 2xx would open the socket (RFC 8441 section 5), and 304 means nothing here.
-            logger.warning(
+            await self._off_the_loop(
+                logger.warning,
                 "A handshake was answered with %d, which neither accepts nor refuses it; 403 is sent: %s",
                 response.status_code,
                 self._scope["path"],
@@ -530,7 +531,8 @@ class Upgrade:
             await self._log("The socket view was cancelled from within: %s", error)
             return 1011, ""
         except RemoteProtocolError as error:
-            logger.warning("%s: %s", error, self._scope["path"], extra={"request": self._request})
+            extra = {"request": self._request}
+            await self._off_the_loop(logger.warning, "%s: %s", error, self._scope["path"], extra=extra)
             return error.close_code, str(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         except BaseException as error:
             if _is_disconnect(error):
