@@ -239,3 +239,25 @@ def test_what_django_shipped_is_told_from_what_looks_like_it() -> None:
     assert not is_original(SecurityMiddleware.process_response, *place)
     assert is_mixin(SecurityMiddleware)
     assert not is_mixin(type("Own", (MiddlewareMixin,), {"__call__": lambda self, request: None}))
+
+
+async def test_what_he_adds_to_the_response_is_closed_on_the_thread_of_the_request(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = base.BaseHandler.get_response_async
+    threads: list[tuple[int, int]] = []
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(str(threading.get_ident()))
+
+    async def get_response_async(self: Any, request: Any) -> Any:
+        response = await original(self, request)
+        response._resource_closers.append(lambda: threads.append((int(response.content), threading.get_ident())))
+        return response
+
+    monkeypatch.setattr(base.BaseHandler, "get_response_async", get_response_async)
+    with project(path("", view), MIDDLEWARE=settings.MIDDLEWARE) as application:
+        await asyncio.gather(*(request(application) for _ in range(20)))
+    assert len(threads) == 20
+    assert all(viewed == closed for viewed, closed in threads)
+    monkeypatch.undo()

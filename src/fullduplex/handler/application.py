@@ -110,7 +110,9 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def is_over(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
-        over = not isinstance(request, HandshakeRequest) and nothing_follows(type(self), request, response)
+        if isinstance(request, HandshakeRequest) or seams.GET_RESPONSE.is_patched:  # he may yet add something
+            return False
+        over = nothing_follows(type(self), request, response)
         if over:
             response.fullduplex_over = True
         return over
