@@ -14,8 +14,8 @@ def put_in_place() -> None:
     from django.core.handlers import asgi as handlers
     from django.test import client
 
+    from fullduplex.chain.loading import ChainHandler
     from fullduplex.handler.application import ASGIHandler
-    from fullduplex.handler.base import ChainHandler
 
     class AsyncClientHandler(ChainHandler, client.AsyncClientHandler):
         """The test client's, with our chain."""

@@ -22,9 +22,10 @@ from django.middleware.security import SecurityMiddleware
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
 
+from fullduplex.chain import seams as chain_seams
+from fullduplex.chain.hooks import is_mixin
 from fullduplex.handler import seams
 from fullduplex.handler.application import ASGIHandler, get_asgi_application
-from fullduplex.handler.hooks import is_mixin
 from fullduplex.original import is_original
 from fullduplex.sockets.views import websocket as socket_view
 from tests.handler.asgi_driver import accept, request
@@ -89,8 +90,8 @@ async def async_view(request: Any) -> HttpResponse:
 
 ROUTES = (path("sync/", sync_view), path("async/", async_view))
 HANDLER_SEAMS = [seams.CALL, seams.HANDLE, seams.READ_BODY, seams.CREATE_REQUEST, seams.SEND_RESPONSE]
-CHAIN_SEAMS = [seams.GET_RESPONSE, seams.INNERMOST]
-LATE = (seams.INNERMOST, "after")  # the chain is built by then; explain tells
+CHAIN_SEAMS = [chain_seams.GET_RESPONSE, chain_seams.INNERMOST]
+LATE = (chain_seams.INNERMOST, "after")  # the chain is built by then; explain tells
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def no_calls() -> Iterator[None]:
     ids=str,
 )
 async def test_he_is_called_once_for_each_request(
-    seam: seams.Seam, kind: str, where: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+    seam: chain_seams.Seam, kind: str, where: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the application is made, or later."""
     patched = KINDS[kind](getattr(seam.holder, seam.name))

@@ -1326,8 +1326,8 @@ async def test_a_refused_handshake_leaves_its_groups(install: Any) -> None:
 async def test_a_join_without_a_layer_refuses_the_handshake_with_500(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("fullduplex.layers._in_tests", lambda: False)
-    monkeypatch.setattr("fullduplex.layers._allowed_reason", None)
+    monkeypatch.setattr("fullduplex.layers.serving._in_tests", lambda: False)
+    monkeypatch.setattr("fullduplex.layers.serving._allowed_reason", None)
 
     @socket_view
     async def view(socket: WebSocket) -> None:

@@ -17,10 +17,11 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from fullduplex.chain import seams as chain_seams
+from fullduplex.chain.loading import ChainHandler
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
-from fullduplex.handler.base import ChainHandler
 from fullduplex.handler.http import InContext, handle, serve_http
 from fullduplex.handler.observer import entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
@@ -110,7 +111,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def is_over(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
-        if isinstance(request, HandshakeRequest) or seams.GET_RESPONSE.is_patched:  # he may yet add something
+        if isinstance(request, HandshakeRequest) or chain_seams.GET_RESPONSE.is_patched:  # he may yet add something
             return False
         over = nothing_follows(type(self), request, response)
         if over:

@@ -9,10 +9,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.urls import ResolverMatch
 
-from fullduplex.handler.base import ChainHandler
-from fullduplex.handler.chains import Chain
-from fullduplex.handler.core import Hook
-from fullduplex.handler.hooks import always
+from fullduplex.chain.chain import Chain
+from fullduplex.chain.core import Hook
+from fullduplex.chain.hooks import always
+from fullduplex.chain.loading import ChainHandler
 from fullduplex.handler.signals import Foreign, caches_close, finished, started
 
 
@@ -32,7 +32,7 @@ class Hop:
 
 
 _HOOK_REMEDY = (
-    "decorate the hook with fullduplex.handler.hooks.non_blocking if it never blocks and uses neither thread-locals "
+    "decorate the hook with fullduplex.non_blocking if it never blocks and uses neither thread-locals "
     "nor a database connection, or write the middleware as django.utils.decorators.sync_and_async_middleware"
 )
 _SYNC_REMEDY = (

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Coroutine, Generator
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import IO, Any, Generic, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
@@ -25,9 +25,6 @@ from fullduplex.handler.signals import close_response, nothing_follows, send_fin
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
-
-if TYPE_CHECKING:
-    from fullduplex.handler.application import ASGIHandler
 
 T = TypeVar("T")
 
@@ -116,7 +113,7 @@ class Watch:
             self._task.cancel()
 
 
-async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one request, in a context of its own."""
     request = InContext(_serve(handler, scope, receive, send))
     try:
@@ -128,7 +125,7 @@ async def serve_http(handler: ASGIHandler, scope: Scope, receive: Receive, send:
         raise
 
 
-async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
     lease = enter_lease()
     try:
         if seams.is_plain():
@@ -142,7 +139,7 @@ async def _serve(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
             lease.end()
 
 
-async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Send, is_plain: bool = False) -> None:
+async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, is_plain: bool = False) -> None:
     """What Django's ``ASGIHandler.handle`` does, in fewer steps; in a context that has its lease.
 
     Args:
@@ -166,7 +163,7 @@ async def handle(handler: ASGIHandler, scope: Scope, receive: Receive, send: Sen
             lease.spoil(spoiled)
 
 
-async def _start(handler: ASGIHandler, lease: Lease | None, scope: Scope, send: Send) -> bool:
+async def _start(handler: asgi.ASGIHandler, lease: Lease | None, scope: Scope, send: Send) -> bool:
     """Send ``request_started``; return whether the request goes on. Who begins it finishes it."""
     try:
         await send_started(type(handler), scope, lease is not None or is_below_caller())
@@ -182,7 +179,7 @@ async def _start(handler: ASGIHandler, lease: Lease | None, scope: Scope, send: 
 
 
 async def _respond(
-    handler: ASGIHandler,
+    handler: asgi.ASGIHandler,
     lease: Lease | None,
     scope: Scope,
     body: IO[bytes],
@@ -240,7 +237,7 @@ async def _settle(lease: Lease | None) -> None:
 
 
 async def _get_response(
-    handler: ASGIHandler, scope: Scope, body: IO[bytes]
+    handler: asgi.ASGIHandler, scope: Scope, body: IO[bytes]
 ) -> tuple[ASGIRequest | None, HttpResponseBase]:
     request, error_response = handler.create_request(scope, body)
     if request is None:

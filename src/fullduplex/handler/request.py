@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest
 
-from fullduplex.handler.deferred import DeferredAttributes
+from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
 from fullduplex.sockets.asgi import Event, Receive, Scope
 

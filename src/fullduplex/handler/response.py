@@ -17,8 +17,8 @@ from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.http import FileResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
+from fullduplex.chain.core import VIEW_CONTENT
 from fullduplex.conf import get_settings
-from fullduplex.handler.core import VIEW_CONTENT
 from fullduplex.sockets.asgi import Scope, Send
 from fullduplex.threads.context import hop
 

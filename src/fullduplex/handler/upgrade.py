@@ -22,10 +22,11 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.core.handlers.asgi import get_script_prefix
 from django.core.signals import got_request_exception
 from django.http import HttpResponse, HttpResponseForbidden
@@ -56,9 +57,6 @@ from fullduplex.threads.context import (
     use_executor,
 )
 from fullduplex.threads.lease import Lease
-
-if TYPE_CHECKING:
-    from fullduplex.handler.application import ASGIHandler
 
 logger = logging.getLogger("django.request")
 
@@ -110,7 +108,7 @@ class Upgrade:
         "_waiter",
     )
 
-    def __init__(self, handler: ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, handler: DjangoASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
         self._handler = handler
         self._scope = scope
         self._server_receive = receive

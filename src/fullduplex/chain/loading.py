@@ -9,10 +9,10 @@ from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
 from django.urls import set_urlconf
 
+from fullduplex.chain import seams
+from fullduplex.chain.chain import Chain
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.handler import seams
-from fullduplex.handler.chains import Chain
 
 _GET_RESPONSE: Any = seams.GET_RESPONSE.original
 

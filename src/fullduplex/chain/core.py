@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest
 
-from fullduplex.handler.hooks import Blocks, always, blocks, function_of
+from fullduplex.chain.hooks import Blocks, always, blocks, function_of
 
 VIEW_CONTENT = "_fullduplex_content"  # of a streaming response: the async iterator that the view gave it
 

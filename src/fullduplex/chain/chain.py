@@ -6,7 +6,7 @@
                   └── a segment: ──┘  └─ as Django does ─┘  └ segment ┘ ── core: resolve, process_view, view
                       a list of hooks
 
-Middleware that is nothing but hooks (``MiddlewareMixin``) forms segments (:mod:`fullduplex.handler.segments`); other
+Middleware that is nothing but hooks (``MiddlewareMixin``) forms segments (:mod:`fullduplex.chain.segments`); other
 middleware is adapted as Django adapts it. A sync view behind middleware that needs a thread anyway has the whole chain
 run in that one thread.
 """
@@ -25,11 +25,11 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from fullduplex.chain.core import Core, hook_of
+from fullduplex.chain.hints import Hints
+from fullduplex.chain.hooks import always, is_mixin
+from fullduplex.chain.segments import Below, Segment, log_error
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.core import Core, hook_of
-from fullduplex.handler.hints import Hints
-from fullduplex.handler.hooks import always, is_mixin
-from fullduplex.handler.segments import Below, Segment, log_error
 from fullduplex.threads.context import hop
 
 logger = logging.getLogger("django.request")

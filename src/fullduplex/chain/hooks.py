@@ -29,7 +29,7 @@ from django.middleware.locale import LocaleMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.handler.deferred import deferring, is_untouched
+from fullduplex.chain.deferred import deferring, is_untouched
 from fullduplex.original import is_original
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -249,4 +249,4 @@ def _forget(*, setting: str, **kwargs: Any) -> None:
         _message_storage_is_foreign.cache_clear()
 
 
-setting_changed.connect(_forget, dispatch_uid="fullduplex.handler.hooks")
+setting_changed.connect(_forget, dispatch_uid="fullduplex.chain.hooks")

@@ -21,8 +21,8 @@ from django.core.handlers import exception
 from django.http import HttpRequest
 from django.utils.log import log_response
 
+from fullduplex.chain.core import Core, Hook, Passage, after_last_foreign, hook_of
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.handler.core import Core, Hook, Passage, after_last_foreign, hook_of
 from fullduplex.threads.context import hop
 
 
