@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from fullduplex import layers
 from fullduplex.exceptions import ConfigurationError, InvalidChannelLayerError, LayerNotConfigured
+from fullduplex.layers import serving
 from fullduplex.layers.channels import BaseChannelLayer, channel_layers, get_channel_layer
 from fullduplex.layers.channels_memory import InMemoryChannelLayer
 
@@ -134,8 +134,8 @@ def test_no_test_config() -> None:
 def process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of which nothing is known, and which is no test."""
     for name, value in {"_allowed_reason": None, "_serving": False, "_worker_count": None}.items():
-        monkeypatch.setattr(layers, name, value)
-    monkeypatch.setattr(layers, "_in_tests", lambda: False)
+        monkeypatch.setattr(serving, name, value)
+    monkeypatch.setattr(serving, "_in_tests", lambda: False)
     channel_layers.backends = {}
 
 
@@ -143,7 +143,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestWhereTheInProcessLayerIsNone:
     def test_it_is_implied_where_it_reaches_every_member_only(self) -> None:
         assert get_channel_layer() is None
-        layers.note_serving(1)
+        serving.note_serving(1)
         assert isinstance(get_channel_layer(), InMemoryChannelLayer)
 
     async def test_sending_to_nobody_is_an_error(self) -> None:
@@ -154,7 +154,7 @@ class TestWhereTheInProcessLayerIsNone:
                 await layer.group_send("g", {"type": "x"})
             with pytest.raises(LayerNotConfigured):
                 await layer.send("c", {"type": "x"})
-            layers.note_serving(4)
+            serving.note_serving(4)
             with pytest.raises(LayerNotConfigured, match="4 workers"):
                 await layer.group_send("g", {"type": "x"})
 

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from fullduplex import layers
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
-from fullduplex.layers import allow_in_process, close_layer, get_layer, note_serving
+from fullduplex.layers import allow_in_process, close_layer, get_layer, note_serving, serving
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.memory import MemoryLayer
 
@@ -36,10 +35,10 @@ class Elsewhere(MemoryLayer):
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process of which nothing is known, and which is no test."""
-    monkeypatch.setattr(layers, "_allowed_reason", None)
-    monkeypatch.setattr(layers, "_serving", False)
-    monkeypatch.setattr(layers, "_worker_count", None)
-    monkeypatch.setattr(layers, "_in_tests", lambda: False)
+    monkeypatch.setattr(serving, "_allowed_reason", None)
+    monkeypatch.setattr(serving, "_serving", False)
+    monkeypatch.setattr(serving, "_worker_count", None)
+    monkeypatch.setattr(serving, "_in_tests", lambda: False)
     return
 
 

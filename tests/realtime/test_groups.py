@@ -117,8 +117,8 @@ async def test_sending_to_nobody() -> None:
 
 
 async def test_a_process_without_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fullduplex.layers._in_tests", lambda: False)
-    monkeypatch.setattr("fullduplex.layers._allowed_reason", None)
+    monkeypatch.setattr("fullduplex.layers.serving._in_tests", lambda: False)
+    monkeypatch.setattr("fullduplex.layers.serving._allowed_reason", None)
     with pytest.raises(LayerNotConfigured):
         await Group("g").asend("x")
     with pytest.raises(LayerNotConfigured):

@@ -19,7 +19,8 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import InvalidChannelLayerError
-from fullduplex.layers import SETTING, get_layer, in_process_allowed
+from fullduplex.layers.configured import own_layer
+from fullduplex.layers.serving import SETTING, in_process_allowed
 
 DEFAULT_CHANNEL_LAYER = "default"
 
@@ -234,7 +235,7 @@ class ChannelLayerManager:
         except ImportError as error:
             raise InvalidChannelLayerError(f"Cannot import BACKEND {path!r} specified for {name}: {error}") from error
         if path == _REDIS_LAYER and name == DEFAULT_CHANNEL_LAYER and options == config.get("CONFIG", {}):
-            return backend(layer=get_layer())  # consumers and groups share its connections
+            return backend(layer=own_layer())  # consumers and groups share its connections
         layer = backend(**options)
         if hasattr(layer, "in_process"):
             layer.guards_reach = True

@@ -14,8 +14,8 @@ from copy import deepcopy
 from typing import Any, ClassVar
 
 from fullduplex.exceptions import ChannelFull
-from fullduplex.layers import check_in_process
 from fullduplex.layers.channels import BaseChannelLayer, Message
+from fullduplex.layers.serving import check_in_process
 
 logger = logging.getLogger("fullduplex.layers")
 
