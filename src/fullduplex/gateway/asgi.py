@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
-if TYPE_CHECKING:
-    from fullduplex.net.connection import Connection
-    from fullduplex.wire.events import RequestHead
+from fullduplex.net.stream import Stream
+from fullduplex.wire.events import RequestHead
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,7 +31,7 @@ _EXTENSIONS_1_0: dict[str, Any] = {"http.response.pathsend": {}, "http.response.
 _VERSIONS = {"version": "3.0", "spec_version": SPEC_VERSION}
 
 
-def http_scope(connection: Connection, head: RequestHead, state: dict[str, Any] | None) -> Scope:
+def http_scope(stream: Stream, head: RequestHead, state: dict[str, Any] | None) -> Scope:
     """The scope of one HTTP request."""
     raw_path, _, query_string = head.target.partition(b"?")
     path = raw_path.decode("ascii")
@@ -41,35 +40,33 @@ def http_scope(connection: Connection, head: RequestHead, state: dict[str, Any] 
         "asgi": _VERSIONS.copy(),
         "http_version": head.http_version,
         "method": head.method,
-        "scheme": connection.scheme,
+        "scheme": stream.scheme,
         "path": unquote(path) if "%" in path else path,
         "raw_path": raw_path,
         "query_string": query_string,
         "root_path": "",
         "headers": head.headers,
-        "client": connection.client,
-        "server": connection.server,
+        "client": stream.client,
+        "server": stream.server,
         "extensions": (_EXTENSIONS_1_0 if head.http_version == "1.0" else _EXTENSIONS).copy(),
     }
-    if connection.tls is not None:
-        scope["extensions"]["tls"] = connection.tls
+    if stream.tls is not None:
+        scope["extensions"]["tls"] = stream.tls
     if state is not None:
         scope["state"] = state.copy()
     return scope
 
 
-def websocket_scope(
-    connection: Connection, head: RequestHead, state: dict[str, Any] | None, subprotocols: list[str]
-) -> Scope:
+def websocket_scope(stream: Stream, head: RequestHead, state: dict[str, Any] | None, subprotocols: list[str]) -> Scope:
     """The scope of one WebSocket; the prepared-frames extension is added by the session."""
-    scope = http_scope(connection, head, state)
+    scope = http_scope(stream, head, state)
     del scope["method"]
     scope["type"] = "websocket"
-    scope["scheme"] = "wss" if connection.scheme == "https" else "ws"
+    scope["scheme"] = "wss" if stream.scheme == "https" else "ws"
     scope["subprotocols"] = subprotocols
     scope["extensions"] = {"websocket.http.response": {}}
-    if connection.tls is not None:
-        scope["extensions"]["tls"] = connection.tls
+    if stream.tls is not None:
+        scope["extensions"]["tls"] = stream.tls
     return scope
 
 

@@ -7,18 +7,16 @@ import logging
 import os
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import target
 from fullduplex.gateway.asgi import Message, file_part, http_scope
+from fullduplex.gateway.shared import Shared
 from fullduplex.net.deadlines import BodyRate
 from fullduplex.net.sendfile import open_file, send_file
+from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from fullduplex.gateway.gateway import Gateway
-    from fullduplex.net.connection import Connection
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -37,34 +35,34 @@ class Exchange:
         "_body_taken",
         "_changed",
         "_complete",
-        "_connection",
         "_disconnected",
         "_expect_continue",
-        "_gateway",
         "_headers",
         "_rate",
         "_scope",
         "_sent_bytes",
+        "_shared",
         "_started_s",
         "_status",
+        "_stream",
         "_trailers",
         "response_started",
     )
 
-    def __init__(self, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
-        self._gateway = gateway
-        self._connection = connection
-        self._scope = http_scope(connection, head, gateway.state)
-        if gateway.amend is not None:
-            gateway.amend(self._scope)
-        self._started_s = perf_counter() if gateway.access_log is not None else 0.0  # uvloop's clock counts in ms
+    def __init__(self, shared: Shared, stream: Stream, head: RequestHead) -> None:
+        self._shared = shared
+        self._stream = stream
+        self._scope = http_scope(stream, head, shared.state)
+        if shared.amend is not None:
+            shared.amend(self._scope)
+        self._started_s = perf_counter() if shared.access_log is not None else 0.0  # uvloop's clock counts in ms
         self._body: deque[bytes] | None = None
         self._body_bytes = 0
         self._body_complete = head.end_stream
         self._body_paused = False
         self._body_taken = False
         self._expect_continue = head.expect_continue
-        self._rate = None if head.end_stream else BodyRate(gateway.connection, connection.loop.time())
+        self._rate = None if head.end_stream else BodyRate(shared.connection, stream.loop.time())
         self._changed: asyncio.Event | None = None
         self._disconnected = False
         self._status = 0
@@ -74,31 +72,31 @@ class Exchange:
         self.response_started = False
         self._complete = False
 
-    # From the connection ---------------------------------------------------------------------
+    # From the stream -------------------------------------------------------------------------
 
     def check_announced(self, head: RequestHead) -> None:
         """Refuse content that will be too long before any of it has come."""
-        if 0 < self._gateway.connection.max_body_bytes < _announced_bytes(head):
+        if 0 < self._shared.connection.max_body_bytes < _announced_bytes(head):
             self._refuse_body()
 
     def start(self) -> None:
-        self._gateway.exchange_count += 1
-        self._gateway.start(self._run(), self._connection.loop)
+        self._shared.exchange_count += 1
+        self._shared.start(self._run(), self._stream.loop)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
             return
         assert self._rate is not None
-        if self._rate.received(len(data)) > self._gateway.connection.max_body_bytes > 0:
+        if self._rate.received(len(data)) > self._shared.connection.max_body_bytes > 0:
             self._refuse_body()
             return
         if self._body is None:
             self._body = deque()
         self._body.append(data)
         self._body_bytes += len(data)
-        if self._body_bytes > self._gateway.connection.read_buffer_bytes and not self._body_paused:
+        if self._body_bytes > self._shared.connection.read_buffer_bytes and not self._body_paused:
             self._body_paused = True
-            self._connection.pause_reading()
+            self._stream.pause_reading()
         self._wake()
 
     def end_received(self) -> None:
@@ -111,16 +109,16 @@ class Exchange:
 
     def refused(self, status: int, reason: str) -> None:
         """The server itself answers, before a response has begun; for the application the client is gone."""
-        self._gateway.note_refusal(self._scope, status, reason)
+        self._shared.note_refusal(self._scope, status, reason)
         self._complete = True
         self.disconnected()
 
     def tick(self, now_s: float) -> None:
         if self._body_complete or self._complete or self._rate is None:
             return
-        if self._rate.too_slow(now_s, waiting=not self._connection.reading_paused and not self._expect_continue):
+        if self._rate.too_slow(now_s, waiting=not self._stream.reading_paused and not self._expect_continue):
             text = "RFC 9110 section 15.5.9: the content arrives too slowly"
-            self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=408))
+            self._shared.refuse(self._stream, RemoteProtocolError(text, status_hint=408))
 
     def drain(self) -> None:
         """Nothing to tell the application: the response goes on, and the connection closes after it."""
@@ -139,7 +137,7 @@ class Exchange:
                 return {"type": "http.request", "body": b"", "more_body": False}
             if self._expect_continue and not self.response_started:
                 self._expect_continue = False
-                self._connection.send(Informational(100, []))
+                self._stream.send(Informational(100, []))
             await self._wait()
 
     async def send(self, message: Message) -> None:
@@ -149,12 +147,12 @@ class Exchange:
             Disconnected: the client is gone (an OSError, as ASGI asks since spec version 2.4).
             LocalProtocolError: the event is malformed or comes at the wrong time.
         """
-        if self._disconnected or (self._connection.transport.is_closing() and not self._complete):
+        if self._disconnected or (self._stream.transport.is_closing() and not self._complete):
             self._disconnected = True  # the connection will say so, too, when the loop gets to it
             raise Disconnected
         kind = message["type"]
         if kind == "http.response.body":
-            if self._connection.tls is not None and _size(message) > _TLS_PIECE_BYTES:
+            if self._stream.tls is not None and _size(message) > _TLS_PIECE_BYTES:
                 message = await self._send_pieces(message)
             self._send_body(message)
         elif kind == "http.response.start":
@@ -163,7 +161,7 @@ class Exchange:
             self._send_trailers(message)
         else:
             await self._send_extension(kind, message)
-        flow = self._connection.flow
+        flow = self._stream.flow
         if flow.paused or (self.response_started and not self._complete and flow.must_wait(_size(message))):
             await flow.drain()
 
@@ -171,7 +169,7 @@ class Exchange:
 
     async def _run(self) -> None:
         try:
-            await self._gateway.app(self._scope, self.receive, self.send)
+            await self._shared.app(self._scope, self.receive, self.send)
         except Exception as error:
             if not (isinstance(error, Disconnected) and self._disconnected):
                 self._failed(error)
@@ -179,7 +177,7 @@ class Exchange:
             if not self._complete and not self._disconnected:
                 self._failed(LocalProtocolError("the application returned without completing its response"))
         finally:
-            self._gateway.exchange_count -= 1
+            self._shared.exchange_count -= 1
             if not self._complete:
                 self._give_up()
 
@@ -191,7 +189,7 @@ class Exchange:
             return
         self._status = 500
         try:
-            self._connection.send(*self._gateway.error_response(500, "Internal Server Error", close=True))
+            self._stream.send(*self._shared.error_response(500, "Internal Server Error", close=True))
         except LocalProtocolError:
             return  # a head is on its way already, whose content was wrong: it can only be cut short
         self.response_started = True
@@ -204,13 +202,13 @@ class Exchange:
             self._status = 499  # nobody saw a status; nginx's number for a client that went away
         self._log()
         if not self._disconnected:
-            self._connection.handler = None
-            self._connection.abort()
+            self._stream.handler = None
+            self._stream.abort()
 
     def _refuse_body(self) -> None:
-        most = self._gateway.connection.max_body_bytes
+        most = self._shared.connection.max_body_bytes
         text = f"RFC 9110 section 15.5.14: the content has more than {most} bytes"
-        self._gateway.refuse(self._connection, RemoteProtocolError(text, status_hint=413))
+        self._shared.refuse(self._stream, RemoteProtocolError(text, status_hint=413))
 
     def _send_start(self, message: Message) -> None:
         if self._headers is not None:
@@ -233,14 +231,14 @@ class Exchange:
         end = not message.get("more_body", False) and self._trailers is None
         self._sent_bytes += len(body)
         if self.response_started:
-            self._connection.send(Data(body, end))
+            self._stream.send(Data(body, end))
         elif end and len(body) >= _UNCOPIED_BYTES and _has_length(headers):
-            self._connection.send(ResponseHead(self._status, headers))
-            self._connection.send(Data(body, end_stream=True))
+            self._stream.send(ResponseHead(self._status, headers))
+            self._stream.send(Data(body, end_stream=True))
         elif end:
-            self._connection.respond(self._status, headers, body)
+            self._stream.respond(self._status, headers, body)
         else:
-            self._connection.send(ResponseHead(self._status, headers), Data(body))
+            self._stream.send(ResponseHead(self._status, headers), Data(body))
         self.response_started = True
         if end:
             self._end()
@@ -256,13 +254,13 @@ class Exchange:
         whole = not self.response_started and not message.get("more_body", False) and self._trailers is None
         if whole and headers is not None and not _has_length(headers):
             headers.append((b"content-length", b"%d" % len(body)))
-        flow = self._connection.flow
+        flow = self._stream.flow
         while len(body) > _TLS_PIECE_BYTES:
             self._send_body({"body": bytes(body[:_TLS_PIECE_BYTES]), "more_body": True})
             body = body[_TLS_PIECE_BYTES:]
             if flow.must_wait(_TLS_PIECE_BYTES):
                 await flow.drain()
-            if self._disconnected or self._connection.transport.is_closing():
+            if self._disconnected or self._stream.transport.is_closing():
                 self._disconnected = True
                 raise Disconnected
         return {**message, "body": bytes(body)}
@@ -272,7 +270,7 @@ class Exchange:
             raise LocalProtocolError("http.response.trailers was not announced, or comes at the wrong time")
         self._trailers.extend(message.get("headers", ()))
         if not message.get("more_trailers", False):
-            self._connection.send(EndOfMessage(self._trailers))
+            self._stream.send(EndOfMessage(self._trailers))
             self._end()
 
     async def _send_extension(self, kind: str, message: Message) -> None:
@@ -280,9 +278,9 @@ class Exchange:
             if self._complete:  # the connection may have begun with the next request
                 raise LocalProtocolError("the response is already complete")
             links = [(b"link", bytes(link)) for link in message["links"]]
-            self._connection.send(Informational(103, links))  # RFC 8297
+            self._stream.send(Informational(103, links))  # RFC 8297
         elif kind == "http.response.pathsend":
-            fd = await self._connection.loop.run_in_executor(None, open_file, message["path"])
+            fd = await self._stream.loop.run_in_executor(None, open_file, message["path"])
             try:
                 await self._send_file(fd, 0, os.fstat(fd).st_size, end=True)
             finally:
@@ -303,19 +301,19 @@ class Exchange:
         if not self.response_started:
             if end and not _has_length(headers):
                 headers.append((b"content-length", b"%d" % count))
-            self._connection.send(ResponseHead(self._status, headers))
+            self._stream.send(ResponseHead(self._status, headers))
             self.response_started = True
         if self._scope["method"] != "HEAD":
             await self._send_file_content(fd, offset, count)
         if end:
-            self._connection.send(Data(b"", end_stream=True))
+            self._stream.send(Data(b"", end_stream=True))
             self._end()
 
     async def _send_file_content(self, fd: int, offset: int, count: int) -> None:
         try:
-            await send_file(self._connection, fd, offset, count, self._count_sent)
+            await send_file(self._stream, fd, offset, count, self._count_sent)
         except (ConnectionError, TimeoutError):
-            self._connection.abort()
+            self._stream.abort()
             self.disconnected()
         if self._disconnected:
             raise Disconnected
@@ -325,17 +323,17 @@ class Exchange:
 
     def _end(self) -> None:
         self._complete = True
-        if self._gateway.access_log is not None:
+        if self._shared.access_log is not None:
             self._log()
         if self._body_paused:
             self._resume_reading()
         self._body = None
         if self._changed is not None:
             self._wake()
-        self._connection.finish()
+        self._stream.finish()
 
     def _log(self) -> None:
-        log = self._gateway.access_log
+        log = self._shared.access_log
         if log is not None:
             duration_s = perf_counter() - self._started_s
             sent_bytes = 0 if self._scope["method"] == "HEAD" else self._sent_bytes  # the codec leaves content out
@@ -353,7 +351,7 @@ class Exchange:
     def _resume_reading(self) -> None:
         if self._body_paused:
             self._body_paused = False
-            self._connection.resume_reading()
+            self._stream.resume_reading()
 
     async def _wait(self) -> None:
         if self._changed is None:

@@ -14,20 +14,18 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import target
 from fullduplex.gateway.asgi import Message, Scope, websocket_scope
+from fullduplex.gateway.shared import Shared
+from fullduplex.net.stream import Stream
 from fullduplex.wire.deflate import negotiate_deflate
 from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, ProtocolFailed, RequestHead, ResponseHead
 from fullduplex.wire.events import Message as MessageEvent
 from fullduplex.wire.handshake import Handshake, accept_headers, read_handshake
 from fullduplex.wire.websocket import WebSocketCodec
-
-if TYPE_CHECKING:
-    from fullduplex.gateway.gateway import Gateway
-    from fullduplex.net.connection import Connection
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -37,7 +35,7 @@ logger = logging.getLogger("fullduplex.server")
 MESSAGE_OVERHEAD_BYTES = 64
 
 # Prepared messages of one turn of the loop that leave in one write. More would save little, and be copied.
-TURN_BYTES = 16_384
+GATHERED_BYTES = 16_384
 
 
 class State(enum.Enum):
@@ -62,8 +60,6 @@ class Session:
         "_close",
         "_codec",
         "_connect_taken",
-        "_connection",
-        "_gateway",
         "_handshake",
         "_on_disconnect",
         "_pending",
@@ -71,9 +67,11 @@ class Session:
         "_reading_paused",
         "_refusal",
         "_scope",
+        "_shared",
         "_shared_key",
         "_started_s",
         "_state",
+        "_stream",
         "_transport",
         "_turn",
         "_unsent",
@@ -81,13 +79,13 @@ class Session:
         "_waiter",
     )
 
-    def __init__(self, gateway: Gateway, connection: Connection, handshake: Handshake, scope: Scope) -> None:
-        self._gateway = gateway
-        self._connection = connection
-        self._transport = connection.transport
+    def __init__(self, shared: Shared, stream: Stream, handshake: Handshake, scope: Scope) -> None:
+        self._shared = shared
+        self._stream = stream
+        self._transport = stream.transport
         self._handshake = handshake
         self._scope = scope
-        self._started_s = connection.loop.time()
+        self._started_s = stream.loop.time()
         self._state = State.HANDSHAKE
         self._codec: WebSocketCodec
         self._shared_key: int | None
@@ -104,31 +102,31 @@ class Session:
         self._on_disconnect: Callable[[int, str], None] | None = None
 
     @classmethod
-    def open(cls, gateway: Gateway, connection: Connection, head: RequestHead) -> None:
-        """Check the handshake, and make the session the connection's handler."""
+    def open(cls, shared: Shared, stream: Stream, head: RequestHead) -> None:
+        """Check the handshake, and make the session the stream's handler."""
         try:
             handshake = read_handshake(head)
         except RemoteProtocolError as error:
-            gateway.refuse(connection, error, head)
+            shared.refuse(stream, error, head)
             return
-        scope = websocket_scope(connection, head, gateway.state, handshake.subprotocols)
-        if gateway.amend is not None:
-            gateway.amend(scope)
-        session = cls(gateway, connection, handshake, scope)
-        connection.handler = session
+        scope = websocket_scope(stream, head, shared.state, handshake.subprotocols)
+        if shared.amend is not None:
+            shared.amend(scope)
+        session = cls(shared, stream, handshake, scope)
+        stream.handler = session
         scope["extensions"]["fullduplex.prepared"] = {
             "version": 1,
             "write": session.write_prepared,
-            "on_drain": connection.flow.on_resume,
+            "on_drain": stream.flow.on_resume,
             "on_disconnect": session.on_disconnect,
         }
-        if gateway.access_log is not None:
-            gateway.access_log.websocket_handshake(scope)
+        if shared.access_log is not None:
+            shared.access_log.websocket_handshake(scope)
 
-    # From the connection ---------------------------------------------------------------------
+    # From the stream -------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._gateway.start(self._run(), self._connection.loop)
+        self._shared.start(self._run(), self._stream.loop)
 
     @property
     def response_started(self) -> bool:
@@ -136,7 +134,7 @@ class Session:
 
     def data_received(self, data: bytes) -> None:
         if self._state is State.OPEN or self._state is State.CLOSING:
-            self._handle(self._codec.receive_data(data, self._connection.loop.time()))
+            self._handle(self._codec.receive_data(data, self._stream.loop.time()))
 
     def end_received(self) -> None:
         """A handshake has no content."""
@@ -148,14 +146,19 @@ class Session:
     def disconnected(self) -> None:
         self._end(Close(1006), "lost")
 
+    def refused(self, status: int, reason: str) -> None:
+        """The server itself answers the handshake; for the application the client is gone."""
+        self._shared.note_refusal(self._scope, status, reason)
+        self._over()
+
     def tick(self, now_s: float) -> None:
-        if self._state is State.OPEN and self._connection.reading_paused:
+        if self._state is State.OPEN and self._stream.reading_paused:
             self._codec.excuse_silence(now_s)
         elif self._state is State.OPEN or self._state is State.CLOSING:
             deadline_s = self._codec.next_deadline_s()
             if deadline_s is not None and now_s >= deadline_s:
                 self._handle(self._codec.receive_data(b"", now_s))
-        elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._gateway.websocket.handshake_timeout_s:
+        elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._shared.websocket.handshake_timeout_s:
             logger.error("The ASGI application did not answer a handshake in time: %s", target(self._scope))
             self._refuse(504, "Gateway Timeout")
 
@@ -180,7 +183,7 @@ class Session:
                 return {"type": "websocket.disconnect", "code": self._close.code, "reason": self._close.reason}
             if self._waiter is not None:
                 raise LocalProtocolError("another task is waiting in receive() already")
-            self._waiter = self._connection.loop.create_future()
+            self._waiter = self._stream.loop.create_future()
             try:
                 await self._waiter
             finally:
@@ -189,9 +192,9 @@ class Session:
         if not pending:
             self._pending = None
         self._pending_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
-        if self._reading_paused and self._pending_bytes <= self._gateway.connection.read_buffer_bytes // 4:
+        if self._reading_paused and self._pending_bytes <= self._shared.connection.read_buffer_bytes // 4:
             self._reading_paused = False
-            self._connection.resume_reading()
+            self._stream.resume_reading()
         if type(data) is str:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
@@ -217,8 +220,8 @@ class Session:
             self._refuse_body(message)
         else:
             raise LocalProtocolError(f"unknown ASGI event {kind!r} on a WebSocket")
-        if self._connection.flow.must_wait(size_bytes):
-            await self._connection.flow.drain()
+        if self._stream.flow.must_wait(size_bytes):
+            await self._stream.flow.drain()
 
     def on_disconnect(self, callback: Callable[[int, str], None]) -> None:
         """Have ``callback(code, reason)`` called when the socket has ended, whoever ended it; at once if it has.
@@ -236,7 +239,7 @@ class Session:
         call costs more than all the rest.
 
         Returns:
-            Bytes that now wait for this client, besides at most ``TURN_BYTES`` of this turn.
+            Bytes that now wait for this client, besides at most ``GATHERED_BYTES`` of this turn.
 
         Raises:
             Disconnected: the socket is closed.
@@ -248,11 +251,11 @@ class Session:
         frame = prepared.frames.get(self._shared_key)
         if frame is None:
             frame = self._codec.shared_frame(prepared.data, prepared.frames)
-        gateway = self._gateway
-        if self._turn != gateway.turn:
-            self._turn = gateway.turn
-            if not gateway.in_turn:
-                gateway.begin_turn(self._connection.loop)
+        shared = self._shared
+        if self._turn != shared.turn:
+            self._turn = shared.turn
+            if not shared.in_turn:
+                shared.begin_turn(self._stream.loop)
             if not self._transport.is_closing():
                 self._transport.write(frame)
         else:
@@ -261,18 +264,18 @@ class Session:
 
     def _gather(self, frame: bytes) -> None:
         """Keep what is not the first prepared message of its turn for the end of the turn."""
-        if len(frame) > TURN_BYTES:  # joining would copy it
+        if len(frame) > GATHERED_BYTES:  # joining would copy it
             self.flush()
             if not self._transport.is_closing():
                 self._transport.write(frame)
         elif self._unsent is None:
             self._unsent = [frame]
             self._unsent_bytes = len(frame)
-            self._gateway.unflushed.append(self)
+            self._shared.unflushed.append(self)
         else:
             self._unsent.append(frame)
             self._unsent_bytes += len(frame)
-            if self._unsent_bytes > TURN_BYTES:
+            if self._unsent_bytes > GATHERED_BYTES:
                 self.flush()
 
     def flush(self) -> None:
@@ -286,13 +289,13 @@ class Session:
 
     def abort(self) -> None:
         """Drop the connection."""
-        self._connection.abort()
+        self._stream.abort()
 
     # Handshake -------------------------------------------------------------------------------
 
     def _accept(self, message: Message) -> None:
         self._expect(State.HANDSHAKE, "websocket.accept")
-        limits = self._gateway.websocket
+        limits = self._shared.websocket
         parameters = None
         if limits.deflate:
             offers = self._handshake.extensions
@@ -300,15 +303,15 @@ class Session:
         subprotocol = message.get("subprotocol")
         extra = [*message.get("headers", ())]
         fields = accept_headers(self._handshake, subprotocol, extra, parameters)
-        connection = self._connection
-        connection.send(ResponseHead(101, fields, end_stream=True))
-        self._codec = WebSocketCodec(limits, deflate=parameters, now_s=connection.loop.time())
+        stream = self._stream
+        stream.send(ResponseHead(101, fields, end_stream=True))
+        self._codec = WebSocketCodec(limits, deflate=parameters, now_s=stream.loop.time())
         self._shared_key = self._codec.shared_key
         self._state = State.OPEN
         del self._handshake  # it has served, and the socket may stay for days
-        if self._gateway.access_log is not None:
-            self._gateway.access_log.websocket_accept(self._scope)
-        early = connection.upgrade(self)
+        if self._shared.access_log is not None:
+            self._shared.access_log.websocket_accept(self._scope)
+        early = stream.upgrade(self)
         if early:
             self.data_received(early)
 
@@ -326,34 +329,38 @@ class Session:
         data = Data(message.get("body", b""), end)
         if self._refusal is not None:
             head, self._refusal = self._refusal, None
-            self._connection.send(head, data)
+            self._stream.send(head, data)
             self._log_refusal(head.status)
         else:
-            self._connection.send(data)
+            self._stream.send(data)
         if end:
             self._refused()
 
     def _refuse(self, status: int, text: str) -> None:
-        self._connection.send(*self._gateway.error_response(status, text))
+        self._stream.send(*self._shared.error_response(status, text))
         self._log_refusal(status)
         self._refused()
 
     def _refused(self) -> None:
+        self._over()
+        self._stream.finish()
+
+    def _over(self) -> None:
+        """There will be no socket."""
         self._state = State.CLOSED
         self._close = Close(1006)
         self._wake()
         self._tell_disconnect(self._close)
-        self._connection.finish()
 
     def _log_refusal(self, status: int) -> None:
-        if self._gateway.access_log is not None:
-            self._gateway.access_log.websocket_refuse(self._scope, status)
+        if self._shared.access_log is not None:
+            self._shared.access_log.websocket_refuse(self._scope, status)
 
     # Messages and closing --------------------------------------------------------------------
 
     def _send_message(self, message: Message) -> int:
         """Return the bytes written."""
-        if self._state is State.OPEN and self._connection.transport.is_closing():
+        if self._state is State.OPEN and self._stream.transport.is_closing():
             self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
         if self._state is not State.OPEN:
             self._expect(State.OPEN, "websocket.send")
@@ -419,29 +426,29 @@ class Session:
         self._pending_bytes += len(data) + MESSAGE_OVERHEAD_BYTES
         if self._waiter is not None:
             self._wake()
-        elif self._pending_bytes > self._gateway.connection.read_buffer_bytes and not self._reading_paused:
+        elif self._pending_bytes > self._shared.connection.read_buffer_bytes and not self._reading_paused:
             self._reading_paused = True
-            self._connection.pause_reading()
+            self._stream.pause_reading()
 
     def _hang_up(self) -> None:
         """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
         self.flush()
         data = self._codec.data_to_send()
         if data:  # a second end of the same socket has none, and writing after EOF is an error
-            self._connection.transport.write(data)
+            self._stream.transport.write(data)
         self._state = State.CLOSED
-        self._connection.close_lingering()
+        self._stream.close_lingering()
 
     def _end(self, close: Close, ended_by: str) -> None:
         """Note how the socket ended, the first time that it does."""
         if self._close is not None:
             return
         self._close = close
-        log = self._gateway.access_log
+        log = self._shared.access_log
         if log is None:
             pass
         elif self._state is State.OPEN:
-            duration_s = self._connection.loop.time() - self._started_s
+            duration_s = self._stream.loop.time() - self._started_s
             log.websocket_close(self._scope, close.code, close.reason, ended_by, duration_s)
         elif self._state is State.HANDSHAKE or self._refusal is not None:
             log.websocket_refuse(self._scope, 499)  # nobody saw an answer; as for other requests
@@ -449,7 +456,7 @@ class Session:
             self._state = State.CLOSED
         if self._reading_paused:
             self._reading_paused = False
-            self._connection.resume_reading()
+            self._stream.resume_reading()
         self._wake()
         self._tell_disconnect(close)
 
@@ -457,11 +464,11 @@ class Session:
         """Not from within: who is told may send, or end the application's call."""
         callback, self._on_disconnect = self._on_disconnect, None
         if callback is not None:
-            self._connection.loop.call_soon(callback, close.code, close.reason)
+            self._stream.loop.call_soon(callback, close.code, close.reason)
 
     async def _run(self) -> None:
         try:
-            await self._gateway.app(self._scope, self.receive, self.send)
+            await self._shared.app(self._scope, self.receive, self.send)
         except Disconnected:
             self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
         except Exception as error:
@@ -488,7 +495,7 @@ class Session:
             self._refuse(status, "Internal Server Error" if status == 500 else "Service Unavailable")
         else:
             self._end(Close(1006), "lost")
-            self._connection.abort()  # a refusal cut short must look like one
+            self._stream.abort()  # a refusal cut short must look like one
 
     # Inside ----------------------------------------------------------------------------------
 

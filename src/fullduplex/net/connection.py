@@ -2,11 +2,11 @@
 
 The connection knows no ASGI. It feeds its codec, hands each event to the handler of the exchange in
 progress, writes what the codec queued, and closes when the codec says so. After an upgrade a
-:class:`Tunnel` takes the raw bytes instead of the codec.
+:class:`~fullduplex.net.stream.Tunnel` takes the raw bytes instead of the codec.
 
 ::
 
-    transport ── data_received ──> codec ── events ──> StreamHandler (gateway)
+    transport ── data_received ──> codec ── events ──> Handler (gateway)
     transport <──── write ──────── codec <── send ───┘
 """
 
@@ -14,56 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import Protocol, cast
+from typing import cast
 
 from fullduplex.limits import ConnectionLimits
 from fullduplex.net.flow import WriteFlow
+from fullduplex.net.stream import Address, Gateway, Handler, Tunnel
 from fullduplex.net.tls import describe
 from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed, RequestHead
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.proxy_protocol import ProxyHeader
-
-
-class StreamHandler(Protocol):
-    """What the connection tells the gateway about one request."""
-
-    def start(self) -> None:
-        """Begin to answer: the head, and what came with it, has been handed out."""
-
-    def data_received(self, data: bytes) -> None:
-        """A piece of the request's content."""
-
-    def end_received(self) -> None:
-        """The request's content is complete."""
-
-    def disconnected(self) -> None:
-        """The client is gone, or broke the protocol; nothing can be sent any more. Called once."""
-
-    def drain(self) -> None:
-        """The server is going down: finish soon."""
-
-    def tick(self, now_s: float) -> None:
-        """Enforce the handler's own deadlines. Called a few times a second, on the loop's clock."""
-
-
-class Tunnel(StreamHandler, Protocol):
-    """A handler that took the connection over after an upgrade."""
-
-    def eof_received(self) -> None:
-        """The client sends no more."""
-
-
-class Gateway(Protocol):
-    """What the connection needs from the room above."""
-
-    def open(self, connection: Connection, head: RequestHead) -> None:
-        """Answer a request: set ``connection.handler``, which is started a little later."""
-
-    def refuse(self, connection: Connection, error: Exception) -> None:
-        """Tell the client what it did wrong, if a response is still possible, and close."""
-
-    def overloaded(self, connection_count: int) -> bytes | None:
-        """What a new connection hears instead of being served, when there are too many."""
 
 
 class Pause(enum.IntFlag):
@@ -123,7 +82,7 @@ class Connection(asyncio.Protocol):
         self._codec = codec
         self._connections = connections
         self.loop = loop
-        self.handler: StreamHandler | None = None
+        self.handler: Handler | None = None
         self.tunnel: Tunnel | None = None
         self.sending: asyncio.Task[int] | None = None  # a file, past the transport's buffer
         self.proxied: ProxyHeader | None = None  # set before the connection is made
@@ -403,7 +362,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
 
-def address_of(value: object) -> tuple[str, int | None] | None:
+def address_of(value: object) -> Address | None:
     """An ASGI address from a socket's name: ``(host, port)``, ``(path, None)`` for UNIX sockets, or None."""
     if isinstance(value, tuple):
         return str(value[0]), int(value[1])

@@ -7,13 +7,10 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from fullduplex.exceptions import LocalProtocolError
+from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data
-
-if TYPE_CHECKING:
-    from fullduplex.net.connection import Connection
 
 # By asyncio's sendfile: it tells nothing until a piece is out, so a deadline can only be set for whole
 # pieces. 128 KiB in the default 30 seconds are 4 KiB/s.
@@ -47,11 +44,11 @@ def open_file(path: str) -> int:
     return fd
 
 
-async def send_file(connection: Connection, fd: int, offset: int, count: int, sent: Callable[[int], None]) -> None:
+async def send_file(stream: Stream, fd: int, offset: int, count: int, sent: Callable[[int], None]) -> None:
     """Send a part of a file as content of the response whose head was sent before; the response goes on.
 
     Args:
-        connection: where to.
+        stream: where to.
         fd: the file, open for reading.
         offset: of the first byte.
         count: bytes to send.
@@ -64,71 +61,71 @@ async def send_file(connection: Connection, fd: int, offset: int, count: int, se
         LocalProtocolError: the Content-Length leaves no room for so much, or the file ends before that.
     """
     end = offset + count
-    if connection.takes_plain(count):
-        offset = await _by_kernel(connection, fd, offset, end, sent)
-    offset = await _by_hand(connection, fd, offset, end, sent)
+    if stream.takes_plain(count):
+        offset = await _by_kernel(stream, fd, offset, end, sent)
+    offset = await _by_hand(stream, fd, offset, end, sent)
     if offset < end:
         raise LocalProtocolError(f"the file ends {end - offset} bytes before the {count} that were to be sent")
 
 
-async def _by_kernel(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
+async def _by_kernel(stream: Stream, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
     """Send as much as asyncio's ``sendfile`` can: nothing with uvloop, TLS or Windows' older loop."""
-    if type(connection.loop).sendfile is asyncio.AbstractEventLoop.sendfile:
+    if type(stream.loop).sendfile is asyncio.AbstractEventLoop.sendfile:
         return offset  # uvloop: spare the task that would find that out
     while offset < end:
         size = min(PIECE_BYTES, end - offset)
         try:
-            progress = await _send_piece(connection, fd, offset, size)
+            progress = await _send_piece(stream, fd, offset, size)
         except RuntimeError:  # not here; NotImplementedError and SendfileNotAvailableError are RuntimeErrors, too
             break
         if not progress:
             break
-        connection.sent_plain(progress)
+        stream.sent_plain(progress)
         sent(progress)
         offset += progress
     return offset
 
 
-async def _send_piece(connection: Connection, fd: int, offset: int, size: int) -> int:
+async def _send_piece(stream: Stream, fd: int, offset: int, size: int) -> int:
     """One call of ``sendfile``, which ends when the connection does.
 
     asyncio lets it wait for ever when the transport closes meanwhile, and its transport trips over it; so the
     connection cancels it first.
     """
-    transport = connection.transport
+    transport = stream.transport
     if transport.is_closing():
         raise ConnectionResetError
-    piece = connection.loop.create_task(
-        connection.loop.sendfile(transport, _File(fd), offset, size, fallback=False)  # type: ignore[arg-type]
+    piece = stream.loop.create_task(
+        stream.loop.sendfile(transport, _File(fd), offset, size, fallback=False)  # type: ignore[arg-type]
     )
-    connection.sending = piece
+    stream.sending = piece
     try:
-        await asyncio.wait({piece}, timeout=connection.limits.stalled_write_timeout_s)
+        await asyncio.wait({piece}, timeout=stream.limits.stalled_write_timeout_s)
         if not piece.done():
             raise TimeoutError
         if piece.cancelled():
             raise ConnectionResetError
         return piece.result()
     finally:
-        connection.sending = None
+        stream.sending = None
         piece.cancel()
 
 
-async def _by_hand(connection: Connection, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
+async def _by_hand(stream: Stream, fd: int, offset: int, end: int, sent: Callable[[int], None]) -> int:
     while offset < end:
         count = min(BLOCK_BYTES, end - offset)
         data = _read_cached(fd, count, offset)
         if not data:
-            data = await connection.loop.run_in_executor(None, _read_at, fd, count, offset)
+            data = await stream.loop.run_in_executor(None, _read_at, fd, count, offset)
         if not data:
             break
-        if connection.transport.is_closing():
+        if stream.transport.is_closing():
             raise ConnectionResetError
-        connection.send(Data(data))
+        stream.send(Data(data))
         sent(len(data))
         offset += len(data)
-        if offset < end or connection.flow.paused:
-            await connection.flow.drain()
+        if offset < end or stream.flow.paused:
+            await stream.flow.drain()
     return offset
 
 

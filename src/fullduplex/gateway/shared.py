@@ -1,0 +1,162 @@
+"""What the exchanges and sessions of one worker share: the application, its tasks, the date, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import email.utils
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from fullduplex.gateway.access_log import AccessLog, client
+from fullduplex.gateway.asgi import Application, Scope, http_scope
+from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
+from fullduplex.net.stream import Stream
+from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
+from fullduplex.wire.http1_writer import DefaultFields
+
+logger = logging.getLogger("fullduplex.server")
+
+
+class Gathering(Protocol):
+    """Who has gathered something in this turn of the loop."""
+
+    def flush(self) -> None:
+        """Write it."""
+
+    def abort(self) -> None:
+        """Drop the connection."""
+
+
+class Shared:
+    """The application of one worker, and what its calls have in common.
+
+    Args:
+        app: ASGI 3 application.
+        access_log: told about every request and socket, or None.
+        websocket: limits of each WebSocket.
+        connection: limits of each connection.
+        load: limits of all of them together.
+        server_header: whether responses carry ``server: fullduplex``.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        access_log: AccessLog | None,
+        websocket: WebSocketLimits,
+        connection: ConnectionLimits,
+        load: LoadLimits | None = None,
+        server_header: bool = True,
+    ) -> None:
+        self.app = app
+        self.access_log = access_log
+        self.websocket = websocket
+        self.connection = connection
+        self.load = load or LoadLimits()
+        self.exchange_count = 0  # in progress
+        # Of every application call, each with a copy: a request may be taken while another one is answered,
+        # and must not see its context variables.
+        self._context = contextvars.copy_context()
+        self.state: dict[str, Any] | None = None
+        self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._forget = self.tasks.discard
+        self.turn = 1  # of the loop; only those count in which prepared messages are written
+        self.in_turn = False
+        self.unflushed: list[Gathering] = []  # those that write at the end of this turn
+        self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
+        self.default_fields = DefaultFields()
+
+    def set_clock(self, wall_s: float) -> None:
+        """Renew the Date field (RFC 9110 section 6.6.1: one-second resolution)."""
+        date = email.utils.formatdate(wall_s, usegmt=True).encode()
+        self.default_fields.set([(b"date", date), *self._server_fields])
+
+    def begin_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Something is written to sockets in this turn of the loop."""
+        self.in_turn = True
+        loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        """Let those write that have gathered something."""
+        self.in_turn = False
+        self.turn += 1
+        gathered, self.unflushed = self.unflushed, []
+        for one in gathered:
+            try:
+                one.flush()
+            except Exception:  # the others' messages must leave all the same
+                logger.exception("The messages of a turn could not be written; the connection is dropped")
+                one.abort()
+
+    def refuse(self, stream: Stream, error: Exception, head: RequestHead | None = None) -> None:
+        """Tell the client what it did wrong, if that is still possible; then close.
+
+        Args:
+            stream: where it came from.
+            error: what was wrong.
+            head: of a request that nobody handles.
+        """
+        handler, stream.handler = stream.handler, None
+        if handler is not None and handler.response_started:
+            handler.disconnected()
+            stream.close()
+            return
+        status = getattr(error, "status_hint", 400)
+        if handler is not None:
+            handler.refused(status, str(error))
+        else:
+            scope = {"client": stream.client} if head is None else self.scope(stream, head)
+            self.note_refusal(scope, status, str(error))
+        headers = getattr(error, "headers", None)
+        stream.send(*self.error_response(status, str(error), close=True, headers=headers))
+        stream.finish()
+
+    def scope(self, stream: Stream, head: RequestHead) -> Scope:
+        """The scope of a request that is refused, for the log."""
+        scope = http_scope(stream, head, self.state)
+        if self.amend is not None:
+            self.amend(scope)
+        return scope
+
+    def note_refusal(self, scope: Scope, status: int, reason: str) -> None:
+        """Log what the server itself answers, once."""
+        if self.access_log is not None:
+            self.access_log.http_refuse(scope, status, reason)
+        else:
+            logger.info("Refused a request from %s: %d %s", client(scope), status, reason)
+
+    def error_response(
+        self, status: int, text: str, *, close: bool = False, headers: Fields | None = None
+    ) -> tuple[ResponseHead, Data]:
+        """A short plain-text response of the server's own."""
+        body = text.encode() + b"\n"
+        fields: Fields = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            *(headers or ()),
+        ]
+        if close:
+            fields.append((b"connection", b"close"))
+        return ResponseHead(status, fields), Data(body, end_stream=True)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self.tasks.add(task)
+        task.add_done_callback(self._forget, context=self._context)  # or each task would get a copy for it
+
+    if sys.version_info >= (3, 12):
+
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+            """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
+            if not task.done():
+                self._keep(task)
+
+    else:
+
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+            """Run an application call as a task."""
+            self._keep(loop.create_task(coroutine, context=self._context.copy()))
