@@ -146,4 +146,4 @@ def assert_bounded(data: bytes) -> None:
         codec.receive_data(data[start : start + 100], 0.0)
         # The input; and the last head, in pieces and as a block.
         assert retained_bytes([codec._input, codec._chunks]) <= LIMITS.max_head_bytes + 200
-        assert retained_bytes([codec._fields, codec._block]) <= 4 * LIMITS.max_head_bytes
+        assert retained_bytes([codec._heads._fields, codec._heads._block]) <= 4 * LIMITS.max_head_bytes

@@ -8,7 +8,7 @@ import pytest
 from django.utils.log import ServerFormatter
 
 from fullduplex.management.access_log import DjangoServerAccessLog, server_time
-from fullduplex.wire.http1 import TLS_RECEIVED
+from fullduplex.wire.http1_head import TLS_RECEIVED
 
 HTTP: dict[str, Any] = {
     "type": "http",

@@ -21,7 +21,8 @@ from fullduplex.wire.events import (
     RequestHead,
     ResponseHead,
 )
-from fullduplex.wire.http1 import HTTP1Codec, RequestFraming
+from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.http1_head import RequestFraming
 from tests.wire import vectors
 from tests.wire.vectors import CHUNKED, GET, POST, H
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fullduplex.gateway.access_log import Scope, client, request_line, target
-from fullduplex.wire.http1 import TLS_RECEIVED
+from fullduplex.wire.http1_head import TLS_RECEIVED
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
