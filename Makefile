@@ -38,6 +38,7 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports import-circles.toml
 
 unit: install
 	$(BIN)/python -m pytest

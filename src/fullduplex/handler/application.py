@@ -22,12 +22,14 @@ from fullduplex.chain.loading import ChainHandler
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
-from fullduplex.handler.http import InContext, handle, serve_http
+from fullduplex.handler.handshake import HandshakeRequest
+from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.observer import entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
 from fullduplex.handler.signals import nothing_follows
-from fullduplex.handler.upgrade import HandshakeRequest, Upgrade
+from fullduplex.handler.tasks import InContext
+from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
-from collections.abc import Coroutine, Generator
-from typing import IO, Any, Generic, TypeVar, cast
+from typing import IO, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
-from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
@@ -20,46 +17,14 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
 from fullduplex.handler.request import read_body
-from fullduplex.handler.response import close_content, send_response
+from fullduplex.handler.response import busy_response, close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
+from fullduplex.handler.tasks import InContext
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
 
 T = TypeVar("T")
-
-
-class InContext(Generic[T]):
-    """Awaits a coroutine in a context of its own, without a task of its own.
-
-    Context variables, the locale and the URLconf of a request end with it, whatever the server does.
-
-    Attributes:
-        context: a copy of the current one.
-    """
-
-    __slots__ = ("_coroutine", "context")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-        self.context = contextvars.copy_context()
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        run, step, argument = self.context.run, self._coroutine.send, None
-        while True:
-            try:
-                awaited = run(step, argument)
-            except StopIteration as end:
-                return cast(T, end.value)
-            try:
-                argument = yield awaited
-            except GeneratorExit:
-                run(self._coroutine.close)
-                raise
-            except BaseException as error:
-                step, argument = self._coroutine.throw, error
-            else:
-                step = self._coroutine.send
 
 
 class Watch:
@@ -248,10 +213,3 @@ async def _get_response(
         response = busy_response()
         response._resource_closers.append(request.close)  # type: ignore[attr-defined]
         return request, response
-
-
-def busy_response() -> HttpResponse:
-    """For a request that got no thread; the log has it, and a client that comes back later may find one."""
-    response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
-    response.headers["Retry-After"] = "5"
-    return response

@@ -14,7 +14,7 @@ from typing import Any
 from django.core.exceptions import RequestAborted
 from django.core.files import File
 from django.db.models.fields.files import FieldFile, ImageFieldFile
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
 from fullduplex.chain.core import VIEW_CONTENT
@@ -177,3 +177,10 @@ def _path(file: io.BufferedReader | io.FileIO) -> str | None:
     except OSError:
         return None
     return path if same else None
+
+
+def busy_response() -> HttpResponse:
+    """For a request that got no thread; the log has it, and a client that comes back later may find one."""
+    response = HttpResponse("The server is busy.\n", status=503, content_type="text/plain; charset=utf-8")
+    response.headers["Retry-After"] = "5"
+    return response

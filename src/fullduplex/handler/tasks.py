@@ -1,14 +1,54 @@
-"""Tasks of one socket: begun at once, waited for, cancelled."""
+"""Contexts and tasks of one request or socket: entered, begun at once, waited for, cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from fullduplex.threads.context import hop_on
+from fullduplex.threads.lease import Lease
 
 T = TypeVar("T")
+
+
+class InContext(Generic[T]):
+    """Awaits a coroutine in a context of its own, without a task of its own.
+
+    Context variables, the locale and the URLconf of a request end with it, whatever the server does.
+
+    Attributes:
+        context: a copy of the current one.
+    """
+
+    __slots__ = ("_coroutine", "context")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self.context = contextvars.copy_context()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        run, step, argument = self.context.run, self._coroutine.send, None
+        while True:
+            try:
+                awaited = run(step, argument)
+            except StopIteration as end:
+                return cast(T, end.value)
+            try:
+                argument = yield awaited
+            except GeneratorExit:
+                run(self._coroutine.close)
+                raise
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error
+            else:
+                step = self._coroutine.send
+
 
 if sys.version_info >= (3, 12):
 
@@ -44,3 +84,16 @@ async def cancel(task: asyncio.Task[Any]) -> None:
     """Cancel ``task`` and wait for its end; its exception, if any, is the business of who asks for the result."""
     if task.cancel():
         await asyncio.wait({task})
+
+
+async def off_the_loop(lease: Lease | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Tell of an error, which may take its time, and the database: AdminEmailHandler talks to a mail server.
+
+    Args:
+        lease: whose thread is taken; None where a sync caller further up has one.
+    """
+    call = functools.partial(function, *args, **kwargs)
+    if lease is None:
+        await sync_to_async(call)()
+    else:
+        await hop_on(lease, call)

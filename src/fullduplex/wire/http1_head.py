@@ -239,7 +239,9 @@ class HeadReader:
         self._searched_bytes = 0
         if authority is not None:
             fields = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
-        return self._event(method, target, fields)
+        framing = self.framing
+        end = not framing.has_content
+        return RequestHead(method, target, fields, http_version, end, framing.expect_continue, framing.upgrade)
 
     def read_repeated(self, data: bytes) -> RequestHead | None:
         """Read a whole request that has the fields of the one before and no content; None for any other."""
@@ -255,19 +257,7 @@ class HeadReader:
             return None
         if http_version != framing.http_version or authority is not None:
             return None
-        return self._event(method, target, self._fields.copy())
-
-    def _event(self, method: str, target: bytes, fields: Fields) -> RequestHead:
-        framing = self.framing
-        return RequestHead(
-            method,
-            target,
-            fields,
-            framing.http_version,
-            not framing.has_content,
-            framing.expect_continue,
-            framing.upgrade,
-        )
+        return RequestHead(method, target, self._fields.copy(), http_version, True, False, framing.upgrade)
 
     def check_partial(self, head: bytes) -> None:
         """Find the first fault of a head that is incomplete, too large or known to be faulty.
