@@ -1,9 +1,9 @@
 """A handshake: a request through middleware and URLconf, whose view is a socket's.
 
 The view runs in a task that is started inside the innermost ``get_response`` and outlives it. Its accept ends the
-chain's wait with a WebSocketResponse; the view waits on until the response middleware has run and the accept is written.
-The chain and the view have contexts of their own: what middleware sets in context variables reaches the view, and
-nothing leaks out of the ASGI call.
+chain's wait with a WebSocketResponse; the view waits on until the response middleware has run and the accept is
+written. The chain and the view have contexts of their own: what middleware sets in context variables reaches the view,
+and nothing leaks out of the ASGI call.
 """
 
 from __future__ import annotations
