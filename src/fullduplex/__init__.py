@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fullduplex._version import __version__
 
 if TYPE_CHECKING:
+    from fullduplex.chain.hooks import non_blocking
     from fullduplex.handler.application import get_asgi_application
     from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
@@ -29,6 +30,7 @@ __all__ = [
     "arelease_thread",
     "get_asgi_application",
     "mount",
+    "non_blocking",
     "release_thread",
     "thread_stats",
     "websocket",
@@ -41,6 +43,7 @@ _HOMES = {
     "arelease_thread": "fullduplex.threads.context",
     "get_asgi_application": "fullduplex.handler.application",
     "mount": "fullduplex.mounting",
+    "non_blocking": "fullduplex.chain.hooks",
     "release_thread": "fullduplex.threads.context",
     "thread_stats": "fullduplex.threads.stats",
     "websocket": "fullduplex.sockets.views",

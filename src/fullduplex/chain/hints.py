@@ -6,6 +6,7 @@ again itself, so a wrong hint costs speed and never meaning.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -14,6 +15,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.converters import DEFAULT_CONVERTERS
 from django.urls.resolvers import LocalePrefixPattern, RegexPattern, RoutePattern
+from django.utils import translation
 
 _PATHS_COUNT = 2_048  # remembered; a site has a few hot paths
 
@@ -24,12 +26,14 @@ class Survey:
     Attributes:
         has_sync, has_async: there are views of the kind.
         is_plain: resolving a path calls nothing but Django's own code, and depends on nothing but the path.
+        has_prefix: some paths begin with their language (``i18n_patterns``).
     """
 
     def __init__(self, resolver: URLResolver) -> None:
         self.has_sync = False
         self.has_async = False
         self.is_plain = True
+        self.has_prefix = False
         self._walk(resolver)
 
     def _walk(self, resolver: URLResolver) -> None:
@@ -48,10 +52,12 @@ class Survey:
 
     def _look_at(self, entry: Any) -> None:
         pattern = entry.pattern
-        if type(entry) not in (URLResolver, URLPattern) or type(pattern) not in (RoutePattern, RegexPattern):
+        if type(entry) not in (URLResolver, URLPattern) or type(pattern) not in _OWN_PATTERNS:
             self.is_plain = False
-        if isinstance(pattern, LocalePrefixPattern) or not isinstance(getattr(pattern, "_route", ""), str):
+        if not isinstance(getattr(pattern, "_route", ""), str):  # a translated one
             self.is_plain = False
+        if isinstance(pattern, LocalePrefixPattern):
+            self.has_prefix = True
         for converter in pattern.converters.values():
             if type(converter) not in _OWN_CONVERTERS:
                 self.is_plain = False
@@ -76,11 +82,11 @@ class Hints:
             assert survey is not None
             if not (survey.has_sync and survey.has_async):
                 return survey.has_async
-            return self._of_path(request.path_info, resolver) if survey.is_plain else None
+            return self._of_path(request.path_info, resolver, survey.has_prefix) if survey.is_plain else None
         except Exception:  # a broken URLconf is reported by the chain
             return None
 
-    def _of_path(self, path: str, resolver: URLResolver) -> bool | None:
+    def _of_path(self, path: str, resolver: URLResolver, has_prefix: bool) -> bool | None:
         try:
             return self._by_path[path]
         except KeyError:
@@ -89,11 +95,15 @@ class Hints:
             self._by_path.clear()
         known: bool | None
         try:
-            known = iscoroutinefunction(resolver.resolve(path).func)
+            # LocaleMiddleware will ask the path first, too.
+            language = (translation.get_language_from_path(path) or settings.LANGUAGE_CODE) if has_prefix else None
+            with translation.override(language) if language else nullcontext():
+                known = iscoroutinefunction(resolver.resolve(path).func)
         except Exception:  # 404, most likely
             known = None
         self._by_path[path] = known
         return known
 
 
+_OWN_PATTERNS = (RoutePattern, RegexPattern, LocalePrefixPattern)
 _OWN_CONVERTERS = {type(converter) for converter in DEFAULT_CONVERTERS.values()}

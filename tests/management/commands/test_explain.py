@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.chain.hooks import non_blocking
+from fullduplex import non_blocking
 from fullduplex.sockets.views import websocket
 from tests.handler.project import project
 
