@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from websockets.sync.client import connect
@@ -68,3 +70,20 @@ def test_without_access_lines():
         exchange(process, b"nonsense\r\n\r\n")
         process.wait_for("Refused a request")
     assert "GET /" not in process.output
+
+
+def test_access_lines_carry_what_contexts_have():
+    with fullduplex("named_asgi:app", "--request-id", env=HERE) as process:
+        with ExitStack() as stack:
+            for number in range(4):
+                stack.enter_context(connect(f"ws://127.0.0.1:{process.port}/room/?name=s{number}", open_timeout=30))
+            clients = stack.enter_context(ThreadPoolExecutor(8))
+            pages = [f"/{kind}/?name={kind}{number}" for number in range(16) for kind in ("sync", "async")]
+            assert [status for status, _ in clients.map(lambda page: get(process, page), pages)] == [200] * 32
+        for number in range(4):
+            process.wait_for(f"closed 1000 by client .* visitor=s{number}")
+        assert process.stop() == 0
+    lines = [line for line in process.output.splitlines() if "name=" in line]
+    assert len(lines) == 32 + 2 * 4
+    for line in lines:
+        assert re.search(r"[?]name=(\w+)[ \"].* id=[0-9a-f]{32} visitor=\1$", line), line

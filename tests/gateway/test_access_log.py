@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import logging
+import re
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
 from fullduplex.gateway.access_log import LoggerAccessLog, client
+from fullduplex.gateway.forwarded import TrustedPeers
+from fullduplex.gateway.request_id import RequestIds
+from tests.gateway.test_session import Client
+from tests.gateway.wired import Wired
 
 SCOPE = {
     "method": "GET",
@@ -65,3 +72,38 @@ def test_a_client_cannot_forge_a_line(lines):
 )
 def test_addresses(address, text):
     assert client({"client": address}) == text
+
+
+async def test_lines_are_logged_in_the_context_of_their_socket(lines, caplog):
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    seen: list[str] = []
+
+    class Noting(LoggerAccessLog):
+        def websocket_close(self, *args: Any) -> None:
+            seen.append(who.get())
+
+    async def app(scope, receive, send):
+        who.set("me")
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    socket = Client(app)
+    socket.gateway.access_log = Noting()
+    await socket.connect()
+    await socket.cut()
+    assert seen == ["me"]
+
+
+async def test_what_an_application_does_wrong_is_told_with_the_names_of_its_request(caplog):
+    async def app(scope, receive, send):
+        raise RuntimeError("boom")
+
+    wired = Wired(app)
+    wired.gateway.amend = RequestIds(TrustedPeers([])).apply
+    await wired.feed(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert re.fullmatch(r"Exception in the ASGI application: GET /a id=[0-9a-f]{32}", record.getMessage())
+    assert record.getMessage().endswith(record.fields["request_id"])
+    await wired.finish()

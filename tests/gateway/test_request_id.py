@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fullduplex.gateway.forwarded import TrustedPeers
-from fullduplex.gateway.request_id import RequestIds, request_id
+from fullduplex.gateway.request_id import RequestIds, names
 
 
 def named(*values, client=("127.0.0.1", 1)):
     headers = [(b"host", b"h"), *((b"x-request-id", value) for value in values)]
     scope = {"headers": headers, "client": client, "server": ("127.0.0.1", 80), "extensions": {}}
     RequestIds(TrustedPeers(["127.0.0.1"])).apply(scope)
-    name = request_id(scope)
+    name = names(scope)["id"]
     assert [value for header, value in scope["headers"] if header == b"x-request-id"] == [name.encode()]
     assert scope["headers"][0] == (b"host", b"h")
     assert len(headers) == 1 + len(values)
@@ -35,5 +35,26 @@ def test_a_client_cannot_choose_its_id():
 
 
 def test_without_ids_there_is_none():
-    assert request_id({}) is None
-    assert request_id({"extensions": {}}) is None
+    assert names({}) == {}
+    assert names({"extensions": {}}) == {}
+
+
+TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "known"),
+    [
+        (b"00-%b-00f067aa0ba902b7-01" % TRACE, True),
+        (b"cc-%b-00f067aa0ba902b7-01-of-a-later-version" % TRACE, True),
+        (b"ff-%b-00f067aa0ba902b7-01" % TRACE, False),
+        (b"00-%b-0000000000000000-01" % TRACE, False),
+        (b"00-00000000000000000000000000000000-00f067aa0ba902b7-01", False),
+        (b"00-%b-00f067aa0ba902b7-01" % TRACE.upper(), False),
+        (b"00-%b" % TRACE, False),
+    ],
+)
+def test_the_trace_that_a_request_belongs_to(traceparent, known):
+    scope = {"headers": [(b"traceparent", traceparent)], "client": None, "server": None, "extensions": {}}
+    RequestIds(TrustedPeers([])).apply(scope)
+    assert names(scope).get("trace_id") == (TRACE.decode() if known else None)

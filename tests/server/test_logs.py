@@ -101,6 +101,26 @@ def test_json_lines(output):
     assert lines[6]["exception"].endswith("ValueError: boom")
 
 
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_a_filter_adds_stands_in_the_line(output, log_format):
+    class Trace(logging.Filter):
+        def filter(self, record):
+            record.trace_id = "4bf9\x1b"
+            record.about = object()
+            return True
+
+    configure(log_format=log_format)
+    (handler,) = logging.getLogger("fullduplex").handlers
+    handler.addFilter(Trace())
+    make_access_log(ServerConfig(log_format=log_format)).http(SCOPE, 200, 12, 0.0123)
+    line = output()
+    if log_format == "json":
+        assert json.loads(line)["trace_id"] == "4bf9\x1b"
+        assert "about" not in json.loads(line)
+    else:
+        assert line.endswith(" 200 12 12.3ms id=abc trace_id=4bf9\\x1b\n")
+
+
 def test_no_line_is_written_twice_when_the_application_configures_the_root_logger(output):
     configure()
     configure()

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from fullduplex.gateway.request_id import request_id
+from fullduplex.gateway.request_id import names
 
 Scope = Mapping[str, Any]
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
+_failures = logging.getLogger("fullduplex.server")
 _needs_escapes = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]').search
 
 
@@ -40,7 +41,7 @@ class AccessLog(Protocol):
 class LoggerAccessLog:
     """Writes lines to the logger ``fullduplex.access``. Control characters and quotes are escaped.
 
-    Where requests have ids, they stand at the end.
+    Where requests have names, they stand at the end.
     """
 
     def __init__(self) -> None:
@@ -56,20 +57,20 @@ class LoggerAccessLog:
             status,
             body_bytes,
             duration_s * 1000,
-            _id_at_end(scope),
+            names_at_end(scope),
         )
 
     def http_refuse(self, scope: Scope, status: int, reason: str) -> None:
-        self._log('%s "%s" %d refused: %s%s', client(scope), request_line(scope), status, reason, _id_at_end(scope))
+        self._log('%s "%s" %d refused: %s%s', client(scope), request_line(scope), status, reason, names_at_end(scope))
 
     def websocket_handshake(self, scope: Scope) -> None:
         pass  # the accept or the refusal says it all
 
     def websocket_accept(self, scope: Scope) -> None:
-        self._log('%s "WebSocket %s" accepted%s', client(scope), target(scope), _id_at_end(scope))
+        self._log('%s "WebSocket %s" accepted%s', client(scope), target(scope), names_at_end(scope))
 
     def websocket_refuse(self, scope: Scope, status: int) -> None:
-        self._log('%s "WebSocket %s" refused %d%s', client(scope), target(scope), status, _id_at_end(scope))
+        self._log('%s "WebSocket %s" refused %d%s', client(scope), target(scope), status, names_at_end(scope))
 
     def websocket_close(self, scope: Scope, code: int, reason: str, ended_by: str, duration_s: float) -> None:
         self._log(
@@ -80,7 +81,7 @@ class LoggerAccessLog:
             f' "{reason.translate(_ESCAPES)}"' if reason else "",
             ended_by,
             duration_s,
-            _id_at_end(scope),
+            names_at_end(scope),
         )
 
 
@@ -116,16 +117,24 @@ class StructuredAccessLog:
             fields["target"] = target(scope)
         if "method" in scope:
             fields |= {"method": scope["method"], "http_version": scope["http_version"]}
-        fields |= more
-        name = request_id(scope)
-        if name is not None:
-            fields["request_id"] = name
-        self._logger.info(event, extra={"fields": fields})
+        self._logger.info(event, extra={"fields": fields | more | named_fields(scope)})
 
 
-def _id_at_end(scope: Scope) -> str:
-    name = request_id(scope)
-    return "" if name is None else f" id={name}"
+def names_at_end(scope: Scope) -> str:
+    """`` id=... trace_id=...``, where a request has such names."""
+    return "".join([f" {name}={value}" for name, value in names(scope).items()])
+
+
+def named_fields(scope: Scope) -> dict[str, str]:
+    """``request_id`` and ``trace_id``, where a request has such names."""
+    return {"request_id" if name == "id" else name: value for name, value in names(scope).items()}
+
+
+def log_failure(text: str, scope: Scope, error: BaseException | None = None) -> None:
+    """Tell the log of the server what an application did wrong in one request or socket."""
+    what = f"{scope['method']} {target(scope)}" if "method" in scope else f"WebSocket {target(scope)}"
+    fields = {"fields": named_fields(scope)}
+    _failures.error("%s: %s%s", text, what, names_at_end(scope), exc_info=error, extra=fields)
 
 
 def client(scope: Scope) -> str:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import deque
 from time import perf_counter
 from typing import Any
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
-from fullduplex.gateway.access_log import target
+from fullduplex.gateway.access_log import log_failure
 from fullduplex.gateway.asgi import Message, file_part, http_scope
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.deadlines import BodyRate
 from fullduplex.net.sendfile import open_file, send_file
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
-
-logger = logging.getLogger("fullduplex.server")
 
 _UNCOPIED_BYTES = 65_536  # content from here on is not joined with its head: two writes cost less than the copy
 _TLS_PIECE_BYTES = 65_536
@@ -182,9 +179,7 @@ class Exchange:
                 self._give_up()
 
     def _failed(self, error: Exception) -> None:
-        logger.error(
-            "Exception in the ASGI application: %s %s", self._scope["method"], target(self._scope), exc_info=error
-        )
+        log_failure("Exception in the ASGI application", self._scope, error)
         if self.response_started or self._complete or self._disconnected:
             return
         self._status = 500

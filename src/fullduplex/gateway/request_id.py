@@ -1,4 +1,4 @@
-"""A name for each request, the same in the proxy's log, in ours and in the application's."""
+"""Names for each request, the same in every log: its own id, and that of its trace."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from fullduplex.gateway.forwarded import TrustedPeers
 
 EXTENSION = "fullduplex.request_id"
 HEADER = b"x-request-id"
+TRACE_HEADER = b"traceparent"
 
 _is_valid = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}").fullmatch
+# Version, trace-id, parent-id, flags; later versions may add more. https://www.w3.org/TR/trace-context/#traceparent-header
+_read_traceparent = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+).fullmatch
 
 
 class RequestIds:
     """Gives each request an id: that of a trusted proxy, else a new one.
 
     The application finds it in ``scope["extensions"]["fullduplex.request_id"]["id"]``, and in the header
-    X-Request-ID, which replaces whatever a client sent.
+    X-Request-ID, which replaces whatever a client sent. Where the request belongs to a trace (the header
+    ``traceparent`` of whoever began it), the id of the trace stands beside it, as ``trace_id``.
 
     Args:
         peers: those whose header counts.
@@ -35,10 +41,12 @@ class RequestIds:
         value = given[0] if trusted and _is_valid(given[0]) else secrets.token_hex(16).encode()
         headers = [field for field in scope["headers"] if field[0] != HEADER] if given else [*scope["headers"]]
         scope["headers"] = [*headers, (HEADER, value)]
-        scope["extensions"][EXTENSION] = {"id": value.decode("ascii")}
+        names = scope["extensions"][EXTENSION] = {"id": value.decode("ascii")}
+        for name, value in headers:
+            if name == TRACE_HEADER and (match := _read_traceparent(value)) is not None:
+                names["trace_id"] = match[1].decode("ascii")
 
 
-def request_id(scope: Mapping[str, Any]) -> str | None:
-    """The id of a scope, where ids are given."""
-    extension = (scope.get("extensions") or {}).get(EXTENSION)
-    return None if extension is None else str(extension["id"])
+def names(scope: Mapping[str, Any]) -> Mapping[str, str]:
+    """``id`` and ``trace_id`` of a scope, where they are given."""
+    return (scope.get("extensions") or {}).get(EXTENSION) or {}

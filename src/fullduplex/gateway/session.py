@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
-from fullduplex.gateway.access_log import target
+from fullduplex.gateway.access_log import log_failure
 from fullduplex.gateway.asgi import Message, Scope, websocket_scope
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.stream import Stream
@@ -26,9 +26,6 @@ from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, Protocol
 from fullduplex.wire.events import Message as MessageEvent
 from fullduplex.wire.handshake import Handshake, accept_headers, read_handshake
 from fullduplex.wire.websocket import WebSocketCodec
-
-logger = logging.getLogger("fullduplex.server")
-
 
 # What a message costs beyond its data: an object and its place in the queue. Without it, a client's empty messages
 # would wait in any number for a slow application.
@@ -60,6 +57,7 @@ class Session:
         "_close",
         "_codec",
         "_connect_taken",
+        "_context",
         "_handshake",
         "_on_disconnect",
         "_pending",
@@ -85,6 +83,7 @@ class Session:
         self._transport = stream.transport
         self._handshake = handshake
         self._scope = scope
+        self._context: contextvars.Context | None = None  # of the application where it accepted, for the log
         self._started_s = stream.loop.time()
         self._state = State.HANDSHAKE
         self._codec: WebSocketCodec
@@ -159,7 +158,7 @@ class Session:
             if deadline_s is not None and now_s >= deadline_s:
                 self._handle(self._codec.receive_data(b"", now_s))
         elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._shared.websocket.handshake_timeout_s:
-            logger.error("The ASGI application did not answer a handshake in time: %s", target(self._scope))
+            log_failure("The ASGI application did not answer a handshake in time", self._scope)
             self._refuse(504, "Gateway Timeout")
 
     def drain(self) -> None:
@@ -310,6 +309,7 @@ class Session:
         self._state = State.OPEN
         del self._handshake  # it has served, and the socket may stay for days
         if self._shared.access_log is not None:
+            self._context = contextvars.copy_context()
             self._shared.access_log.websocket_accept(self._scope)
         early = stream.upgrade(self)
         if early:
@@ -449,7 +449,9 @@ class Session:
             pass
         elif self._state is State.OPEN:
             duration_s = self._stream.loop.time() - self._started_s
-            log.websocket_close(self._scope, close.code, close.reason, ended_by, duration_s)
+            assert self._context is not None
+            self._context.run(log.websocket_close, self._scope, close.code, close.reason, ended_by, duration_s)
+            self._context = None
         elif self._state is State.HANDSHAKE or self._refusal is not None:
             log.websocket_refuse(self._scope, 499)  # nobody saw an answer; as for other requests
         if ended_by == "lost":
@@ -472,14 +474,14 @@ class Session:
         except Disconnected:
             self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
         except Exception as error:
-            logger.error("Exception in the ASGI application: WebSocket %s", target(self._scope), exc_info=error)
+            log_failure("Exception in the ASGI application", self._scope, error)
             self._finish(1011, 500)
         except BaseException:
             self._finish(1012, 503)
             raise
         else:
             if self._state is State.HANDSHAKE:
-                logger.error("The ASGI application returned without an answer: WebSocket %s", target(self._scope))
+                log_failure("The ASGI application returned without an answer", self._scope)
             self._finish(1000, 500)
         finally:
             # It refers to this object, by way of its extensions: the garbage collector would have to find every socket.

@@ -343,7 +343,8 @@ class Handshake:
         if self._line.left is not None:
             return
         try:
-            await self._line.send(response.accept_event())
+            # In the context of the request: the server's log may look for names there.
+            await InContext(self._line.send(response.accept_event()), self._chain_context)
         except Disconnected:
             return
         self.accepted = True

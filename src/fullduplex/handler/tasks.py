@@ -23,14 +23,14 @@ class InContext(Generic[T]):
     Context variables, the locale and the URLconf of a request end with it, whatever the server does.
 
     Attributes:
-        context: a copy of the current one.
+        context: the one given, or a copy of the current one.
     """
 
     __slots__ = ("_coroutine", "context")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> None:
         self._coroutine = coroutine
-        self.context = contextvars.copy_context()
+        self.context = contextvars.copy_context() if context is None else context
 
     def __await__(self) -> Generator[Any, Any, T]:
         run, step, argument = self.context.run, self._coroutine.send, None

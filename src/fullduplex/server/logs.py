@@ -45,13 +45,35 @@ def make_access_log(config: ServerConfig) -> AccessLog | None:
     return StructuredAccessLog() if config.log_format == "json" else LoggerAccessLog()
 
 
+# What every record has, and what our own lines carry.
+_STANDARD = frozenset(
+    {*vars(logging.makeLogRecord({})), "asctime", "message", "taskName", "fields", "server_time", "status_code"}
+)
+_STANDARD_COUNT = len(vars(logging.makeLogRecord({}))) + 2  # with message and asctime
+
+
+def added(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
+    """What filters and record factories have added to a record: names of requests and traces, most often."""
+    return {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD and isinstance(value, str | int | float | bool)
+    }
+
+
 class TextFormatter(logging.Formatter):
-    """One line per record, and a traceback below it. Control characters of the message are escaped."""
+    """One line per record, and a traceback below it.
+
+    What filters and record factories have added stands at the end, as ``name=value``. Control characters of all this
+    are escaped.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        if len(vars(record)) > _STANDARD_COUNT:
+            record.message += "".join([f" {name}={value}" for name, value in added(record).items()])
         if not record.message.isprintable():  # costs a thirtieth of translating
             record.message = record.message.translate(_CONTROLS)
         return super().formatMessage(record)
@@ -60,8 +82,8 @@ class TextFormatter(logging.Formatter):
 class JSONFormatter(logging.Formatter):
     """One JSON object per line.
 
-    Keys: ``time`` (UTC, RFC 3339), ``level``, ``logger``, ``message``; the fields of an access line;
-    ``exception`` with a traceback.
+    Keys: ``time`` (UTC, RFC 3339), ``level``, ``logger``, ``message``; what filters and record factories have added;
+    the fields of an access line; ``exception`` with a traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -71,6 +93,7 @@ class JSONFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **added(record),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
