@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.test import override_settings
 from django.urls import Resolver404, URLPattern, include, path, re_path, register_converter
 from django.urls.converters import StringConverter
@@ -206,11 +207,49 @@ class Lifespan:
         self.answers.append(event["type"])
 
 
-@pytest.mark.parametrize("mapping", [{}, {"http": named("http")}, {"http": get_asgi_application()}])
+async def only_http(scope: Any, receive: Any, send: Any) -> None:
+    """Asks first, and then does not know what it got."""
+    raise ValueError((await receive())["type"])
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {},
+        {"http": named("http")},
+        {"http": only_http},
+        {"http": get_asgi_application()},
+        {"http": DjangoASGIHandler()},
+    ],
+)
 async def test_lifespan_needs_no_entry(mapping: dict[str, Any]) -> None:
     server = Lifespan()
     await ProtocolTypeRouter(mapping)({"type": "lifespan", "state": {}}, server.receive, server.send)
     assert server.answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_an_application_inside_another_one_gets_lifespan() -> None:
+    ours, server = get_asgi_application(), Lifespan()
+
+    class Around:
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await ours(scope, receive, send)
+
+    await ProtocolTypeRouter({"http": Around()})({"type": "lifespan", "state": {"a": 1}}, server.receive, server.send)
+    assert ours.state == {"a": 1}
+    assert server.answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_an_http_application_that_fails_to_start_says_so() -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no"})
+        raise RuntimeError("after its answer")
+
+    server = Lifespan()
+    with pytest.raises(RuntimeError, match="after its answer"):
+        await ProtocolTypeRouter({"http": failing})({"type": "lifespan"}, server.receive, server.send)
+    assert server.answers == ["lifespan.startup.failed"]
 
 
 async def test_lifespan_may_have_an_entry() -> None:

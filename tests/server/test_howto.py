@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,18 +46,35 @@ def test_examples_in_python_compile(guide):
         compile(block, guide.name, "exec")
 
 
-def test_the_logging_configuration_works(tmp_path, monkeypatch):
-    (block,) = blocks(DOCS / "howto" / "logging.md", "toml")
-    tomllib.loads(block)
+@pytest.fixture
+def apply(tmp_path, monkeypatch):
+    """Apply a logging configuration of the guide, in a directory of its own; what is set is undone."""
+    loggers = [logging.getLogger(name) for name in ("fullduplex", "fullduplex.access")]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "logging.toml").write_text(block)
-    logger = logging.getLogger("fullduplex.access")
-    before = logger.handlers[:]
-    try:
+
+    def apply(block):
+        (tmp_path / "logging.toml").write_text(block)
         configure_logging(ServerConfig(log_config="logging.toml"))
-        logger.warning("seen")
-        assert '"message": "seen"' in (tmp_path / "access.log").read_text()
-    finally:
+
+    yield apply
+    for logger, handlers, level in before:
         for handler in logger.handlers:
             handler.close()
-        logger.handlers[:] = before
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+
+
+def test_the_logging_configurations_work(apply, tmp_path, capsys):
+    names, file = blocks(DOCS / "howto" / "logging.md", "toml")
+    apply(file)
+    logging.getLogger("fullduplex.access").warning("seen")
+    assert '"message": "seen"' in (tmp_path / "access.log").read_text()
+    guid = pytest.importorskip("django_guid")
+    apply(names)
+    guid.set_guid("0f3c5c6e")
+    try:
+        logging.getLogger("fullduplex.access").info("named")
+    finally:
+        guid.clear_guid()
+    assert capsys.readouterr().err.endswith("named correlation_id=0f3c5c6e\n")

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from fullduplex.channels.asgi import Application
 from fullduplex.handler.application import ASGIHandler
-from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.consumer import AsyncConsumer
 from fullduplex.threads.context import current_executor, current_lease, enter_lease
 
@@ -47,7 +47,7 @@ class RouteNotFound(ValueError):
 class ProtocolTypeRouter:
     """Hands each connection to the application for its type: ``http``, ``websocket``, ``channel``, ...
 
-    ``lifespan`` needs no entry: an HTTP application of ours gets it, else it is answered here. Sync code of consumers
+    ``lifespan`` needs no entry: an HTTP application that knows it gets it, else it is answered here. Sync code of consumers
     runs in the leased threads of our handler.
 
     Raises:
@@ -86,12 +86,31 @@ class ProtocolTypeRouter:
             await _refuse(scope, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the HTTP application have it, whatever is around that; one that does not know lifespan says so first."""
+        taken: list[Event] = []
+        has_answered = False
+
+        async def noting_receive() -> Event:
+            taken.append(await receive())
+            return taken[-1]
+
+        async def noting_send(event: Event) -> None:
+            nonlocal has_answered
+            has_answered = True
+            await send(event)
+
         http = self.application_mapping.get("http")
-        if isinstance(http, ASGIHandler):
-            await http(scope, receive, send)
-            return
+        if http is not None:
+            try:
+                await http(scope, noting_receive, noting_send)
+            except Exception:
+                if has_answered:
+                    raise
+                logger.debug("The HTTP application does not know lifespan", exc_info=True)
+            if has_answered:
+                return
         while True:
-            kind = (await receive())["type"]
+            kind = (taken.pop(0) if taken else await receive())["type"]
             await send({"type": f"{kind}.complete"})
             if kind == "lifespan.shutdown":
                 return
