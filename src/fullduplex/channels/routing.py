@@ -47,8 +47,8 @@ class RouteNotFound(ValueError):
 class ProtocolTypeRouter:
     """Hands each connection to the application for its type: ``http``, ``websocket``, ``channel``, ...
 
-    ``lifespan`` needs no entry: an HTTP application that knows it gets it, else it is answered here. Sync code of consumers
-    runs in the leased threads of our handler.
+    ``lifespan`` needs no entry: an HTTP application that knows it gets it, else it is answered here. Sync code of
+    consumers runs in the leased threads of our handler.
 
     Raises:
         ValueError: there is no application for a scope's type.
