@@ -112,7 +112,7 @@ def test_what_connection_created_installs_stays_with_the_connection() -> None:
         if observe not in connection.execute_wrappers:
             connection.execute_wrappers.append(observe)
 
-    connection_created.connect(install)  # behind ours, which sees it the second time
+    connection_created.connect(install)
     try:
         with project(path("", sync_view)) as application:
             for _ in range(4):
@@ -120,7 +120,13 @@ def test_what_connection_created_installs_stays_with_the_connection() -> None:
     finally:
         connection_created.disconnect(install)
     assert len(seen) == 8
-    assert used[0] is not used[1] is used[2] is used[3]
+    assert used[0] is used[1] is used[2] is used[3]
+
+
+def test_nobody_sees_receivers_of_ours() -> None:
+    """Who patches how receivers are called (error trackers, to time them) finds those of the project alone."""
+    modules = {receiver.__module__ for receivers in connection_created._live_receivers(None) for receiver in receivers}
+    assert not any(module.startswith("fullduplex") for module in modules)
 
 
 class ServerCursor:

@@ -18,8 +18,6 @@ Records = dict[Request, list[str]]
 Line = tuple[Request, Any]
 
 NOBODY = "nobody"
-# Receivers of ``connection_created``, which Sentry shows as spans: they note what stays with a connection.
-_OURS = ("fullduplex.threads.connections._note_opening", "fullduplex.threads.connections._note_opened")
 _LIFESPAN = "Django can only handle ASGI/HTTP connections, not lifespan."
 _GROUP = "unhandled errors in a TaskGroup"
 _AT_THE_END = (
@@ -88,7 +86,7 @@ def _sentry(events: Iterable[dict[str, Any]]) -> Iterator[Line]:
         for span in event.get("spans", []):
             shown = [span.get(name) for name in ("op", "description", "origin", "status", "tags")]
             failed = request[0] == "/broken-stream/" and span.get("description") in _AT_THE_END
-            if span.get("description") not in ("connect", *_OURS) and not failed:
+            if span.get("description") != "connect" and not failed:
                 yield request, f"{kind}: span {json.dumps(shown)}"
         for error in [error for error in exceptions if error["value"] != _GROUP]:
             frames = [frame for frame in error["stacktrace"]["frames"] if frame["module"].startswith("tests.")]

@@ -14,11 +14,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+from django.dispatch import Signal
 
 logger = logging.getLogger("fullduplex.handler")
 
@@ -40,34 +42,22 @@ def _initialized() -> list[Any]:
     return [wrapper for wrapper in storage.__dict__.values() if isinstance(wrapper, BaseDatabaseWrapper)]
 
 
-def _note_opening(connection: Any, **kwargs: Any) -> None:
-    """The first receiver of ``connection_created``: what stands there now is of the request that connects."""
-    connection.__dict__[_WRAPPERS] = tuple(connection.execute_wrappers)
+_others_send = connection_created.__dict__.get("send")  # of somebody who came first
 
 
-def _note_opened(connection: Any, **kwargs: Any) -> None:
-    """The last receiver: what has come since the first one stays with the connection."""
+def _send_created(sender: Any, **named: Any) -> Any:
+    """``connection_created.send``: the wrappers that its receivers install stay with the connection, others do not."""
+    connection = named["connection"]
+    own = tuple(connection.execute_wrappers)  # of the request that connects
+    answers = (_others_send or partial(Signal.send, connection_created))(sender, **named)
     connection.__dict__[_OPENED] = time.monotonic()
-    own = connection.__dict__.pop(_WRAPPERS, None)
-    receivers = connection_created.receivers
-    if own is not None and _note_opening in receivers[0] and _note_opened in receivers[-1]:
-        connection.__dict__[_WRAPPERS] = tuple(wrapper for wrapper in connection.execute_wrappers if wrapper not in own)
-    else:  # there are others before and behind: the next connection is seen from both ends
-        _take_both_ends()
+    connection.__dict__[_WRAPPERS] = tuple(wrapper for wrapper in connection.execute_wrappers if wrapper not in own)
     _track(connection)
+    return answers
 
 
-def _take_both_ends() -> None:
-    for receiver in (_note_opening, _note_opened):
-        connection_created.disconnect(dispatch_uid=receiver.__qualname__)
-        connection_created.connect(receiver, weak=False, dispatch_uid=receiver.__qualname__)
-    with connection_created.lock:
-        receivers = connection_created.receivers
-        receivers.insert(0, receivers.pop(-2))
-        connection_created.sender_receivers_cache.clear()
-
-
-_take_both_ends()
+# Not a receiver: it must be around all of them, and those who watch receivers would see it.
+connection_created.send = _send_created  # type: ignore[method-assign]
 
 
 # What is open ------------------------------------------------------------------------------------
