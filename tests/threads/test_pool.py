@@ -538,6 +538,24 @@ def test_old_connections_are_closed_on_their_thread_when_the_lease_ends(
     assert "could not be cleaned" in caplog.text
 
 
+@pytest.mark.usefixtures("database")
+def test_sqlite_in_memory_is_closed_too(pool: ThreadPool) -> None:
+    def connect() -> tuple[threading.Thread, bool]:
+        was_open = connection.connection is not None
+        connection.ensure_connection()
+        return threading.current_thread(), was_open
+
+    threads = set()
+    for _ in range(2):
+        lease = Lease(pool)
+        thread, was_open = lease.submit(connect).result(DEADLINE_S)
+        lease.end()
+        assert settled(pool)
+        assert not was_open
+        threads.add(thread)
+    assert len(threads) == 1
+
+
 def test_close_ends_the_threads_and_the_next_call_starts_another() -> None:
     pool = ThreadPool(lambda: 2)
     lease = Lease(pool, LONG_S)

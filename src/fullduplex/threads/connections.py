@@ -201,9 +201,16 @@ def clean_connections() -> bool:
     return bool(initialized)
 
 
+def _close(connection: Any) -> None:
+    """Close it. To close SQLite in memory Django does nothing: that connection ends with the thread of its request."""
+    connection.close()
+    if connection.connection is not None and not connection.allow_thread_sharing:
+        BaseDatabaseWrapper.close(connection)
+
+
 def _replace(connection: Any) -> None:
     """Somebody has put something on the object itself, and cannot take it away from another thread (debug toolbars)."""
-    connection.close()
+    _close(connection)
     del connections[connection.alias]
 
 
@@ -219,7 +226,7 @@ def _give_up(connection: Any) -> None:
 def close_connections() -> None:
     for connection in _initialized():
         try:
-            connection.close()
+            _close(connection)
         except Exception:
             logger.exception("The database connection %r could not be closed", connection.alias)
 
@@ -239,7 +246,7 @@ def _forget_observers(connection: Any) -> None:
             wrappers[:] = kept
             if connection.connection is not None and _WRAPPERS not in connection.__dict__:
                 _roll_back(connection)
-                connection.close()
+                _close(connection)
 
 
 def _close_if_old(connection: Any) -> None:
@@ -248,7 +255,7 @@ def _close_if_old(connection: Any) -> None:
     if connection.connection is None:
         return
     if _is_past_max_age(connection):
-        connection.close()
+        _close(connection)
     elif connection.errors_occurred or _may_be_lost(connection):
         _close_if_unusable(connection)
 
