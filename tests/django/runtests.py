@@ -12,10 +12,17 @@ from typing import Any
 def put_in_place() -> None:
     from django.core import asgi
     from django.core.handlers import asgi as handlers
+
+    from fullduplex.handler.application import ASGIHandler
+
+    put_into_clients()
+    handlers.ASGIHandler = asgi.ASGIHandler = ASGIHandler  # type: ignore[assignment, misc]
+
+
+def put_into_clients() -> None:
     from django.test import client
 
     from fullduplex.chain.loading import ChainHandler
-    from fullduplex.handler.application import ASGIHandler
 
     class AsyncClientHandler(ChainHandler, client.AsyncClientHandler):
         """The test client's, with our chain."""
@@ -27,7 +34,6 @@ def put_in_place() -> None:
         self.handler = AsyncClientHandler(self.handler.enforce_csrf_checks)
 
     client.AsyncClient.__init__ = make_client  # type: ignore[method-assign]
-    handlers.ASGIHandler = asgi.ASGIHandler = ASGIHandler  # type: ignore[assignment, misc]
 
 
 if __name__ == "__main__":
