@@ -136,6 +136,7 @@ class WebSocketLimits(Checked):
     ping_timeout_s: float = opt(
         20.0, "Wait for a pong (or any frame); then close 1011. Uvicorn: 20.", flags=("--ws-ping-timeout",)
     )
+    message_timeout_s: float = opt(30.0, "Between two pieces of one message, whatever else comes; then close 1008.")
     handshake_timeout_s: float = opt(
         30.0, "The application must accept or refuse within this; then 504. Django's side has its own, shorter one."
     )
@@ -185,5 +186,15 @@ class LoadLimits(Checked):
         10_000,
         "HTTP requests in progress; above it 503 with Retry-After. WebSockets do not count. 0: no limit.",
         flags=("--limit-concurrency",),
+    )
+    max_unfinished_bytes: int = opt(
+        67_108_864,
+        "Held of messages whose ends have not come, by all WebSockets; above it the largest gets close 1009. 0: no "
+        "limit.",
+    )
+    max_buffers_bytes: int = opt(
+        536_870_912,
+        "Received and not yet taken by the application, or written and not yet taken by clients, on all connections. "
+        "From three quarters of it new WebSockets get 503; above it those that hold most are dropped. 0: no limit.",
     )
     retry_after_s: int = opt(2, "What Retry-After of those 503 says.")

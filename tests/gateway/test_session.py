@@ -40,8 +40,14 @@ class Client(Wired):
         if b"permessage-deflate" in head:
             deflate = DeflateParameters(server_no_context_takeover=True, client_no_context_takeover=True)
         self.codec = WebSocketCodec(WebSocketLimits(), deflate=deflate, client=True, now_s=0)
-        self.early = self.codec.receive_data(rest, 0) if rest else []
+        self.early = self.read(rest) if rest else []
         return head
+
+    def read(self, data: bytes) -> list[Event]:
+        events = self.codec.receive_data(data, 0)
+        while self.codec.holds_data:
+            events += self.codec.receive_data(b"", 0)
+        return events
 
     async def say(self, *events: Event) -> list[Event]:
         """Send events in one read; return what came back."""
@@ -51,7 +57,7 @@ class Client(Wired):
 
     async def raw(self, *pieces: bytes) -> list[Event]:
         answer = await self.feed(*pieces)
-        return self.codec.receive_data(answer, 0) if answer else []
+        return self.read(answer) if answer else []
 
 
 async def accept(receive, send, **accept: Any) -> None:

@@ -100,6 +100,10 @@ class Exchange:
         self._body_complete = True
         self._wake()
 
+    @property
+    def buffered_bytes(self) -> int:
+        return self._body_bytes
+
     def disconnected(self) -> None:
         self._disconnected = True
         self._wake()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+from fullduplex.gateway.access_log import client
 from fullduplex.gateway.exchange import Exchange
 from fullduplex.gateway.session import Session
 from fullduplex.gateway.shared import Shared
+from fullduplex.net.connection import Connection
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, RequestHead, ResponseHead
 
@@ -16,9 +19,15 @@ logger = logging.getLogger("fullduplex.server")
 class Gateway(Shared):
     """Turns requests into calls of one ASGI application."""
 
+    _is_overfull = False
+
     def open(self, stream: Stream, head: RequestHead) -> None:
         """Make the handler of a request, or of a WebSocket handshake."""
-        if head.upgrade == b"websocket":
+        if head.upgrade == b"websocket" and self._is_overfull:
+            self.note_refusal(self.scope(stream, head), 503, "the buffers of all connections are nearly full")
+            stream.send(*self._busy())
+            stream.finish()
+        elif head.upgrade == b"websocket":
             Session.open(self, stream, head)
         elif self.exchange_count >= self.load.max_requests_count > 0:
             self.note_refusal(self.scope(stream, head), 503, "too many requests are in progress")
@@ -28,6 +37,37 @@ class Gateway(Shared):
             stream.handler = exchange = Exchange(self, stream, head)
             if not head.end_stream:
                 exchange.check_announced(head)
+
+    def weigh(self, connections: Iterable[Connection]) -> None:
+        """Bound what all connections hold together; a few times a second."""
+        most_bytes = self.load.max_buffers_bytes
+        if not most_bytes:
+            return
+        sizes = {connection: connection.buffered_bytes for connection in connections}
+        total_bytes = sum(sizes.values())
+        if total_bytes > most_bytes:
+            total_bytes = self._drop_largest(sizes, total_bytes)
+        was_overfull, self._is_overfull = self._is_overfull, total_bytes > most_bytes // 4 * 3
+        if self._is_overfull and not was_overfull:
+            logger.warning("The buffers of all connections hold %d bytes: new WebSockets get 503", total_bytes)
+
+    def _drop_largest(self, sizes: dict[Connection, int], total_bytes: int) -> int:
+        """Drop the connections that hold most, until no more is held than may be; return how much that is."""
+        before_bytes, dropped = total_bytes, []
+        for connection in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if total_bytes <= self.load.max_buffers_bytes:
+                break
+            connection.abort()
+            dropped.append(connection)
+            total_bytes -= sizes[connection]
+        logger.warning(
+            "The buffers of all connections hold %d bytes: the %d that hold most are dropped, the first of %s with %d",
+            before_bytes,
+            len(dropped),
+            client({"client": dropped[0].client}),
+            sizes[dropped[0]],
+        )
+        return total_bytes
 
     def overloaded(self, connection_count: int) -> bytes | None:
         """What a new connection hears instead of being served, when there are too many; else None."""

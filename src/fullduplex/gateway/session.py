@@ -31,6 +31,7 @@ from fullduplex.wire.websocket import WebSocketCodec
 # would wait in any number for a slow application.
 MESSAGE_OVERHEAD_BYTES = 64
 
+
 # Prepared messages of one turn of the loop that leave in one write. More would save little, and be copied.
 GATHERED_BYTES = 16_384
 
@@ -54,10 +55,12 @@ class Session:
     """The state of one WebSocket, and the ``receive`` and ``send`` of its application."""
 
     __slots__ = (
+        "_bound_bytes",
         "_close",
         "_codec",
         "_connect_taken",
         "_context",
+        "_goes_on",
         "_handshake",
         "_on_disconnect",
         "_pending",
@@ -72,6 +75,7 @@ class Session:
         "_stream",
         "_transport",
         "_turn",
+        "_unfinished_bytes",
         "_unsent",
         "_unsent_bytes",
         "_waiter",
@@ -91,7 +95,10 @@ class Session:
         self._connect_taken = False
         self._pending: deque[str | bytes] | None = None  # an empty one has 760 bytes, and most sockets are idle
         self._pending_bytes = 0
+        self._bound_bytes = shared.connection.read_buffer_bytes
         self._reading_paused = False
+        self._goes_on = False  # in the next turn of the loop
+        self._unfinished_bytes = 0  # as counted for the whole worker
         self._unsent: list[bytes] | None = None  # frames of prepared messages, until the end of the turn
         self._unsent_bytes = 0
         self._turn = 0  # in which a prepared message was written last
@@ -130,6 +137,11 @@ class Session:
     @property
     def response_started(self) -> bool:
         return self._state is not State.HANDSHAKE
+
+    @property
+    def buffered_bytes(self) -> int:
+        is_open = self._state is State.OPEN or self._state is State.CLOSING
+        return self._pending_bytes + (self._codec.buffered_bytes if is_open else 0)
 
     def data_received(self, data: bytes) -> None:
         if self._state is State.OPEN or self._state is State.CLOSING:
@@ -191,9 +203,10 @@ class Session:
         if not pending:
             self._pending = None
         self._pending_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
-        if self._reading_paused and self._pending_bytes <= self._shared.connection.read_buffer_bytes // 4:
-            self._reading_paused = False
-            self._stream.resume_reading()
+        if type(data) is str and not data.isascii():
+            self._pending_bytes -= 3 * len(data)
+        if self._reading_paused:
+            self._steer()
         if type(data) is str:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
@@ -404,9 +417,56 @@ class Session:
             elif kind is ConnectionEnded:
                 self._end(Close(1006), "lost")
                 self._hang_up()
-        data = self._codec.data_to_send()
+        codec = self._codec
+        data = codec.data_to_send()
         if data:
             self._write(data)
+        if codec.unfinished_bytes != self._unfinished_bytes:
+            self._count_unfinished(codec.unfinished_bytes)
+        if self._pending_bytes > self._bound_bytes or codec.holds_data or self._reading_paused:
+            self._steer()
+
+    def _steer(self) -> None:
+        """Take no more from the client than the application takes, and nothing before what the codec holds.
+
+        What it holds is handed out a part in each turn of the loop, so that others have theirs.
+        """
+        bound_bytes = self._bound_bytes
+        waiting_bytes = 0 if self._close is not None else self._pending_bytes
+        holds = (self._state is State.OPEN or self._state is State.CLOSING) and self._codec.holds_data
+        if not self._reading_paused and (holds or waiting_bytes > bound_bytes):
+            self._reading_paused = True
+            self._stream.pause_reading()
+        if waiting_bytes > bound_bytes // 4:
+            return
+        if holds:
+            if not self._goes_on:
+                self._goes_on = True
+                self._stream.loop.call_soon(self._go_on)
+        elif self._reading_paused:
+            self._reading_paused = False
+            self._stream.resume_reading()
+
+    def _go_on(self) -> None:
+        """Hand out more of what the codec holds."""
+        self._goes_on = False
+        if self._state is State.OPEN or self._state is State.CLOSING:
+            self._handle(self._codec.receive_data(b"", self._stream.loop.time()))
+
+    def _count_unfinished(self, size_bytes: int) -> None:
+        """A message has begun, goes on, or has ended."""
+        self._shared.count_unfinished(self, size_bytes - self._unfinished_bytes)
+        self._unfinished_bytes = size_bytes
+        self._shared.bound_unfinished()
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Held of a message whose end has not come."""
+        return self._unfinished_bytes
+
+    def refuse_unfinished(self) -> None:
+        """Close with 1009: all sockets together hold too much of messages whose ends have not come, this one most."""
+        self._handle(self._codec.fail(RemoteProtocolError("too much is held of unfinished messages", close_code=1009)))
 
     def _write(self, data: bytes) -> None:
         """Write behind the prepared messages of this turn."""
@@ -424,11 +484,10 @@ class Session:
         else:
             self._pending.append(data)
         self._pending_bytes += len(data) + MESSAGE_OVERHEAD_BYTES
+        if type(data) is str and not data.isascii():  # up to four bytes for each character
+            self._pending_bytes += 3 * len(data)
         if self._waiter is not None:
             self._wake()
-        elif self._pending_bytes > self._shared.connection.read_buffer_bytes and not self._reading_paused:
-            self._reading_paused = True
-            self._stream.pause_reading()
 
     def _hang_up(self) -> None:
         """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
@@ -441,6 +500,8 @@ class Session:
 
     def _end(self, close: Close, ended_by: str) -> None:
         """Note how the socket ended, the first time that it does."""
+        if self._unfinished_bytes:
+            self._count_unfinished(0)
         if self._close is not None:
             return
         self._close = close
@@ -457,8 +518,7 @@ class Session:
         if ended_by == "lost":
             self._state = State.CLOSED
         if self._reading_paused:
-            self._reading_paused = False
-            self._stream.resume_reading()
+            self._steer()
         self._wake()
         self._tell_disconnect(close)
 

@@ -20,11 +20,18 @@ from fullduplex.wire.http1_writer import DefaultFields
 logger = logging.getLogger("fullduplex.server")
 
 
-class Gathering(Protocol):
-    """Who has gathered something in this turn of the loop."""
+class Socket(Protocol):
+    """A session, as far as others have to do with it."""
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Held of a message whose end has not come."""
+
+    def refuse_unfinished(self) -> None:
+        """Close with 1009."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Write what was gathered in this turn of the loop."""
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -66,7 +73,9 @@ class Shared:
         self._forget = self.tasks.discard
         self.turn = 1  # of the loop; only those count in which prepared messages are written
         self.in_turn = False
-        self.unflushed: list[Gathering] = []  # those that write at the end of this turn
+        self.unflushed: list[Socket] = []  # those that write at the end of this turn
+        self._unfinished: set[Socket] = set()  # in the middle of a message
+        self._unfinished_bytes = 0
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
         self.default_fields = DefaultFields()
 
@@ -91,6 +100,19 @@ class Shared:
             except Exception:  # the others' messages must leave all the same
                 logger.exception("The messages of a turn could not be written; the connection is dropped")
                 one.abort()
+
+    def count_unfinished(self, socket: Socket, more_bytes: int) -> None:
+        """So much more, or less, is held of a message whose end has not come."""
+        self._unfinished_bytes += more_bytes
+        if socket.unfinished_bytes + more_bytes:
+            self._unfinished.add(socket)
+        else:
+            self._unfinished.discard(socket)
+
+    def bound_unfinished(self) -> None:
+        """Hold no more of unfinished messages, of all sockets together, than may be: the largest has to go."""
+        while self._unfinished_bytes > self.load.max_unfinished_bytes > 0:
+            max(self._unfinished, key=lambda socket: socket.unfinished_bytes).refuse_unfinished()
 
     def refuse(self, stream: Stream, error: Exception, head: RequestHead | None = None) -> None:
         """Tell the client what it did wrong, if that is still possible; then close.

@@ -245,6 +245,16 @@ class Connection(asyncio.Protocol):
 
     # For the worker --------------------------------------------------------------------------
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Received and not yet taken by the application, and written and not yet taken by the client."""
+        size_bytes = self.transport.get_write_buffer_size()
+        if self.handler is not None:
+            size_bytes += self.handler.buffered_bytes
+        if self.tunnel is None and not self._discarding:
+            size_bytes += self._codec.buffered_bytes
+        return size_bytes
+
     def drain(self) -> None:
         """The server is going down: close when idle, else when the exchange in progress ends."""
         self._draining = True

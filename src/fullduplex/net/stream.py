@@ -152,6 +152,10 @@ class Handler(Protocol):
     def response_started(self) -> bool:
         """Whether a response has begun, so that no other can be sent."""
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Received, and not yet taken by the application."""
+
     def start(self) -> None:
         """Begin to answer: the head, and what came with it, has been handed out."""
 

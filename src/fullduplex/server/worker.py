@@ -213,6 +213,7 @@ class Worker:
             gateway.set_clock(time.time())
             if self._tls is not None:
                 self._tls.reload_if_changed()
+            gateway.weigh(self._connections)
             now_s = self._loop.time()
             for connection in [*self._connections]:
                 try:

@@ -36,9 +36,10 @@ def feed(
         fresh = codec.receive_data(piece, now_s)
         while fresh:
             events += fresh
-            if react is None:
+            if react is not None:
+                react(codec, fresh)
+            elif not getattr(codec, "holds_data", False):
                 break
-            react(codec, fresh)
             fresh = codec.receive_data(b"", now_s)
     if eof:
         events += codec.receive_eof()

@@ -191,29 +191,33 @@ class Inflater:
     Args:
         window_bits: the largest window agreed, 8 to 15.
         context_takeover: keep the context between messages.
+
+    Attributes:
+        rest: what the last call left of its data at its bound; it belongs before the next piece.
     """
 
-    __slots__ = ("_context_takeover", "_decompressor", "_streams_count", "_window_bits")
+    __slots__ = ("_context_takeover", "_decompressor", "_streams_count", "_window_bits", "rest")
 
     def __init__(self, window_bits: int, context_takeover: bool) -> None:
         self._window_bits = window_bits
         self._context_takeover = context_takeover
         self._decompressor: zlib._Decompress | None = None
         self._streams_count = 0
+        self.rest: bytes | bytearray = b""
 
-    def inflate(self, data: bytes, max_bytes: int) -> bytes:
+    def inflate(self, data: bytes | bytearray, max_bytes: int) -> bytes:
         """Take a piece of a message and return what it inflates to so far.
 
         Args:
             data: as received, unmasked.
-            max_bytes: at least 1. So many bytes returned mean that there may be more, which is lost:
-                ask for one byte more than is acceptable, and give up the connection when it comes.
+            max_bytes: at least 1. So many bytes returned mean that there may be more, which comes with the
+                next call; ask for one byte more than is acceptable to know that a message is too big.
 
         Raises:
             RemoteProtocolError: this is not DEFLATE data (close code 1007).
         """
         inflated = b""
-        while data:
+        while data and len(inflated) < max_bytes:
             decompressor = self._decompressor
             if decompressor is None:
                 decompressor = self._open_stream()
@@ -221,10 +225,12 @@ class Inflater:
                 inflated += decompressor.decompress(data, max_bytes - len(inflated))
             except zlib.error:
                 raise invalid_data() from None
-            if not decompressor.eof or len(inflated) >= max_bytes:
+            if not decompressor.eof:
+                data = decompressor.unconsumed_tail
                 break
             data = decompressor.unused_data
             self._decompressor = None
+        self.rest = data
         return inflated
 
     def finish(self, max_bytes: int) -> bytes:

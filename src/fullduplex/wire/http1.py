@@ -113,6 +113,11 @@ class HTTP1Codec(HTTP1Writer):
         """Whether input has come behind the request in progress."""
         return self._position < len(self._input)
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Input that waits: a part of a head, or what came behind the request in progress."""
+        return len(self._input) - self._position
+
     def trailing_data(self) -> bytes:
         """Return and forget the input after the request; after 101 it belongs to the new protocol."""
         data = self._input[self._position :]

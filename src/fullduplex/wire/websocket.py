@@ -17,11 +17,16 @@ How a socket ends, and what the events are:
   message came before it in the same read, this event waits for the next call, for which a deadline is
   due at once: the message is answered before its socket closes;
 - TCP ends without a Close frame: ``ConnectionEnded`` alone, which ASGI calls 1006.
+
+What a peer can make the codec hold is bounded. One call returns events of at most about ``CALL_BYTES``, and one message
+more; ``holds_data`` tells that there is input behind them. Of a compressed message whose end has not come, at most
+``AHEAD_BYTES`` are inflated: kilobytes on the wire would hold megabytes for as long as pings are answered.
 """
 
 from __future__ import annotations
 
 import os
+from sys import getsizeof
 from typing import Any
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
@@ -68,6 +73,10 @@ PING_PAYLOAD = b"fullduplex"
 # (RFC 6455 section 5.5.3 permits to answer the last alone; Autobahn expects an answer to each of ten).
 _MAX_PONGS_COUNT = 32
 
+CALL_BYTES = 65_536
+EVENT_BYTES = 64  # what an event costs beyond its data: empty messages and pings are not free
+AHEAD_BYTES = 262_144
+
 _INCOMPLETE = -1  # no position: more bytes must come first
 
 
@@ -83,6 +92,8 @@ class WebSocketCodec:
     Attributes:
         close_sent: a Close frame is queued or sent; nothing more can be sent.
         close_received: the peer's Close frame has come.
+        holds_data: ``receive_data(b"", now_s)`` has more to return at once. Read nothing from the peer before.
+        unfinished_bytes: held of a message whose end has not come.
     """
 
     __slots__ = (
@@ -91,8 +102,10 @@ class WebSocketCodec:
         "_close_deadline_s",
         "_compressed",
         "_deflate",
+        "_deflated",
         "_deflater",
         "_ended",
+        "_eof",
         "_fin",
         "_held_error",
         "_inflater",
@@ -106,6 +119,7 @@ class WebSocketCodec:
         "_out",
         "_ping_sent_s",
         "_pongs_count",
+        "_progress_s",
         "_reading",
         "_remaining_bytes",
         "_shared_key",
@@ -113,6 +127,8 @@ class WebSocketCodec:
         "_undecoded",
         "close_received",
         "close_sent",
+        "holds_data",
+        "unfinished_bytes",
     )
 
     def __init__(
@@ -131,7 +147,9 @@ class WebSocketCodec:
         self._deflater: Deflater | None = None
         self._inflater: Inflater | None = None
         self._out: list[bytes] = []
-        self._buffer = b""  # the beginning of a frame header or of a control frame
+        self._buffer = b""  # the beginning of a frame header or of a control frame, or what is held
+        self.holds_data = False
+        self._eof = False  # behind what is held
         # The frame whose payload is arriving:
         self._remaining_bytes = 0
         self._mask = b""  # rotated to the next byte
@@ -140,6 +158,9 @@ class WebSocketCodec:
         self._opcode = 0
         self._compressed = False
         self._message = bytearray()
+        self._deflated: bytes | bytearray = b""  # of _message, and not inflated yet
+        self.unfinished_bytes = 0
+        self._progress_s = now_s  # when something of the message came last
         self._undecoded = b""  # the beginning of a character at the end of _message
         self._message_wire_bytes = 0
         self._pongs_count = 0
@@ -155,6 +176,11 @@ class WebSocketCodec:
         # Deflate window of shared frames; 0 when they are not compressed.
         self._shared_key = 0 if deflate is None else deflate.server_max_window_bits or 15
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Input that waits: a part of a message or frame, and what is held."""
+        return self.unfinished_bytes + len(self._buffer)
+
     # Receiving -------------------------------------------------------------------------------
 
     def receive_data(self, data: bytes, now_s: float) -> list[Event]:
@@ -164,7 +190,7 @@ class WebSocketCodec:
             ``Message``, ``Ping`` (its pong is queued), ``Pong``, ``Close``, ``ProtocolFailed`` or ``ConnectionEnded``.
         """
         events: list[Event] = []
-        if not data:
+        if not data and not self.holds_data:
             self._let_time_pass(now_s, events)
         elif self._reading:
             self._last_received_s = now_s
@@ -172,6 +198,8 @@ class WebSocketCodec:
                 self._receive(data, events)
             except RemoteProtocolError as error:
                 self._hold_or_fail(error, events)
+            if self._eof and not self.holds_data:
+                events += self.receive_eof()
         elif self._held_error is not None:
             self._fail(self._held_error, events)
         return events
@@ -179,7 +207,9 @@ class WebSocketCodec:
     def receive_eof(self) -> list[Event]:
         """Take note that the peer sends no more."""
         events: list[Event] = []
-        if self._held_error is not None:
+        if self.holds_data:
+            self._eof = True
+        elif self._held_error is not None:
             self._fail(self._held_error, events)
         elif not self._ended:
             self._end()
@@ -190,10 +220,16 @@ class WebSocketCodec:
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
+        self.holds_data = False
         size = len(data)
         position = self._receive_payload(data, 0, events) if self._remaining_bytes else 0
         max_short = self._max_short
+        spent_bytes = _cost(events[0]) if events else 0
         while position < size:
+            if spent_bytes >= CALL_BYTES:
+                self._buffer = data[position:]
+                self.holds_data = True
+                break
             # Fused for speed: a whole short message that nothing came before. The rest is in _receive_frame.
             first = data[position]
             if WHOLE_TEXT <= first <= WHOLE_BINARY and size - position > 5 and not self._opcode:
@@ -203,15 +239,19 @@ class WebSocketCodec:
                 if MASKED <= second <= max_short and end <= size:
                     payload = apply_mask(data[start:end], data[position + 2 : start])
                     events.append(Message(decode_text(payload) if first == WHOLE_TEXT else payload))
+                    spent_bytes += EVENT_BYTES + end - position
                     position = end
                     continue
+            count = len(events)
             end = self._receive_frame(data, position, events)
             if end == _INCOMPLETE:
                 self._buffer = data[position:]
                 break
             position = end
-            if not self._reading:
-                return
+            if len(events) > count:
+                spent_bytes += _cost(events[-1])
+                if not self._reading:
+                    return
         if self._pongs_count:
             self._answer_last_ping()
 
@@ -247,6 +287,7 @@ class WebSocketCodec:
         if opcode:
             self._opcode = opcode
             self._compressed = bool(first & RSV1)
+            self._progress_s = self._last_received_s
         self._fin = fin
         self._mask = mask
         self._remaining_bytes = length
@@ -310,6 +351,8 @@ class WebSocketCodec:
             self._mask = self._mask[turn:] + self._mask[:turn]
         self._remaining_bytes -= len(piece)
         is_last = self._fin and not self._remaining_bytes
+        if piece:
+            self._progress_s = self._last_received_s
         if piece or is_last:
             self._extend_message(piece, is_last)
         if is_last:
@@ -321,6 +364,7 @@ class WebSocketCodec:
         if self._compressed:
             piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message))
         message += piece
+        self.unfinished_bytes = len(message) + len(self._deflated)
         too_big = len(message) > self._limits.max_message_bytes
         if self._opcode == TEXT:
             self._check_text(piece, is_last and not too_big)
@@ -341,8 +385,18 @@ class WebSocketCodec:
             raise
 
     def _inflate(self, piece: bytes, is_last: bool, most: int) -> bytes:
+        """Inflate what has come; before the last piece no further than ``AHEAD_BYTES`` of the message."""
+        if not is_last:
+            most = min(most, AHEAD_BYTES - len(self._message))
+        held = self._deflated
+        if most <= 0:
+            if not held:
+                self._deflated = held = bytearray()
+            held += piece
+            return b""
         inflater = self._get_inflater()
-        inflated = inflater.inflate(piece, most)
+        inflated = inflater.inflate(held + piece if held else piece, most)
+        self._deflated = inflater.rest and bytearray(inflater.rest)
         if is_last and len(inflated) < most:
             inflated += inflater.finish(most - len(inflated))
         return inflated
@@ -352,7 +406,7 @@ class WebSocketCodec:
         is_text = self._opcode == TEXT
         self._opcode = 0
         self._compressed = False
-        self._message_wire_bytes = 0
+        self._message_wire_bytes = self.unfinished_bytes = 0
         return Message(str(message, "utf-8") if is_text else bytes(message))
 
     def _receive_control(self, opcode: int, payload: bytes, events: list[Event]) -> None:
@@ -402,13 +456,25 @@ class WebSocketCodec:
         if self.close_sent:
             return self._last_received_s if self._close_deadline_s is None else self._close_deadline_s
         if self._ping_sent_s > self._last_received_s:
-            return self._ping_sent_s + self._limits.ping_timeout_s
-        interval_s = self._limits.ping_interval_s
-        return self._last_received_s + interval_s if interval_s else None
+            deadline_s: float | None = self._ping_sent_s + self._limits.ping_timeout_s
+        else:
+            interval_s = self._limits.ping_interval_s
+            deadline_s = self._last_received_s + interval_s if interval_s else None
+        if self._opcode:
+            stalled_s = self._progress_s + self._limits.message_timeout_s
+            deadline_s = stalled_s if deadline_s is None else min(deadline_s, stalled_s)
+        return deadline_s
 
     def excuse_silence(self, now_s: float) -> None:
         """Take note that nothing was read until now, so that the peer's silence is not its own."""
-        self._last_received_s = now_s
+        self._last_received_s = self._progress_s = now_s
+
+    def fail(self, error: RemoteProtocolError) -> list[Event]:
+        """Fail the connection for a reason of the caller's, as if the peer had broken a rule."""
+        events: list[Event] = []
+        if not self._ended:
+            self._fail(error, events)
+        return events
 
     def _let_time_pass(self, now_s: float, events: list[Event]) -> None:
         deadline_s = self.next_deadline_s()
@@ -422,6 +488,8 @@ class WebSocketCodec:
             else:
                 self._end()
                 events.append(ConnectionEnded())
+        elif self._opcode and now_s >= self._progress_s + self._limits.message_timeout_s:
+            self._fail(RemoteProtocolError("the rest of a message does not come", close_code=1008), events)
         elif self._ping_sent_s > self._last_received_s:
             self._fail(RemoteProtocolError("no answer to a ping", close_code=1011), events)
         else:
@@ -550,14 +618,21 @@ class WebSocketCodec:
 
     def _stop_reading(self) -> None:
         """Take no further input, and give back the memory of an unfinished message."""
-        self._reading = False
+        self._reading = self.holds_data = False
         self._buffer = self._undecoded = b""
         self._message = bytearray()
+        self._deflated = b""
+        self._opcode = self.unfinished_bytes = 0
         self._inflater = None
 
     def _too_big(self) -> RemoteProtocolError:
         most = self._limits.max_message_bytes
         return RemoteProtocolError(f"the message has more than {most} bytes", close_code=1009)
+
+
+def _cost(event: Event) -> int:
+    """Bytes that an event holds in memory."""
+    return EVENT_BYTES + (getsizeof(event.data) if type(event) is Message else 0)
 
 
 def _window(deflate: DeflateParameters | None, *, of_server: bool) -> tuple[int, bool]:
