@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fullduplex.log_lines import escape
+
 
 class FullduplexError(Exception):
     """Base of all errors of this package."""
@@ -85,7 +87,7 @@ class Disconnected(FullduplexError, ConnectionError):
     """
 
     def __init__(self, code: int = 1006, reason: str = "") -> None:
-        super().__init__(f"the peer is gone ({code}{', ' + reason if reason else ''})")
+        super().__init__(f"the peer is gone ({code}{', ' + escape(reason) if reason else ''})")
         self.code = code
         self.reason = reason
 

@@ -58,12 +58,17 @@ def test_the_lines_of_a_socket(lines):
 
 
 def test_a_client_cannot_forge_a_line(lines):
-    forged = {**SCOPE, "raw_path": b'/\r\n"GET / HTTP/1.1" 200\x1b[2J\x9b'}
-    LoggerAccessLog().http(forged, 404, 0, 0)
-    LoggerAccessLog().websocket_close(SCOPE, 1000, 'bye"\r\nforged', "client", 1)
+    log = LoggerAccessLog()
+    log.http({**SCOPE, "raw_path": b'/\r\n"GET / HTTP/1.1" 200\x1b[2J\x9b'}, 404, 0, 0)
+    log.websocket_close(SCOPE, 1000, 'bye"\r\nforged', "client", 1)
+    log.websocket_close(SCOPE, 1000, "bye \u202e\u2066\u200e\u061c\u2028", "client", 1)
+    log.http_refuse(SCOPE, 400, "RFC 9112:\n\u2029\x1b[2J")
+    log.http({**SCOPE, "client": ("/tmp/x\n\u202e", None)}, 200, 0, 0)  # a client may bind its end of a UNIX socket
     for line in lines():
         assert line.isprintable()
         assert "forged" not in line or '"bye\\x22\\x0d\\x0aforged"' in line
+    assert r'"bye \u202e\u2066\u200e\u061c\u2028"' in lines()[2]
+    assert lines()[4].startswith(r"/tmp/x\x0a\u202e ")
 
 
 @pytest.mark.parametrize(

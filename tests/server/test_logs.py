@@ -45,15 +45,16 @@ def configure(**options):
         root.handlers = handlers
 
 
-def test_control_characters_of_a_message_are_escaped_and_tracebacks_are_not(output):
+def test_a_message_stays_one_line_and_the_traceback_below_it_passes_for_none(output):
     configure()
     try:
-        raise ValueError("boom")
+        raise ValueError("boom \x1b[2J\n2026-11-28 12:00:00 INFO    forged")
     except ValueError:
-        logging.getLogger("fullduplex.server").exception("bad \r\n\x1b[2J \x85 path")
-    lines = output().splitlines()
-    assert lines[0].endswith(r"bad \x0d\x0a\x1b[2J \x85 path")
-    assert lines[-1] == "ValueError: boom"
+        logging.getLogger("fullduplex.server").exception("bad \r\n\x1b[2J \x85 \u202e path")
+    first, *below = output().removesuffix("\n").split("\n")
+    assert first.endswith(r"bad \x0d\x0a\x1b[2J \x85 \u202e path")
+    assert all(line.startswith("    ") and line.isprintable() for line in below)
+    assert below[-2:] == [r"    ValueError: boom \x1b[2J", "    2026-11-28 12:00:00 INFO    forged"]
 
 
 def test_json_lines(output):

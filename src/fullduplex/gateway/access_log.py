@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fullduplex.gateway.request_id import names
+from fullduplex.log_lines import escape, escape_line
 
 Scope = Mapping[str, Any]
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0xA0))}
 _failures = logging.getLogger("fullduplex.server")
-_needs_escapes = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]').search
 
 
 class AccessLog(Protocol):
@@ -39,7 +37,7 @@ class AccessLog(Protocol):
 
 
 class LoggerAccessLog:
-    """Writes lines to the logger ``fullduplex.access``. Control characters and quotes are escaped.
+    """Writes lines to the logger ``fullduplex.access``. What clients sent is escaped.
 
     Where requests have names, they stand at the end.
     """
@@ -61,7 +59,8 @@ class LoggerAccessLog:
         )
 
     def http_refuse(self, scope: Scope, status: int, reason: str) -> None:
-        self._log('%s "%s" %d refused: %s%s', client(scope), request_line(scope), status, reason, names_at_end(scope))
+        line, end = request_line(scope), names_at_end(scope)
+        self._log('%s "%s" %d refused: %s%s', client(scope), line, status, escape_line(reason), end)
 
     def websocket_handshake(self, scope: Scope) -> None:
         pass  # the accept or the refusal says it all
@@ -78,7 +77,7 @@ class LoggerAccessLog:
             client(scope),
             target(scope),
             code,
-            f' "{reason.translate(_ESCAPES)}"' if reason else "",
+            f' "{escape(reason)}"' if reason else "",
             ended_by,
             duration_s,
             names_at_end(scope),
@@ -138,11 +137,13 @@ def log_failure(text: str, scope: Scope, error: BaseException | None = None) -> 
 
 
 def client(scope: Scope) -> str:
-    """``host:port`` of the peer, ``[host]:port`` for IPv6, ``-`` where there is none (UNIX sockets)."""
+    """``host:port`` of the peer, ``[host]:port`` for IPv6, ``-`` where there is none (most UNIX sockets)."""
     address = scope.get("client")
     if not address:
         return "-"
     host, port = address
+    if port is None:
+        return escape(host)  # the path of a UNIX socket, which is the client's choice
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -158,4 +159,4 @@ def target(scope: Scope) -> str:
     text = raw_path.decode("latin-1")
     if query:
         text += "?" + query.decode("latin-1")
-    return text.translate(_ESCAPES) if _needs_escapes(text) else text
+    return escape(text)

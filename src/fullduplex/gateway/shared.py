@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from fullduplex.gateway.access_log import AccessLog, client
 from fullduplex.gateway.asgi import Application, Scope, http_scope
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
+from fullduplex.log_lines import escape_line
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
 from fullduplex.wire.http1_writer import DefaultFields
@@ -149,7 +150,7 @@ class Shared:
         if self.access_log is not None:
             self.access_log.http_refuse(scope, status, reason)
         else:
-            logger.info("Refused a request from %s: %d %s", client(scope), status, reason)
+            logger.info("Refused a request from %s: %d %s", client(scope), status, escape_line(reason))
 
     def error_response(
         self, status: int, text: str, *, close: bool = False, headers: Fields | None = None

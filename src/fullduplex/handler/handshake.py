@@ -32,6 +32,7 @@ from fullduplex.handler.request import Request
 from fullduplex.handler.response import busy_response, close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
+from fullduplex.log_lines import escape
 from fullduplex.sockets.asgi import Event, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
@@ -332,7 +333,7 @@ class Handshake:
                 logger.warning,
                 "A handshake was answered with %d, which neither accepts nor refuses it; 403 is sent: %s",
                 response.status_code,
-                self._scope["path"],
+                escape(self._scope["path"]),
                 extra={"status_code": 403, "request": self.request},
             )
             await self._refuse(HttpResponseForbidden())

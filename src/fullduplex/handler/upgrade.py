@@ -25,6 +25,7 @@ from fullduplex.exceptions import Disconnected, RemoteProtocolError
 from fullduplex.handler.handshake import Handshake, HandshakeRequest
 from fullduplex.handler.line import Line
 from fullduplex.handler.tasks import off_the_loop
+from fullduplex.log_lines import escape, escape_line
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
 from fullduplex.threads.lease import Lease
@@ -193,7 +194,8 @@ class Upgrade:
             return 1011, ""
         except RemoteProtocolError as error:
             extra = {"request": self._request}
-            await off_the_loop(self._lease, logger.warning, "%s: %s", error, self._path, extra=extra)
+            told = (escape_line(str(error)), escape(self._path))
+            await off_the_loop(self._lease, logger.warning, "%s: %s", *told, extra=extra)
             return error.close_code, str(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         except BaseException as error:
             if _is_disconnect(error):
@@ -205,7 +207,7 @@ class Upgrade:
     async def _log(self, message: str, error: BaseException) -> None:
         """Tell the log of an error, and ``got_request_exception`` while it is being handled (``sys.exc_info()``)."""
         extra = {"status_code": 500, "request": self._request}
-        await off_the_loop(self._lease, self._tell, error, message, self._path, extra=extra)
+        await off_the_loop(self._lease, self._tell, error, message, escape(self._path), extra=extra)
 
     def _tell(self, error: BaseException, message: str, *args: Any, **kwargs: Any) -> None:
         try:

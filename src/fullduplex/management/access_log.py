@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fullduplex.gateway.access_log import Scope, client, request_line, target
+from fullduplex.log_lines import escape_line
 from fullduplex.wire.http1_head import TLS_RECEIVED
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -29,7 +30,7 @@ class DjangoServerAccessLog:
         if reason == TLS_RECEIVED:  # level and colour are Django's, too
             self._log(500, "You're accessing the development server over HTTPS, but it only supports HTTP.")
         else:
-            self._log(status, '"%s" %s %s', request_line(scope), str(status), reason)
+            self._log(status, '"%s" %s %s', request_line(scope), str(status), escape_line(reason))
 
     def websocket_handshake(self, scope: Scope) -> None:
         self._log(None, "WebSocket HANDSHAKING %s [%s]", target(scope), client(scope))

@@ -13,10 +13,10 @@ from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.access_log import AccessLog, LoggerAccessLog, StructuredAccessLog
+from fullduplex.log_lines import escape_line
 from fullduplex.server.config import ServerConfig
 
 _encode = json.JSONEncoder(default=str).encode  # json.dumps would make an encoder for every line
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
 def configure_logging(config: ServerConfig) -> None:
@@ -62,10 +62,9 @@ def added(record: logging.LogRecord) -> dict[str, str | int | float | bool]:
 
 
 class TextFormatter(logging.Formatter):
-    """One line per record, and a traceback below it.
+    """One line per record, and a traceback below it, indented: its errors may name what a client sent.
 
-    What filters and record factories have added stands at the end, as ``name=value``. Control characters of all this
-    are escaped.
+    What filters and record factories have added stands at the end, as ``name=value``. What is not printable is escaped.
     """
 
     def __init__(self) -> None:
@@ -74,9 +73,14 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         if len(vars(record)) > _STANDARD_COUNT:
             record.message += "".join([f" {name}={value}" for name, value in added(record).items()])
-        if not record.message.isprintable():  # costs a thirtieth of translating
-            record.message = record.message.translate(_CONTROLS)
+        record.message = escape_line(record.message)
         return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line, *below = super().format(record).split("\n")
+        if not below:
+            return line
+        return "\n".join((line, *(f"    {escape_line(text)}" for text in below)))
 
 
 class JSONFormatter(logging.Formatter):
