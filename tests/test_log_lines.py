@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fullduplex.exceptions import Disconnected
-from fullduplex.log_lines import escape, escape_line
+from fullduplex.log_lines import Spate, address, escape, escape_line
+from fullduplex.testing.transport import FakeClock
 
 
 @given(st.text())
@@ -38,3 +39,38 @@ def test_the_error_of_a_client_that_left_shows_its_reason_in_one_line() -> None:
     error = Disconnected(4000, "bye\nforged \u202e")
     assert str(error) == r"the peer is gone (4000, bye\x0aforged \u202e)"
     assert error.reason == "bye\nforged \u202e"
+
+
+@pytest.mark.parametrize(
+    ("peer", "shown"),
+    [
+        (("192.0.2.1", 80), "192.0.2.1:80"),
+        (("2001:db8::1", 80), "[2001:db8::1]:80"),
+        (("/tmp/a\nb", None), r"/tmp/a\x0ab"),
+        (None, "-"),
+    ],
+)
+def test_addresses(peer: tuple[str, int | None] | None, shown: str) -> None:
+    assert address(peer) == shown
+
+
+def test_of_a_spate_so_many_lines_a_second_are_written_and_the_rest_is_counted() -> None:
+    lines: list[str] = []
+    clock = FakeClock()
+    spate = Spate(lambda text, *args: lines.append(text % args), "%d more came", clock, most_count=2)
+    for number in range(5):
+        spate.tell("%d came", number)
+    spate.sum_up()
+    assert lines == ["0 came", "1 came"], "the second is not over"
+    clock.advance(1)
+    spate.sum_up()
+    spate.sum_up()
+    assert lines == ["0 came", "1 came", "3 more came"]
+    for number in (5, 6):
+        spate.tell("%d came", number)
+    clock.advance(10)
+    spate.tell("%d came", 7)
+    assert lines[3:] == ["5 came", "6 came", "7 came"]
+    clock.advance(1)
+    spate.sum_up()
+    assert len(lines) == 6, "there were no others"

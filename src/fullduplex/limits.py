@@ -179,7 +179,8 @@ class LoadLimits(Checked):
 
     max_connections_count: int = opt(
         65_536,
-        "Open connections; above it a new one gets 503 and is closed. About 1 GiB of idle WebSockets. 0: no limit.",
+        "Open connections, those in a TLS handshake and those that are being closed included; above it a new one gets "
+        "503 and is closed (16 at a time may take their time over it). About 1 GiB of idle WebSockets. 0: no limit.",
         flags=("--limit-connections",),
     )
     max_requests_count: int = opt(

@@ -1,9 +1,11 @@
-"""What clients sent, as a log may show it: in one line, and looking like what it is.
+"""What clients do, as a log may show it: in one line, looking like what it is, and not ten thousand times a second.
 
 For both towers, and below everything else: exceptions name what clients sent, too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 
 def escape(text: str) -> str:
@@ -30,3 +32,48 @@ def _escaped(char: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def address(peer: tuple[str, int | None] | None) -> str:
+    """``host:port``, ``[host]:port`` for IPv6, the path of a UNIX socket; ``-`` where there is none."""
+    if not peer:
+        return "-"
+    host, port = peer
+    if port is None:
+        return escape(host)  # which the client chose, if it has one at all
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Spate:
+    """Lines of one kind, of which others can cause as many as they like: some are written, the rest is counted.
+
+    Args:
+        log: writes a line, such as ``logger.warning``.
+        rest: says how many more there were, ``"%d more handshakes failed"``.
+        clock: seconds, such as ``loop.time``.
+        most_count: lines in each second.
+    """
+
+    def __init__(self, log: Callable[..., None], rest: str, clock: Callable[[], float], most_count: int = 1) -> None:
+        self._log = log
+        self._rest = rest
+        self._most_count = most_count
+        self._clock = clock
+        self._end_s = 0.0
+        self._count = 0
+
+    def tell(self, message: str, *args: object) -> None:
+        """Write a line, or count it."""
+        self.sum_up()
+        if not self._count:
+            self._end_s = self._clock() + 1.0
+        self._count += 1
+        if self._count <= self._most_count:
+            self._log(message, *args)
+
+    def sum_up(self) -> None:
+        """Tell of those that were only counted, once their second is over. To be called now and then."""
+        if self._count and self._clock() >= self._end_s:
+            rest_count, self._count = self._count - self._most_count, 0
+            if rest_count > 0:
+                self._log(self._rest, rest_count)

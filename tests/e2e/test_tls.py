@@ -99,6 +99,53 @@ def test_plain_http_and_garbage_on_a_tls_port_are_closed_quietly(server):
     assert "ERROR" not in server.output
 
 
+def test_a_handshake_that_fails_is_one_line_and_the_client_hears_why(server):
+    def last_line(sock, failed):
+        return f"INFO    The TLS handshake with 127.0.0.1:{sock.getsockname()[1]} failed: {failed}\n"
+
+    def dial():
+        return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+    with dial() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for(last_line(sock, "http request"))
+    with dial() as sock:  # it trusts nobody, and says so
+        name = f"127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(ssl.SSLCertVerificationError):
+            ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+        server.wait_for(re.compile(f"{name} failed: .*alert unknown ca\n"))
+    stranger = ssl.create_default_context()
+    CA.configure_trust(stranger)
+    trustme.CA().issue_cert("someone").configure_cert(stranger)
+    with dial() as sock:
+        secured = stranger.wrap_socket(sock, server_hostname="localhost")
+        with pytest.raises(ssl.SSLError, match="alert unknown ca"), secured:
+            secured.recv(1000)
+        server.wait_for(re.compile("failed: its certificate is refused: .+\n"))
+    with dial() as sock:
+        sock.sendall(b"\x16\x03\x01\x02\x00\x01")  # the head of a record, and no more
+        sock.shutdown(socket.SHUT_WR)
+        server.wait_for(last_line(sock, "the client left"))
+    with dial() as sock:
+        server.wait_for(last_line(sock, "it took too long"))
+    with dial() as sock:  # a proxy that looks whether we are there
+        name = f"{sock.getsockname()[1]} failed"
+    assert fetch(server)["scheme"] == "https"
+    assert name not in server.output
+    assert "Traceback" not in server.output
+
+
+def test_a_client_that_speaks_an_old_version_gets_the_alert(server):
+    # TLS 1.1, as a client hello (RFC 4346 section 7.4.1.2): a version, a random value, no session, one cipher.
+    hello = b"\x03\x02" + bytes(32) + b"\x00" + b"\x00\x02\x00\x2f" + b"\x01\x00"
+    record = b"\x01" + len(hello).to_bytes(3, "big") + hello
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(b"\x16\x03\x01" + len(record).to_bytes(2, "big") + record)
+        alert = sock.recv(1000)
+    assert alert[0] == 21
+    assert alert[5:] == b"\x02\x46", "fatal, protocol_version"
+
+
 def test_a_handshake_has_a_deadline(server):
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
         started_s = time.monotonic()

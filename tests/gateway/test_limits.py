@@ -10,9 +10,12 @@ import re
 import pytest
 
 from fullduplex.exceptions import Disconnected
-from fullduplex.limits import ConnectionLimits
+from fullduplex.limits import ConnectionLimits, HTTP1Limits
+from fullduplex.net.connection import Connection
 from fullduplex.net.deadlines import BodyRate
+from fullduplex.testing.transport import FakeTransport
 from fullduplex.wire.events import Close, Message, Ping
+from fullduplex.wire.http1 import HTTP1Codec
 from tests.gateway.test_exchange import GET, echo, post, respond
 from tests.gateway.test_session import HANDSHAKE, Client, accept, record
 from tests.gateway.wired import Wired, ok
@@ -76,17 +79,26 @@ async def test_requests_above_the_limit_are_503_with_retry_after():
     await second.finish()
 
 
-async def test_a_connection_above_the_limit_hears_503_and_is_closed():
-    wired = Wired(ok(), max_connections_count=1)
-    other = Wired(ok())
-    other.connection._gateway = wired.gateway
-    other.connections.update((wired.connection, other.connection))
-    other.connection.connection_made(other.transport)
-    answer = other.transport.take()
+async def test_a_connection_that_is_one_too_many_hears_503_and_is_closed():
+    wired = Wired(ok())
+    left = []
+    connection = Connection(
+        wired.gateway, wired.gateway.connection, HTTP1Codec(HTTP1Limits(), now_s=0.0), set(), wired.connection.loop
+    )
+    connection.refused = True
+    connection.leave = lambda: left.append("left")
+    transport = FakeTransport(connection)
+    connection.connection_made(transport)
+    answer = transport.take()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"connection: close\r\n" in answer
-    assert other.transport.eof_written
-    assert await other.feed(GET) == b""
+    assert b"retry-after: 2\r\n" in answer
+    assert transport.eof_written
+    connection.data_received(GET)
+    assert transport.take() == b""
+    transport.lose()
+    connection.leave_seat()
+    assert left == ["left"], "its seat is given up once"
     await wired.finish()
 
 

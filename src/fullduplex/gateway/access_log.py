@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fullduplex.gateway.request_id import names
-from fullduplex.log_lines import escape, escape_line
+from fullduplex.log_lines import address, escape, escape_line
 
 Scope = Mapping[str, Any]
 
@@ -137,14 +137,8 @@ def log_failure(text: str, scope: Scope, error: BaseException | None = None) -> 
 
 
 def client(scope: Scope) -> str:
-    """``host:port`` of the peer, ``[host]:port`` for IPv6, ``-`` where there is none (most UNIX sockets)."""
-    address = scope.get("client")
-    if not address:
-        return "-"
-    host, port = address
-    if port is None:
-        return escape(host)  # the path of a UNIX socket, which is the client's choice
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """The peer: ``host:port``, or ``-``."""
+    return address(scope.get("client"))
 
 
 def request_line(scope: Scope) -> str:

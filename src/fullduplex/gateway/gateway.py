@@ -69,11 +69,8 @@ class Gateway(Shared):
         )
         return total_bytes
 
-    def overloaded(self, connection_count: int) -> bytes | None:
-        """What a new connection hears instead of being served, when there are too many; else None."""
-        if not connection_count > self.load.max_connections_count > 0:
-            return None
-        logger.warning("%d connections are open: a new one is refused with 503", connection_count - 1)
+    def refusal(self) -> bytes:
+        """What a connection hears that is one too many."""
         head, data = self._busy()
         fields = b"".join(b"%b: %b\r\n" % field for field in head.headers) + self.default_fields.block
         return b"HTTP/1.1 503 Service Unavailable\r\n%bconnection: close\r\n\r\n%b" % (fields, data.data)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from typing import cast
 
 from fullduplex.limits import ConnectionLimits
@@ -58,9 +59,11 @@ class Connection(asyncio.Protocol):
         "client",
         "flow",
         "handler",
+        "leave",
         "limits",
         "loop",
         "proxied",
+        "refused",
         "scheme",
         "sending",
         "server",
@@ -85,7 +88,10 @@ class Connection(asyncio.Protocol):
         self.handler: Handler | None = None
         self.tunnel: Tunnel | None = None
         self.sending: asyncio.Task[int] | None = None  # a file, past the transport's buffer
-        self.proxied: ProxyHeader | None = None  # set before the connection is made
+        # Set before the connection is made: what its proxy said; that it is one too many; what gives its seat up.
+        self.proxied: ProxyHeader | None = None
+        self.refused = False
+        self.leave: Callable[[], None] | None = None
         self._paused = 0
         self._dispatching = False
         self._discarding = False
@@ -107,9 +113,8 @@ class Connection(asyncio.Protocol):
         if self.proxied is not None:
             self._apply_proxied(self.proxied)
         self._connections.add(self)
-        refusal = self._gateway.overloaded(len(self._connections))
-        if refusal is not None:
-            self.transport.write(refusal)
+        if self.refused:
+            self.transport.write(self._gateway.refusal())
             self.close_lingering()
 
     def data_received(self, data: bytes) -> None:
@@ -137,6 +142,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.leave_seat()
         self._connections.discard(self)
         self._lost()
         self.flow.connection_lost()
@@ -254,6 +260,16 @@ class Connection(asyncio.Protocol):
         if self.tunnel is None and not self._discarding:
             size_bytes += self._codec.buffered_bytes
         return size_bytes
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is, or was, a transport."""
+        return hasattr(self, "transport")
+
+    def leave_seat(self) -> None:
+        leave, self.leave = self.leave, None
+        if leave is not None:
+            leave()
 
     def drain(self) -> None:
         """The server is going down: close when idle, else when the exchange in progress ends."""

@@ -194,5 +194,5 @@ class Gateway(Protocol):
     def refuse(self, stream: Stream, error: Exception) -> None:
         """Tell the client what it did wrong, if a response is still possible, and close."""
 
-    def overloaded(self, connection_count: int) -> bytes | None:
-        """What a new connection hears instead of being served, when there are too many."""
+    def refusal(self) -> bytes:
+        """What a connection hears that is one too many."""

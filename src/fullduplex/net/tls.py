@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +62,60 @@ class TLSConfig(Checked):
         return bool(self.certfile or self.keyfile or self.context)
 
 
+class Handshake:
+    """What there is to know of the socket of a handshake.
+
+    Attributes:
+        has_begun: its client has sent something.
+    """
+
+    __slots__ = ("has_begun", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.has_begun = False
+
+
+#: That of the connection which is made in this context of variables: event loops do not tell a TLS context.
+current_handshake: ContextVar[Handshake | None] = ContextVar("current_handshake", default=None)
+
+
 class ServerContext(ssl.SSLContext):
     """A context that knows the certificate which it serves (the standard library's does not tell)."""
 
     server_cert: str | None = None
+
+
+class _ServerObject(ssl.SSLObject):
+    """Tells a client why its handshake fails.
+
+    OpenSSL has the alert ready (RFC 8446 section 6.2), and event loops drop the connection without sending it.
+    """
+
+    _bios: tuple[ssl.MemoryBIO, ssl.MemoryBIO] | None = None
+    _handshake: Handshake | None = None
+
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, handshake: Handshake | None) -> None:
+        self._bios = incoming, outgoing
+        self._handshake = handshake
+
+    def do_handshake(self) -> None:
+        if self._bios is None or self._handshake is None:
+            super().do_handshake()
+            return
+        incoming, outgoing = self._bios
+        self._handshake.has_begun |= incoming.pending > 0
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            alert = outgoing.read()
+            if alert:
+                with contextlib.suppress(OSError):
+                    self._handshake.sock.send(alert)
+            raise
+        self._bios = self._handshake = None
 
 
 class TLS:
@@ -84,13 +137,13 @@ class TLS:
         self._files = files
         self.context = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
         self._loaded = self._seen = self._stamps()
-        self.context.current = make()
+        self.context.use(make())
 
     def reload(self) -> None:
         """Use the files as they are now for new handshakes; with broken ones go on as before, and log it."""
         self._loaded = self._seen = self._stamps()
         try:
-            self.context.current = self._make()
+            self.context.use(self._make())
         except ConfigurationError as error:
             logger.error("TLS stays as it was: %s", error)
         except Exception:
@@ -114,8 +167,16 @@ class _CurrentContext(ssl.SSLContext):
 
     current: ssl.SSLContext
 
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        return self.current.wrap_bio(*args, **kwargs)
+    def use(self, context: ssl.SSLContext) -> None:
+        if context.sslobject_class is ssl.SSLObject:  # else somebody has one of his own
+            context.sslobject_class = _ServerObject
+        self.current = context
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        made = self.current.wrap_bio(incoming, outgoing, *args, **kwargs)
+        if isinstance(made, _ServerObject):
+            made.begin(incoming, outgoing, current_handshake.get())
+        return made
 
 
 def make_context(config: TLSConfig, protocols: Sequence[str]) -> ssl.SSLContext:
@@ -173,6 +234,17 @@ def describe(ssl_object: ssl.SSLObject) -> dict[str, Any]:
         "tls_version": _VERSIONS.get(ssl_object.version() or ""),
         "cipher_suite": _cipher_number(ssl_object.context, cipher[0]) if cipher else None,
     }
+
+
+def explain_handshake(error: OSError, handshake: Handshake) -> str | None:
+    """Why a handshake failed, for the log; None where there was none, as when a proxy looks whether we are there."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or str(error)).replace("_", " ").lower()
+    if isinstance(error, ConnectionAbortedError):  # by the event loops
+        return "it took too long"
+    return "the client left" if handshake.has_begun else None
 
 
 def _load_certificate(context: ServerContext, config: TLSConfig) -> None:

@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import signal
-import socket
 import ssl
 import sys
 import threading
@@ -24,9 +23,11 @@ from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.gateway.wsgi import WSGIAdapter
 from fullduplex.net import listeners
+from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
-from fullduplex.net.proxied import ProxiedServer
+from fullduplex.net.proxied import ProxyHeaders
+from fullduplex.net.seats import Seats
 from fullduplex.net.tls import TLS, files_of, make_context
 from fullduplex.server.allocator import settle_allocator
 from fullduplex.server.amending import make_amend
@@ -35,7 +36,6 @@ from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log
 from fullduplex.wire.http1 import HTTP1Codec
-from fullduplex.wire.proxy_protocol import ProxyHeader
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -71,6 +71,7 @@ class Worker:
         self._app = app
         self._access_log = access_log or make_access_log(config)
         self._connections: set[Connection] = set()
+        self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._tls: TLS | None = None
@@ -155,13 +156,14 @@ class Worker:
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
         sweep = self._loop.create_task(self._sweep(gateway))
-        servers = [await self._start_server(listener, gateway) for listener in opened]
+        seats = Seats(config.load.max_connections_count)
+        self._acceptors = [self._acceptor(listener, gateway, seats) for listener in opened]
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
             logger.info("Stopping: %d connections open", len(self._connections))
-            for server in servers:
-                server.close()
+            for acceptor in self._acceptors:
+                acceptor.close()
             await drain(self._connections, gateway.tasks, self.config.graceful_timeout_s, lambda: self._hurry)
         finally:
             sweep.cancel()
@@ -175,35 +177,23 @@ class Worker:
         app = load_callable(config.app, config.app_dir, "a WSGI application")
         return WSGIAdapter(app, config.wsgi_threads_count, multiprocess=config.workers > 1)
 
-    async def _start_server(self, listener: Listener, gateway: Gateway) -> asyncio.Server | ProxiedServer:
-        assert self._loop is not None
-        loop = self._loop
-        context = self._tls.context if self._tls else None
-        handshake_timeout_s = self.config.tls.handshake_timeout_s if self._tls else None
+    def _acceptor(self, listener: Listener, gateway: Gateway, seats: Seats) -> Acceptor:
         proxy = self.config.proxy
-        if not proxy.protocol:
-            return await loop.create_server(
-                lambda: self._connect(gateway),
-                sock=listener.sock,
-                backlog=self.config.backlog_count,
-                ssl=context,
-                ssl_handshake_timeout=handshake_timeout_s,
-            )
-
-        async def start(sock: socket.socket, header: ProxyHeader) -> None:
-            await loop.connect_accepted_socket(
-                lambda: self._connect(gateway, header), sock, ssl=context, ssl_handshake_timeout=handshake_timeout_s
-            )
-
         peers = TrustedPeers(proxy.trusted)
-        return ProxiedServer(listener.sock, peers.trusts, proxy.protocol_timeout_s, start)
+        return Acceptor(
+            listener.sock,
+            seats,
+            lambda: self._connection(gateway),
+            gateway.refusal,
+            context=self._tls.context if self._tls else None,
+            handshake_timeout_s=self.config.tls.handshake_timeout_s,
+            proxies=ProxyHeaders(peers.trusts, proxy.protocol_timeout_s) if proxy.protocol else None,
+        )
 
-    def _connect(self, gateway: Gateway, header: ProxyHeader | None = None) -> Connection:
+    def _connection(self, gateway: Gateway) -> Connection:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time(), defaults=gateway.default_fields)
-        connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
-        connection.proxied = header
-        return connection
+        return Connection(gateway, self.config.connection, codec, self._connections, self._loop)
 
     async def _sweep(self, gateway: Gateway) -> None:
         """Renew the date and enforce the deadlines of every connection, twice a second."""
@@ -221,6 +211,8 @@ class Worker:
                 except Exception:
                     logger.exception("A connection failed in its deadline; it is dropped")
                     connection.abort()
+            for acceptor in self._acceptors:
+                acceptor.tick()
 
     async def _start_application(self, app: Application) -> Lifespan | None:
         lifespan = Lifespan(app, {"fullduplex.worker_count": self.config.workers})
