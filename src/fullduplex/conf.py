@@ -87,7 +87,12 @@ class Settings:
     socket_observer: str = opt(
         "",
         "Dotted path of a function that takes the scope of a socket and returns a context manager; handshake and view "
-        "run inside it. For error trackers and tracers; empty: none.",
+        "run inside it. For error trackers that keep requests apart; empty: none.",
+    )
+    socket_view_observer: str = opt(
+        "",
+        "Dotted path of a function that takes the request of a socket, when its view is found, and returns a context "
+        "manager; the view runs inside it, and what it fails with leaves through it. For tracers; empty: none.",
     )
     prepared_frames: bool = opt(
         True,

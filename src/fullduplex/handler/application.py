@@ -24,7 +24,7 @@ from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
 from fullduplex.handler.handshake import HandshakeRequest
 from fullduplex.handler.http import handle, serve_http
-from fullduplex.handler.observer import entered, observer
+from fullduplex.handler.observer import Entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.request import Request
 from fullduplex.handler.signals import nothing_follows
@@ -122,7 +122,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     async def _observed(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a socket inside its observer, which is around the handshake, the view, and what is told of them."""
-        async with entered(observer(path)(scope)):
+        async with Entered(observer(path)(scope)):
             await Upgrade(self, scope, receive, send).serve()
 
     # Hooks of Django's BaseHandler -----------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import io
 import logging
 import sys
@@ -32,12 +33,13 @@ from fullduplex.handler.request import Request
 from fullduplex.handler.response import busy_response, close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
+from fullduplex.handler.view import View
 from fullduplex.log_lines import escape
 from fullduplex.sockets.asgi import Event, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import WebSocket
-from fullduplex.threads.context import HandshakeExecutor, current_executor, enter_lease, is_below_caller, use_executor
+from fullduplex.threads.context import enter_lease, is_below_caller
 from fullduplex.threads.lease import Lease
 
 logger = logging.getLogger("django.request")
@@ -64,12 +66,11 @@ class Handshake:
 
     Attributes:
         lease: the thread of the request, then of the socket; None below a sync caller, who has one.
-        request, socket, view: None before they are made.
+        request, view: None before they are made.
         accepted: the accept is written.
         answered: the chain has come to its end: all hooks have had their turn.
         opened: when the chain is finished, whether the socket is open; None before that.
         refused: a refusal is on its way, or was sent.
-        view_stopped: the view was cancelled by us, not from within.
     """
 
     __slots__ = (
@@ -77,7 +78,6 @@ class Handshake:
         "_chain_context",
         "_context",
         "_deadline_s",
-        "_decided",
         "_deciding",
         "_handler",
         "_line",
@@ -93,9 +93,7 @@ class Handshake:
         "opened",
         "refused",
         "request",
-        "socket",
         "view",
-        "view_stopped",
     )
 
     def __init__(self, handler: DjangoASGIHandler, scope: Scope, line: Line, send: Send, settings: Settings) -> None:
@@ -112,19 +110,16 @@ class Handshake:
         self._chain_context = self._context
         self._started = False  # request_started is sent, or being sent
         # The view's decision: the response that accepts, or None for a close.
-        self._decided = False
         self._acceptance: WebSocketResponse | None = None
         self._deciding: asyncio.Future[None] | None = None
         self._opening: asyncio.Future[None] | None = None
         self.lease: Lease | None = None
         self.request: HandshakeRequest | None = None
-        self.socket: WebSocket | None = None
-        self.view: asyncio.Task[HttpResponseBase | None] | None = None
+        self.view: View | None = None
         self.accepted = False
         self.answered = False
         self.opened: bool | None = None
         self.refused = False
-        self.view_stopped = False
 
     # The ASGI call's side --------------------------------------------------------------------
 
@@ -155,16 +150,11 @@ class Handshake:
             if opening is not None and not opening.done():
                 opening.set_result(None)
 
-    def stop_view(self) -> None:
-        """Cancel the view, once, so that it can clean up."""
-        if self.view is not None and not self.view_stopped:
-            self.view_stopped = self.view.cancel()
-
     def forget(self) -> None:
-        """Break the circles: request, socket and view refer to this object, and it to them."""
+        """Break the circles: request and view refer to this object, and it to them."""
         if self.request is not None:
             self.request.fullduplex_handshake = None
-        self.request = self.socket = self.view = None
+        self.request = self.view = None
 
     async def _wait_for_response(self, chain: asyncio.Task[HttpResponseBase]) -> HttpResponseBase | None:
         """Return the response to the handshake, or None when the client is gone before it."""
@@ -226,62 +216,46 @@ class Handshake:
         Called by ``@websocket`` in the innermost ``get_response``: what this raises or returns goes
         through Django's exception hooks, error handlers and response middleware.
         """
-        if self.socket is not None:
+        if self.view is not None:
             raise LocalProtocolError("a handshake runs one socket view once; a decorator called it again")
         request = cast(HandshakeRequest, self.request)
-        self.socket = WebSocket(request, self._scope, self._line.receive, self._send)
-        coroutine = cast("Coroutine[Any, Any, HttpResponseBase | None]", view(self.socket, *args, **kwargs))
-        self.view = start(coroutine, self._loop, self._view_context())
+        socket = WebSocket(request, self._scope, self._line.receive, self._send)
+        function = functools.partial(view, socket, *args, **kwargs)
+        running = self.view = View(socket, request, self.lease)
+        running.start(function, self._settings.socket_view_observer)
         try:
-            await self._wait_for_decision(self.view)
+            await self._wait_for_decision(running)
         except asyncio.CancelledError:
-            self.stop_view()
+            running.stop()
             raise
-        if self._decided:
+        if running.has_decided:
             response: HttpResponseBase | None = self._acceptance
-        elif self.view.done():
-            response = self._returned(self.view)
+        elif running.task.done():
+            response = _returned(running)
         else:
             self.decide(None)
-            self.stop_view()
+            running.stop()
             return await self._timed_out("the view did not accept")
         if response is None:
             raise PermissionDenied("The socket view did not accept.")
         return response
 
-    async def _wait_for_decision(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
-        if self._decided or view.done():
+    async def _wait_for_decision(self, view: View) -> None:
+        if view.has_decided or view.task.done():
             return
         self._deciding = self._loop.create_future()
-        view.add_done_callback(self._wake_chain)
+        view.task.add_done_callback(self._wake_chain)
         timer = self._loop.call_at(self._deadline_s, self._wake_chain)
         try:
             await self._deciding
         finally:
             self._deciding = None
-            view.remove_done_callback(self._wake_chain)
+            view.task.remove_done_callback(self._wake_chain)
             timer.cancel()
 
     def _wake_chain(self, *args: Any) -> None:
         if self._deciding is not None and not self._deciding.done():
             self._deciding.set_result(None)
-
-    def _returned(self, view: asyncio.Task[HttpResponseBase | None]) -> HttpResponseBase | None:
-        """Return what the view returned without accepting; its exception is raised."""
-        self.view = None  # judged here
-        if view.cancelled():
-            raise RuntimeError("The socket view was cancelled from within.")
-        response = view.result()
-        if response is not None and not isinstance(response, HttpResponseBase):
-            raise TypeError(f"The socket view returned {response!r}: an HttpResponse refuses, None ends it.")
-        return response
-
-    def _view_context(self) -> contextvars.Context:
-        context = contextvars.copy_context()
-        during = current_executor()
-        if during is not None and self.lease is not None:
-            context.run(use_executor, HandshakeExecutor(during, self.lease))
-        return context
 
     async def _timed_out(self, what: str) -> HttpResponse:
         response = HttpResponse("The handshake took too long.\n", status=504, content_type="text/plain; charset=utf-8")
@@ -315,8 +289,8 @@ class Handshake:
 
     def decide(self, response: WebSocketResponse | None) -> None:
         """The view accepts, or with None closes."""
-        if not self._decided:
-            self._decided = True
+        if self.view is not None and not self.view.has_decided:
+            self.view.has_decided = True
             self._acceptance = response
             self._wake_chain()
 
@@ -372,3 +346,14 @@ class Handshake:
     async def _send_refusal(self, event: Event) -> None:
         """The ``send`` of Django's own ``send_response``, for the ``websocket.http.response`` extension."""
         await self._line.send({**event, "type": f"websocket.{event['type']}"})
+
+
+def _returned(view: View) -> HttpResponseBase | None:
+    """Return what the view returned without accepting; its exception is raised."""
+    view.is_judged = True
+    if view.task.cancelled():
+        raise RuntimeError("The socket view was cancelled from within.")
+    response = view.task.result()
+    if response is not None and not isinstance(response, HttpResponseBase):
+        raise TypeError(f"The socket view returned {response!r}: an HttpResponse refuses, None ends it.")
+    return response

@@ -13,24 +13,17 @@ them idle.
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import Any
 
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
-from django.core.signals import got_request_exception
-from django.http.response import HttpResponseBase
 
 from fullduplex.conf import get_settings
-from fullduplex.exceptions import Disconnected, RemoteProtocolError
-from fullduplex.handler.handshake import Handshake, HandshakeRequest
+from fullduplex.exceptions import Disconnected
+from fullduplex.handler.handshake import Handshake
 from fullduplex.handler.line import Line
-from fullduplex.handler.tasks import off_the_loop
-from fullduplex.log_lines import escape, escape_line
+from fullduplex.handler.view import View
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
-from fullduplex.sockets.websocket import MAX_REASON_BYTES, WebSocket
+from fullduplex.sockets.websocket import WebSocket
 from fullduplex.threads.lease import Lease
-
-logger = logging.getLogger("django.request")
 
 
 class Upgrade:
@@ -45,25 +38,17 @@ class Upgrade:
         "_lease",
         "_line",
         "_loop",
-        "_path",
-        "_request",
-        "_socket",
         "_view",
-        "_view_stopped",
     )
 
     def __init__(self, handler: DjangoASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
         settings = get_settings()
         self._loop = asyncio.get_running_loop()
-        self._path: str = scope["path"]
         self._grace_s = settings.disconnect_grace_s
         self._line = Line(scope, receive, send, settings)
         self._handshake: Handshake | None = Handshake(handler, scope, self._line, self._send, settings)
         self._lease: Lease | None = None
-        self._request: HandshakeRequest | None = None
-        self._socket: WebSocket | None = None
-        self._view: asyncio.Task[HttpResponseBase | None] | None = None
-        self._view_stopped = False  # cancelled by us, not from within
+        self._view: View | None = None
         self._accepted = False
         self._close_sent = False
         self._grace: asyncio.TimerHandle | None = None
@@ -83,7 +68,7 @@ class Upgrade:
                 answered = self._take_over(handshake)
                 del handshake
             if self._accepted and self._view is not None:
-                await self._line.until_end(self._view, self._start_grace)
+                await self._line.until_end(self._view.task, self._start_grace)
             close_code = 1000
         finally:
             self._line.let_go()
@@ -92,7 +77,7 @@ class Upgrade:
             try:
                 await self._end_view(close_code)
             finally:
-                self._request = self._socket = self._view = None  # they refer to this object, and it to them
+                self._view = None  # its socket refers to this object, and it to that
                 await self._line.stop_reading()
                 if self._lease is not None:
                     self._lease.end(spoiled=not answered)
@@ -103,8 +88,7 @@ class Upgrade:
         self._handshake = None
         handshake.release()
         self._lease = handshake.lease
-        self._request, self._socket, self._view = handshake.request, handshake.socket, handshake.view
-        self._view_stopped = handshake.view_stopped
+        self._view = handshake.view
         self._accepted = handshake.accepted
         self._close_sent = handshake.refused
         handshake.forget()
@@ -144,20 +128,20 @@ class Upgrade:
     # The end ---------------------------------------------------------------------------------
 
     async def _end_view(self, close_code: int) -> None:
-        """Cancel the view if it still runs, log its error, leave its groups and close the socket."""
-        socket, view = self._socket, self._view
-        if socket is None:
+        """Cancel the view if it still runs, tell its error, leave its groups and close the socket."""
+        view = self._view
+        if view is None:
             return
         try:
-            if view is not None:
-                if not view.done():
-                    self._stop(view)
-                    await asyncio.wait({view})
-                close_code, reason = await self._judge(view, close_code)
+            if not view.is_judged:
+                if not view.task.done():
+                    view.stop()
+                    await asyncio.wait({view.task})
+                close_code, reason = await view.judge(close_code)
                 if self._accepted and self._line.left is None:
-                    await self._close(socket, close_code, reason)
+                    await self._close(view.socket, close_code, reason)
         finally:
-            await socket.end()
+            await view.socket.end()
 
     async def _close(self, socket: WebSocket, code: int, reason: str) -> None:
         """Close the socket, unless the view did; a close of the view that was cut short goes out now."""
@@ -176,49 +160,3 @@ class Upgrade:
             self._close_sent = True
             await self._line.send(event)
             self._line.lost(event.get("code") or 1000, event.get("reason") or "")
-
-    def _stop(self, view: asyncio.Task[HttpResponseBase | None]) -> None:
-        if not self._view_stopped:  # once, so that it can clean up
-            self._view_stopped = view.cancel()
-
-    async def _judge(self, view: asyncio.Task[HttpResponseBase | None], close_code: int) -> tuple[int, str]:
-        """Return the close code and reason that the view's end asks for; an error of its own is logged."""
-        try:
-            response = await view
-            if response is not None:
-                raise TypeError(f"The socket view returned {response!r} after it had accepted; only None is possible.")
-        except asyncio.CancelledError as error:
-            if self._view_stopped:
-                return close_code, ""
-            await self._log("The socket view was cancelled from within: %s", error)
-            return 1011, ""
-        except RemoteProtocolError as error:
-            extra = {"request": self._request}
-            told = (escape_line(str(error)), escape(self._path))
-            await off_the_loop(self._lease, logger.warning, "%s: %s", *told, extra=extra)
-            return error.close_code, str(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        except BaseException as error:
-            if _is_disconnect(error):
-                return close_code, ""
-            await self._log("Exception in WebSocket: %s", error)
-            return 1011, ""
-        return close_code, ""
-
-    async def _log(self, message: str, error: BaseException) -> None:
-        """Tell the log of an error, and ``got_request_exception`` while it is being handled (``sys.exc_info()``)."""
-        extra = {"status_code": 500, "request": self._request}
-        await off_the_loop(self._lease, self._tell, error, message, escape(self._path), extra=extra)
-
-    def _tell(self, error: BaseException, message: str, *args: Any, **kwargs: Any) -> None:
-        try:
-            raise error  # so that sys.exc_info() has it
-        except BaseException:
-            logger.error(message, *args, exc_info=error, **kwargs)
-            got_request_exception.send(sender=None, request=self._request)
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    """Whether ``error`` is only the news that the client left, alone or from a task group."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    return isinstance(error, Disconnected)
