@@ -34,6 +34,9 @@ class Backend:
     def get_user(self, user_id: int) -> Person:
         return Person(user_id)
 
+    async def aget_user(self, user_id: int) -> Person:
+        return Person(user_id)
+
 
 @functools.cache
 def session_of(pk: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tests import recipes
 from tests.agents.agent import agent
 
 SECRET_KEY = "agents"
@@ -44,3 +45,7 @@ MIDDLEWARE = [
 ]
 
 globals().update(agent.SETTINGS)
+
+if "RECIPE" in os.environ:
+    for module in recipes.install(os.environ["RECIPE"], "mysite/observe.py", "mysite/settings.py"):
+        FULLDUPLEX |= getattr(module, "FULLDUPLEX", {})

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tests.agents.people import session_of
@@ -39,7 +39,7 @@ CLASSES = {
     "fullduplex.handler.request.Request": "django.core.handlers.asgi.ASGIRequest",
 }
 APP = "tests.agents.asgi:application"
-SOCKETS_COUNT = 20
+SOCKETS_COUNT = 50
 
 Record = dict[str, Any]
 Found = Counter[str]  # of records, as JSON
@@ -245,7 +245,7 @@ def observe(agent: Agent, stack: Stack, crowds: bool, tmp_path_factory: pytest.T
     return _observed[key]
 
 
-def serve(agent: Agent, stack: Stack, folder: Path) -> Process:
+def serve(agent: Agent, stack: Stack, folder: Path, **environment: str) -> Process:
     options = [APP, "--port", "0", "--no-access-log"]
     options += ["--app-dir", str(ROOT)] if stack.server == "fullduplex" else ["--log-level", "info"]
     return Process(
@@ -259,6 +259,7 @@ def serve(agent: Agent, stack: Stack, folder: Path) -> Process:
             "FAST": "yes" if stack.fast else "no",
             "FOLDER": str(folder),
             **agent.environment,
+            **environment,
         },
     )
 
@@ -341,19 +342,22 @@ def talk_all(port: int, visits: list[Visit]) -> Found:
 
 
 def talk(port: int, visit: Visit) -> None:
-    fields = {name: value for name, value in visit.fields.items() if name != "Host"}
-    place = f"127.0.0.1:{port}"
-    with connect(
-        f"ws://{place}{visit.path}",
-        origin=Origin(f"http://{place}"),
-        additional_headers=fields,
-        proxy=None,
-        open_timeout=WAIT_TIMEOUT_S,
-    ) as ws:
+    with open_socket(port, visit.path, visit.fields) as ws:
         ws.send(visit.name)
         with suppress(ConnectionClosedError):
             for _ in ws:  # to its end
                 pass
+
+
+def open_socket(port: int, path: str, fields: dict[str, str]) -> ClientConnection:
+    place = f"127.0.0.1:{port}"
+    return connect(
+        f"ws://{place}{path}",
+        origin=Origin(f"http://{place}"),
+        additional_headers={name: value for name, value in fields.items() if name != "Host"},
+        proxy=None,
+        open_timeout=WAIT_TIMEOUT_S,
+    )
 
 
 def belongs(record: str, visit: Visit) -> bool:

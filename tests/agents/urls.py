@@ -7,6 +7,7 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -15,6 +16,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import View
 
+from tests import recipes
 from tests.agents.agent import agent
 
 if TYPE_CHECKING:
@@ -133,5 +135,19 @@ def socket_patterns() -> list[Any]:
     return [path("socket/<str:name>/", socket), path("socket-failing/<str:name>/", socket_failing)]
 
 
+def patterns_of_recipe(titles: str) -> list[Any]:
+    """The views of the document, and the same without what they are an example of."""
+    modules = recipes.install(titles, "mysite/views.py")
+    bare = recipes.install(titles, "mysite/views.py")
+    for module in bare:
+        module.zeal_context = nullcontext  # type: ignore[attr-defined]
+    return [
+        *(path("names/", module.names) for module in modules),
+        *(path("names-of-one-request/", module.names) for module in bare),
+    ]
+
+
 if os.environ["HANDLER"] == "fullduplex":
     urlpatterns += socket_patterns()
+    if "RECIPE" in os.environ:
+        urlpatterns += patterns_of_recipe(os.environ["RECIPE"])

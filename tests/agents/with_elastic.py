@@ -64,7 +64,8 @@ def take_records() -> list[Record]:
         _events.clear()
     names = {data["id"]: f"{kind} {data.get('name')}" for kind, data in events if "id" in data}
     for kind, data in events:
-        if kind == "transaction":  # of a trace of its own: it looks for the caller's in WSGI's fields only
+        if kind == "transaction" and "request" in data["context"]:
+            # Of a trace of its own: it looks for the caller's in WSGI's fields only.
             names[data["trace_id"]] = data["context"]["request"]["url"]["full"]
     return [
         {"event": kind, **{key: _named(key, value, names) for key, value in data.items() if key not in _IGNORED}}

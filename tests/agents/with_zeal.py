@@ -13,7 +13,7 @@ from tests.agents.agent import Record
 
 DATABASE = Path(os.environ["FOLDER"]) / "zeal.sqlite3"
 SETTINGS: dict[str, object] = {
-    "ZEAL_RAISE": False,
+    "ZEAL_RAISE": "RECIPE" in os.environ,
     "ZEAL_NPLUSONE_THRESHOLD": 2,
     "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}},
 }
@@ -26,8 +26,13 @@ _lock = threading.Lock()
 
 
 def install() -> None:
-    """Make the table that is asked; what zeal does to the ORM is done by its app."""
+    """Make the tables that are asked; what zeal does to the ORM is done by its app."""
+    columns = (
+        "password, last_login, is_superuser, username, first_name, last_name, email, is_staff, is_active, date_joined"
+    )
     with sqlite3.connect(DATABASE) as connection:
+        connection.execute(f"CREATE TABLE auth_user (id INTEGER PRIMARY KEY, {columns})")
+        connection.execute("INSERT INTO auth_user (id, username) VALUES (1, 'somebody')")
         connection.execute("CREATE TABLE django_content_type (id INTEGER PRIMARY KEY, app_label TEXT, model TEXT)")
         connection.execute("INSERT INTO django_content_type VALUES (1, 'agents', 'thing')")
     connection.close()

@@ -6,6 +6,8 @@ import importlib
 import os
 from pathlib import Path
 
+from tests import recipes
+
 OBSERVER = os.environ["OBSERVER"]
 FOLDER = Path(os.environ["FOLDER"])
 observer = importlib.import_module(f"tests.observers.with_{OBSERVER}")
@@ -18,7 +20,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # 50 users are made for each test
 USE_TZ = True
 STATIC_URL = "static/"
-FULLDUPLEX = {"FAST": os.environ["FAST"] == "yes", "SOCKET_OBSERVER": "tests.observers.sockets.observe"}
+FULLDUPLEX = {"FAST": os.environ["FAST"] == "yes"}
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -65,4 +67,7 @@ DATABASES: dict[str, dict[str, object]] = {
     }
 }
 globals().update(observer.SETTINGS)
+if "RECIPE" in os.environ:
+    for module in recipes.install(os.environ["RECIPE"], "mysite/observe.py", "mysite/settings.py"):
+        FULLDUPLEX |= getattr(module, "FULLDUPLEX", {})
 observer.start()

@@ -25,6 +25,10 @@ urlpatterns = [
 ]
 
 if os.environ["HANDLER"] == "fullduplex":
+    from tests import recipes
     from tests.observers import sockets
 
     urlpatterns.append(path("socket/<str:name>/", sockets.broken))
+    if "RECIPE" in os.environ:
+        modules = recipes.install(os.environ["RECIPE"], "mysite/views.py")
+        urlpatterns += [path("room/<str:name>/", module.room) for module in modules]
