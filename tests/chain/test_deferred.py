@@ -22,7 +22,7 @@ from django.test import RequestFactory
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.handler.request import Request
+from fullduplex.handler.request import ASGIRequest
 from tests.handler.asgi_driver import Connection, http_scope
 from tests.handler.project import project
 
@@ -260,7 +260,7 @@ async def test_nothing_is_made_unless_somebody_asks(where: str) -> None:
 
 
 def test_a_request_without_the_middleware_has_no_such_attribute() -> None:
-    request = Request(http_scope(), RequestFactory().get("/")._stream)  # type: ignore[attr-defined]
+    request = ASGIRequest(http_scope(), RequestFactory().get("/")._stream)  # type: ignore[attr-defined]
     for name in NAMES:
         with pytest.raises(AttributeError, match=f"'Request' object has no attribute '{name}'"):
             getattr(request, name)

@@ -26,7 +26,7 @@ from fullduplex.handler.handshake import HandshakeRequest
 from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.observer import Entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
-from fullduplex.handler.request import Request
+from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
 from fullduplex.handler.upgrade import Upgrade
@@ -60,7 +60,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         state: the lifespan state that the server shares with the application; empty without lifespan.
     """
 
-    request_class = Request
+    __module__ = DjangoASGIHandler.__module__  # agents record it
+    request_class = ASGIRequest
     _serving = False
     _has_views = False
     _views_error: Exception | None = None

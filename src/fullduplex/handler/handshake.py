@@ -29,7 +29,7 @@ from django.utils.log import log_response
 from fullduplex.conf import Settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, ThreadsExhausted
 from fullduplex.handler.line import Line
-from fullduplex.handler.request import Request
+from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.response import busy_response, close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
@@ -45,7 +45,7 @@ from fullduplex.threads.lease import Lease
 logger = logging.getLogger("django.request")
 
 
-class HandshakeRequest(Request):
+class HandshakeRequest(ASGIRequest):
     """The handshake as a GET request; ``scope`` stays the server's own, of type ``websocket``."""
 
     def __init__(self, scope: Scope, handshake: Handshake) -> None:

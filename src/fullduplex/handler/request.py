@@ -10,7 +10,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
 
 from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
@@ -25,25 +25,27 @@ def _of(name: str) -> tuple[str, str]:
     return "django.core.handlers.asgi", f"ASGIRequest.{name}"
 
 
-_INIT: Any = ASGIRequest.__init__ if is_original(ASGIRequest.__init__, *_of("__init__")) else None
-_CLOSE = ASGIRequest.close
+_INIT: Any = DjangoASGIRequest.__init__ if is_original(DjangoASGIRequest.__init__, *_of("__init__")) else None
+_CLOSE = DjangoASGIRequest.close
 _CLOSE_IS_DJANGOS = is_original(_CLOSE, *_of("close"))
 _allowed_hosts: set[tuple[str, ...]] = set()  # with the ALLOWED_HOSTS that allowed it
 _names: dict[bytes, str | None] = {
     b"content-length": "CONTENT_LENGTH",
     b"content-type": "CONTENT_TYPE",
-    # A cookie is joined and trimmed by other rules, which changed in Django 6: see Request.
+    # A cookie is joined and trimmed by other rules, which changed in Django 6: see ASGIRequest.
 }
 
 
-class Request(DeferredAttributes, ASGIRequest):
+class ASGIRequest(DeferredAttributes, DjangoASGIRequest):
     """Django's ``ASGIRequest``, built in fewer steps where nothing special is about the scope.
 
     A script name, a repeated field or an odd cookie goes Django's own way, so that the rules stay Django's.
     """
 
+    __module__ = DjangoASGIRequest.__module__  # agents record it
+
     def __init__(self, scope: Scope, body_file: IO[bytes]) -> None:
-        is_special = scope.get("root_path") or settings.FORCE_SCRIPT_NAME or ASGIRequest.__init__ is not _INIT
+        is_special = scope.get("root_path") or settings.FORCE_SCRIPT_NAME or DjangoASGIRequest.__init__ is not _INIT
         headers = None if is_special else _plain_headers(scope)
         if headers is None:
             super().__init__(scope, body_file)
@@ -122,7 +124,7 @@ def _learn(raw: bytes) -> str | None:
 def holds_nothing(request: Any) -> bool:
     """Whether closing the request frees nothing: it has no uploaded files, and no body on disk."""
     return (
-        isinstance(request, Request)
+        isinstance(request, ASGIRequest)
         and type(request).close is _CLOSE
         and _CLOSE_IS_DJANGOS
         and not request.__dict__.get("_files")
