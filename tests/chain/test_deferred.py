@@ -262,7 +262,7 @@ async def test_nothing_is_made_unless_somebody_asks(where: str) -> None:
 def test_a_request_without_the_middleware_has_no_such_attribute() -> None:
     request = ASGIRequest(http_scope(), RequestFactory().get("/")._stream)  # type: ignore[attr-defined]
     for name in NAMES:
-        with pytest.raises(AttributeError, match=f"'Request' object has no attribute '{name}'"):
+        with pytest.raises(AttributeError, match=f"'ASGIRequest' object has no attribute '{name}'"):
             getattr(request, name)
         setattr(request, name, "own")
         assert getattr(request, name) == "own"
