@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fullduplex.exceptions import Disconnected
-from fullduplex.log_lines import Spate, address, escape, escape_line
+from fullduplex.log_lines import Spate, address, enable_loggers, escape, escape_line
 from fullduplex.testing.transport import FakeClock
 
 
@@ -74,3 +76,16 @@ def test_of_a_spate_so_many_lines_a_second_are_written_and_the_rest_is_counted()
     clock.advance(1)
     spate.sum_up()
     assert len(lines) == 6, "there were no others"
+
+
+def test_our_loggers_are_enabled_and_no_others() -> None:
+    names = ("fullduplex", "fullduplex.server", "fullduplex_of_others", "others")
+    loggers = [logging.getLogger(name) for name in names]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        enable_loggers()
+        assert [logger.disabled for logger in loggers] == [False, False, True, True]
+    finally:
+        for logger in loggers:
+            logger.disabled = False

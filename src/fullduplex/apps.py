@@ -3,12 +3,15 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core import checks
 
+from fullduplex.log_lines import enable_loggers
+
 
 class FullduplexConfig(AppConfig):
     name = "fullduplex"
     verbose_name = "Fullduplex"
 
     def ready(self) -> None:
+        enable_loggers()
         from fullduplex import checks as ours
         from fullduplex.handler.checks import check_connections, check_middleware, check_seams, check_threads
 

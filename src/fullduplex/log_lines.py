@@ -1,10 +1,11 @@
-"""What clients do, as a log may show it: in one line, looking like what it is, and not ten thousand times a second.
+"""Lines of the log: what clients sent as one line that looks like what it is, not ten thousand a second, and written.
 
 For both towers, and below everything else: exceptions name what clients sent, too.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 
@@ -77,3 +78,14 @@ class Spate:
             rest_count, self._count = self._count - self._most_count, 0
             if rest_count > 0:
                 self._log(self._rest, rest_count)
+
+
+def enable_loggers() -> None:
+    """Enable the loggers ``fullduplex.*`` that a configuration has disabled without naming them.
+
+    Unless it says ``"disable_existing_loggers": False``, ``logging.config.dictConfig`` disables every logger that
+    exists and that it does not name; so does Django's LOGGING, and ``fileConfig``. Who wants less of a logger names it.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and f"{name}.".startswith("fullduplex."):
+            logger.disabled = False

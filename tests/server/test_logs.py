@@ -10,7 +10,7 @@ import pytest
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.access_log import LoggerAccessLog, StructuredAccessLog
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.logs import JSONFormatter, TextFormatter, configure_logging, make_access_log
+from fullduplex.server.logs import JSONFormatter, TextFormatter, configure_logging, make_access_log, tell_failed_start
 
 SCOPE = {
     "method": "GET",
@@ -180,3 +180,29 @@ def test_formatters_leave_the_record_s_arguments_alone():
     record = logging.LogRecord("fullduplex.x", logging.INFO, "", 0, "%s", ("a\nb",), None)
     assert TextFormatter().format(record).endswith(r"a\x0ab")
     assert json.loads(JSONFormatter().format(record))["message"] == "a\nb"
+
+
+@pytest.mark.parametrize("change", [None, "disabled", "level", "elsewhere", "filtered", "none"])
+def test_what_keeps_a_server_from_starting_is_on_standard_error_once(output, tmp_path, change):
+    configure()
+    base, logger = logging.getLogger("fullduplex"), logging.getLogger("fullduplex.server")
+    (handler,) = base.handlers
+    if change == "disabled":
+        logger.disabled = True
+    elif change == "level":
+        base.setLevel("CRITICAL")
+    elif change == "elsewhere":
+        base.handlers = [logging.FileHandler(tmp_path / "log")]
+    elif change == "filtered":
+        handler.addFilter(lambda record: False)
+    elif change == "none":
+        base.handlers = []
+    try:
+        tell_failed_start("%s is in use\nfor %s", "the port", "certain")
+    finally:
+        logger.disabled = False
+        for one in base.handlers:
+            one.close()
+    assert output().count("the port is in use") == 1
+    if change == "elsewhere":
+        assert "the port is in use" in (tmp_path / "log").read_text()

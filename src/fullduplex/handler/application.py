@@ -31,6 +31,7 @@ from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
 from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, get_layer, note_serving
+from fullduplex.log_lines import enable_loggers
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
 from fullduplex.threads.context import entered_lease, get_pool, hop_on
@@ -67,6 +68,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
     _views_error: Exception | None = None
 
     def __init__(self) -> None:
+        enable_loggers()  # django.setup() has applied LOGGING, and does so each time that it is called
         self.state: dict[str, Any] = {}
         super().__init__()
 

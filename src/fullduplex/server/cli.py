@@ -14,7 +14,7 @@ from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.limits import suggest
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.logs import configure_logging
+from fullduplex.server.logs import configure_logging, tell_failed_start
 from fullduplex.server.settings import Setting, all_settings
 from fullduplex.server.sources import Loaded, load
 from fullduplex.server.worker import Worker
@@ -51,7 +51,7 @@ def serve(config: ServerConfig, app: Any = None) -> int:
         worker.on_stopped = lambda status: exits.append(_exit_in_time(status))
         return worker.run()
     except ConfigurationError as error:
-        logger.error("%s", error)
+        tell_failed_start("%s", error)
         return 1
     finally:
         if not any(not thread.daemon for thread in threading.enumerate() if thread not in before):

@@ -38,6 +38,30 @@ def configure_logging(config: ServerConfig) -> None:
     logger.propagate = False  # an application that configures the root logger must not repeat our lines
 
 
+def tell_failed_start(message: str, *args: object) -> None:
+    """Log why a server does not start; standard error has it in any case, whatever the project says of logging."""
+    logger = logging.getLogger("fullduplex.server")
+    logger.error(message, *args)
+    record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message, args, None)
+    if not _is_on_stderr(logger, record):
+        print(f"error: {escape_line(record.getMessage())}", file=sys.stderr)
+
+
+def _is_on_stderr(logger: logging.Logger | None, record: logging.LogRecord) -> bool:
+    """Whether a record of ``logger`` is written there; as ``Logger.handle`` and ``callHandlers`` go."""
+    if logger is None or logger.disabled or not (logger.isEnabledFor(record.levelno) and logger.filter(record)):
+        return False
+    if not logger.hasHandlers():
+        return logging.lastResort is not None
+    while logger is not None:
+        for handler in logger.handlers:
+            is_there = getattr(handler, "stream", None) is sys.stderr
+            if is_there and record.levelno >= handler.level and handler.filter(record):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
 def make_access_log(config: ServerConfig) -> AccessLog | None:
     """The access log that the configuration asks for."""
     if not config.access_log:

@@ -22,6 +22,7 @@ from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.gateway.wsgi import WSGIAdapter
+from fullduplex.log_lines import enable_loggers
 from fullduplex.net import listeners
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.connection import Connection
@@ -34,7 +35,7 @@ from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application, load_callable
-from fullduplex.server.logs import make_access_log
+from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.wire.http1 import HTTP1Codec
 
 logger = logging.getLogger("fullduplex.server")
@@ -98,11 +99,13 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         app = self._app or self._load_application()
+        enable_loggers()  # it may have configured logging; and again when it starts
         self._tls = self._make_tls()
         opened = self._listen()
         status = 1
         try:
             lifespan = await self._start_application(app)
+            enable_loggers()
             if lifespan is not None:
                 self._freeze_heap()
                 with self._signals():
@@ -222,10 +225,10 @@ class Worker:
         try:
             await lifespan.startup(self.config.startup_timeout_s)
         except LifespanFailed as error:
-            logger.error("The application did not start: %s", error)
+            tell_failed_start("The application did not start: %s", error)
             return None
         if self.config.lifespan == "on" and lifespan.support is not Support.ON:
-            logger.error("The application does not support lifespan, which --lifespan on asks for.")
+            tell_failed_start("The application does not support lifespan, which --lifespan on asks for.")
             return None
         return lifespan
 
