@@ -91,6 +91,23 @@ def test_a_layer_that_cannot_be_made(layers: object) -> None:
     assert "CHANNEL_LAYERS" in error.msg
 
 
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": "redis://:s3cret@h"}}},
+        {"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": ["redis://:s3cret/@h"]}}},
+        {"defautl": {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": ["redis://:s3cret@h"]}}},
+        {"default": {"CONFIG": {"hosts": [{"host": "h", "password": "s3cret"}]}}},
+    ],
+)
+def test_a_wrong_layer_is_told_without_its_password(layers: object) -> None:
+    with override_settings(CHANNEL_LAYERS=layers):
+        [error] = check_layer()
+    assert error.id == "fullduplex.E003"
+    assert "s3cret" not in error.msg
+    assert "(hidden)" in error.msg
+
+
 def test_no_layer_at_all() -> None:
     assert check_layer() == []
 

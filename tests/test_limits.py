@@ -9,7 +9,16 @@ import pytest
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.forwarded import ProxyConfig
-from fullduplex.limits import ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, check_value, kind_of
+from fullduplex.limits import (
+    ConnectionLimits,
+    HTTP1Limits,
+    LoadLimits,
+    WebSocketLimits,
+    check_value,
+    kind_of,
+    shown,
+    without_secrets,
+)
 from fullduplex.net.tls import TLSConfig
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.settings import all_settings
@@ -64,3 +73,44 @@ def test_every_field_is_checked() -> None:
         check_value(field, field.default)
         with pytest.raises(ConfigurationError, match=r"is not|is below"):
             check_value(field, {str: 1, int: -1, float: -1.0, bool: 1, tuple: "text"}[kind_of(field)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("redis://user:s3cret@host:6379/0", "'redis://(hidden)@host:6379/0'"),
+        ("redis://:s3/cr@et//s3cret@host", "'redis://(hidden)@host'"),
+        ("redis://:s3cret s3cret's3cret@host", "'redis://(hidden)@host'"),
+        ("default:s3cret@host:6379", "'(hidden)@host:6379'"),
+        ("unix:///run/x?db=1&password=s3cret&x=1", "'unix:///run/x?db=1&password=(hidden)&x=1'"),
+        (b"redis://:s3cret@host", "b'redis://(hidden)@host'"),
+        (("redis://:s3cret@host", 6379), "('redis://(hidden)@host', 6379)"),
+        (
+            {"default": {"CONFIG": {"hosts": ["redis://:s3cret@h"], "symmetric_encryption_keys": ["s3cret"]}}},
+            "{'default': {'CONFIG': {'hosts': ['redis://(hidden)@h'], 'symmetric_encryption_keys': (hidden)}}}",
+        ),
+        ({"password": 5, "ssl_keyfile": "/k", 7: None}, "{'password': (hidden), 'ssl_keyfile': '/k', 7: None}"),
+        ({"x": "s3cret-less"}, "{'x': 's3cret-less'}"),
+        (("h",), "('h',)"),
+        ("/path/to?x", "'/path/to?x'"),
+    ],
+)
+def test_a_value_is_shown_without_its_secrets(value: Any, text: str) -> None:
+    assert shown(value) == text
+    assert shown(value, is_secret=True) == "(hidden)"
+
+
+def test_errors_of_others_are_told_without_what_their_urls_say() -> None:
+    text = "Error 111 connecting to redis://u:s3cret@host:1. Or to u:s3cret@host, or host?token=s3cret&db=1; mail a@b."
+    assert without_secrets(text) == (
+        "Error 111 connecting to redis://(hidden)@host:1. Or to (hidden)@host, or host?token=(hidden)&db=1; mail a@b."
+    )
+
+
+def test_a_secret_is_neither_in_a_message_nor_in_a_repr() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TLSConfig(keyfile_password=31415926)  # type: ignore[arg-type]
+    assert str(caught.value) == "TLSConfig.keyfile_password: (hidden) is not a text."
+    config = ServerConfig(tls=TLSConfig(certfile="cert.pem", keyfile_password="s3cret"))
+    assert "s3cret" not in repr(config)
+    assert "cert.pem" in repr(config)

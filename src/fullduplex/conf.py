@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.limits import opt
+from fullduplex.limits import opt, shown
 
 SETTING = "FULLDUPLEX"
 
@@ -121,7 +121,7 @@ def _read(given: Any) -> Settings:
         _check(key, value, fields[key].default)
         choices = fields[key].metadata.get("choices", (value,))
         if value not in choices:
-            raise ConfigurationError(f"{SETTING}[{key!r}] is one of {', '.join(choices)}, not {value!r}.")
+            raise ConfigurationError(f"{SETTING}[{key!r}] is one of {', '.join(choices)}, not {shown(value)}.")
     settings = Settings(**{key.lower(): value for key, value in given.items()})
     if settings.threads_max_count < settings.threads_count:
         raise ConfigurationError(
@@ -142,9 +142,9 @@ def _check(key: str, value: Any, default: Any) -> None:
     """Hold ``value`` against the type of the default; an int will do for a float, a bool for neither."""
     wanted = (int, float) if isinstance(default, float) else (type(default),)
     if default is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
-        raise ConfigurationError(f"{SETTING}[{key!r}] must be {type(default).__name__}, not {value!r}.")
+        raise ConfigurationError(f"{SETTING}[{key!r}] must be {type(default).__name__}, not {shown(value)}.")
     if isinstance(value, (int, float)) and value < 0:
-        raise ConfigurationError(f"{SETTING}[{key!r}] must not be negative, as {value!r} is.")
+        raise ConfigurationError(f"{SETTING}[{key!r}] must not be negative, as {shown(value)} is.")
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,14 @@ _IN_WORDS = {
 }
 
 
+HIDDEN = "(hidden)"
+
+# Misspelt ones, too: what is wrong in a setting is most likely its name.
+_is_secret = re.compile(r"pas|pwd|secret|token|cred|_keys?$", re.IGNORECASE).search
+_hide_userinfo = re.compile(r"(?<=//)\S*@|[^\s:/]*:[^\s/]*@").sub
+_hide_query = re.compile(r"([?&;][^=&;\s]*(?:pass|secret|token)[^=&;\s]*=)[^&;\s'\"]*", re.IGNORECASE).sub
+
+
 def opt(default: Any, help: str, **metadata: Any) -> Any:
     """Declare a documented field of a configuration dataclass.
 
@@ -30,9 +39,9 @@ def opt(default: Any, help: str, **metadata: Any) -> Any:
         default: the value without configuration.
         help: what it means, what happens above it, and where the number comes from.
         metadata: more for the generators, e.g. ``flags=("--host", "-b")``, and for the check: ``choices``,
-            ``minimum`` (0 without) and ``maximum``.
+            ``minimum`` (0 without) and ``maximum``. ``secret``: no message and no ``repr`` shows it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+    return dataclasses.field(default=default, repr="secret" not in metadata, metadata={"help": help, **metadata})
 
 
 def kind_of(field: dataclasses.Field[Any]) -> type:
@@ -55,7 +64,7 @@ def check_value(field: dataclasses.Field[Any], value: Any) -> None:
         return
     kind = kind_of(field)
     if not _is_of_kind(value, kind):
-        raise ConfigurationError(f"{value!r} is not {in_words(field)}")
+        raise ConfigurationError(f"{shown(value, is_secret='secret' in field.metadata)} is not {in_words(field)}")
     choices = field.metadata.get("choices", ())
     for item in (value if kind is tuple else (value,)) if choices else ():
         if item not in choices:
@@ -72,6 +81,41 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """``; did you mean X?`` where something similar is known, else nothing."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def shown(value: Any, *, is_secret: bool = False) -> str:
+    """The value of a setting in a message: its ``repr`` without passwords, which logs keep and screens show.
+
+    Args:
+        value: of any kind; in mappings and lists what is called a password, a secret or a key is hidden, in texts what
+            stands before the ``@`` of a URL, and passwords in its query.
+        is_secret: the setting itself is one.
+    """
+    if is_secret:
+        return HIDDEN
+    if isinstance(value, str):
+        before, mark, after = value.rpartition("@")
+        scheme = before[: before.find("//") + 2] if "//" in before else ""
+        return repr(without_secrets(f"{scheme}{HIDDEN}@{after}" if mark else after))
+    if isinstance(value, bytes):
+        return "b" + shown(value.decode("latin-1"))
+    if isinstance(value, Mapping):
+        pairs = (f"{shown(key)}: {shown(item, is_secret=_names_secret(key))}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(shown, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return without_secrets(repr(value))
+
+
+def without_secrets(text: str) -> str:
+    """Text that may hold URLs, of an error of somebody else: without what they say of users and passwords."""
+    return _hide_query(rf"\1{HIDDEN}", _hide_userinfo(f"{HIDDEN}@", text))
+
+
+def _names_secret(key: Any) -> bool:
+    return isinstance(key, str) and _is_secret(key) is not None
 
 
 def _is_of_kind(value: Any, kind: type) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import traceback
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from redis import connection as redis_connection
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.redis import RedisLayer
+from fullduplex.layers.redis.connecting import translate
 from fullduplex.layers.redis.hosts import read_hosts
 
 
@@ -86,6 +88,39 @@ def test_sentinel() -> None:
 def test_mistakes(hosts: Any) -> None:
     with pytest.raises(ConfigurationError, match="hosts"):
         RedisLayer(hosts=hosts)
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reason"),
+    [
+        (f"redis://:{SECRET}@h", r"\['redis://\(hidden\)@h'\]"),
+        ([f"redis://:{SECRET}@h:port/0"], "Port could not be cast"),
+        ([f"redis://:{SECRET}/{SECRET}@h"], "must have percent-encoded"),
+        ([f"redis://:{SECRET}#{SECRET}@h:7"], "must have percent-encoded"),
+        ([f"redi://user:{SECRET}@h"], "must specify one of the following schemes"),
+        ([f"default:{SECRET}@h:6379"], "must specify one of the following schemes"),
+        ([{"address": f"redis://:{SECRET}/{SECRET}@h", "db": 1}], "must have percent-encoded"),
+        ([{"address": f"redis://:{SECRET}@h", "pasword": SECRET}], "unexpected keyword argument 'pasword'"),
+        ([{"host": "h", "port": "x", "password": SECRET}], "'port': 'x', 'password': \\(hidden\\)"),
+        ([(f"redis://:{SECRET}@h", "x")], "invalid literal"),
+    ],
+)
+def test_no_mistake_tells_a_password(hosts: Any, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        RedisLayer(hosts=hosts)
+    assert SECRET not in "".join(traceback.format_exception(caught.value, chain=True)).replace(repr(hosts), "")
+
+
+def test_a_url_in_the_place_of_a_host_name_is_told_without_its_password() -> None:
+    (host,) = read_hosts([(f"redis://:{SECRET}@h", 7)])
+    assert host.label == "redis://(hidden)@h:7"
+    error = OSError(f"connecting to redis://:{SECRET}@h:7. Name or service not known.")
+    assert str(translate(error, host.label)) == (
+        "Redis at redis://(hidden)@h:7: connecting to redis://(hidden)@h:7. Name or service not known"
+    )
 
 
 def test_an_unknown_option_is_a_mistake() -> None:

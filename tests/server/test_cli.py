@@ -96,3 +96,12 @@ def test_a_secret_is_not_shown(capsys):
     with pytest.raises(SystemExit):
         main(["cli_app:app", "--check-config", "--ssl-keyfile-password", "hunter2"])
     assert "hunter2" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [["--ssl-keyfile-pasword=s3cret"], ["--ssl-keyfile-pasword", "s3cret"]])
+def test_the_value_of_a_misspelt_password_is_not_told(argv, capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["a:b", *argv])
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: --ssl-keyfile-pasword; did you mean --ssl-keyfile-password?" in said
+    assert "s3cret" not in said

@@ -97,3 +97,10 @@ def test_kubernetes_describing_a_service_of_our_name_is_not_meant_for_us(project
         "FULLDUPLEX_PORT_80_TCP_ADDR": "10.0.0.11",
     }
     assert load({}, environ=environ).origins == {}
+
+
+def test_a_password_that_is_a_number_is_not_told(project):
+    (project / "pyproject.toml").write_text("[tool.fullduplex]\nssl_keyfile_password = 31415926\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load({})
+    assert str(caught.value) == "pyproject.toml: ssl_keyfile_password: (hidden) is not a text."

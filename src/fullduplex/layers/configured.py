@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.serving import SETTING
+from fullduplex.limits import shown
 
 MEMORY_LAYER = "fullduplex.layers.memory.MemoryLayer"
 
@@ -54,7 +55,7 @@ def entry() -> tuple[str, dict[str, Any]]:
         options = dict(config.get("CONFIG", {}))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ConfigurationError(
-            f"{SETTING} must be {{'default': {{'BACKEND': 'path.to.Layer', 'CONFIG': {{...}}}}}}, not {layers!r}."
+            f"{SETTING} must be {{'default': {{'BACKEND': 'path.to.Layer', 'CONFIG': {{...}}}}}}, not {shown(layers)}."
         ) from None
     if backend in _ALIASES:
         backend = _ALIASES[backend]

@@ -152,9 +152,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
-            word = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
-            message += suggest(word, [flag for action in self._actions for flag in action.option_strings])
+            words = message.removeprefix("unrecognized arguments: ").split()
+            hint = suggest(words[0].partition("=")[0], self._option_string_actions)
+            if any(flag in hint for flag in _secret_flags()):  # the value of a misspelt password is one, too
+                message = f"unrecognized arguments: {words[0].partition('=')[0]}"
+            message += hint
         super().error(message)
+
+
+def _secret_flags() -> list[str]:
+    return [flag for setting in all_settings().values() if setting.is_secret for flag in setting.flags]
 
 
 def _argument(setting: Setting) -> dict[str, Any]:

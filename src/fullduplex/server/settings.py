@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.limits import check_value, in_words, kind_of
+from fullduplex.limits import HIDDEN, check_value, in_words, kind_of, shown
 from fullduplex.server.config import ServerConfig
 
 VARIABLE_PREFIX = "FULLDUPLEX_"
@@ -60,6 +60,11 @@ class Setting:
         return tuple(self.field.metadata.get("choices", ()))
 
     @property
+    def is_secret(self) -> bool:
+        """Whether nobody may read its value in a log."""
+        return "secret" in self.field.metadata
+
+    @property
     def kind(self) -> type:
         return kind_of(self.field)
 
@@ -91,7 +96,7 @@ class Setting:
                 return int(text, 8)
             return self.kind(text)
         except (ValueError, KeyError):
-            raise ConfigurationError(f"{text!r} is not {in_words(self.field)}") from None
+            raise ConfigurationError(f"{self._repr(text)} is not {in_words(self.field)}") from None
 
     def convert(self, value: Any) -> Any:
         """Check a value of a TOML file.
@@ -107,8 +112,11 @@ class Setting:
         if kind is float and type(value) is int:
             return float(value)
         if type(value) is not kind:
-            raise ConfigurationError(f"{value!r} is not {in_words(self.field)}")
+            raise ConfigurationError(f"{self._repr(value)} is not {in_words(self.field)}")
         return value
+
+    def _repr(self, value: Any) -> str:
+        return shown(value, is_secret=self.is_secret)
 
     def check(self, value: Any) -> None:
         """Refuse a value that nobody can mean; see :func:`~fullduplex.limits.check_value`."""
@@ -118,8 +126,8 @@ class Setting:
         """A value as a person reads it: as it would stand on the command line."""
         if value in (None, "", ()):
             return "none"
-        if self.field.metadata.get("secret"):
-            return "(hidden)"
+        if self.is_secret:
+            return HIDDEN
         if self.kind is bool:
             return "on" if value else "off"
         if self.kind is tuple:

@@ -22,6 +22,7 @@ from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.redis.hosts import AsyncConnection, Host, SyncConnection
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.topology import FAILURES, Steps, T, find_master
+from fullduplex.limits import without_secrets
 
 _REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
 _ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
@@ -44,7 +45,7 @@ def backoff_s(attempt: int, limits: RedisLimits) -> float:
 
 def translate(error: BaseException, label: str) -> LayerUnavailable:
     """An error of redis-py or of a socket in our terms."""
-    message = f"Redis at {label}: {str(error).rstrip('.') or type(error).__name__}"
+    message = f"Redis at {label}: {without_secrets(str(error)).rstrip('.') or type(error).__name__}"
     if isinstance(error, LayerUnavailable):
         return error
     if isinstance(error, _REFUSALS):

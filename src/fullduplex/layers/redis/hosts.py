@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.limits import shown, without_secrets
 
 #: host and port
 Address = tuple[str, int]
@@ -108,7 +109,7 @@ class Host:
 def _label(kind: str, options: Mapping[str, Any]) -> str:
     if kind == "unix":
         return str(options.get("path"))
-    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return without_secrets(f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
 
 def read_hosts(given: Any) -> list[Host]:
@@ -118,7 +119,7 @@ def read_hosts(given: Any) -> list[Host]:
         ConfigurationError: it is no list, or an entry is none of the forms above.
     """
     if isinstance(given, (str, bytes, Mapping)):
-        raise ConfigurationError(f"hosts is a list, even for a single one: [{given!r}].")
+        raise ConfigurationError(f"hosts is a list, even for a single one: [{shown(given)}].")
     return [_read_host(entry) for entry in (given or DEFAULT_HOSTS)]
 
 
@@ -128,10 +129,29 @@ def _read_host(entry: Any) -> Host:
         for one in (host, *host.sentinels):
             one.connection(1.0, 1.0)  # no I/O: it only looks at its arguments
             one.async_connection(1.0)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        shown = entry if not isinstance(entry, Mapping) else sorted(entry)
-        raise ConfigurationError(f"hosts: {shown!r} describes no Redis server: {error}") from error
+    except (TypeError, ValueError, KeyError, IndexError):
+        # Not from that error: it may quote a part of a password which it took for a port.
+        raise ConfigurationError(f"hosts: {shown(entry)} describes no Redis server: {_problem(entry)}") from None
     return host
+
+
+def _problem(entry: Any) -> str:
+    """What is wrong with an entry, found out without its secrets."""
+    try:
+        _make_host(_stripped(entry)).connection(1.0, 1.0)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        return without_secrets(str(error))
+    return "its user or password has characters that a URL must have percent-encoded"
+
+
+def _stripped(entry: Any) -> Any:
+    """An entry whose URL names neither user nor password."""
+    if isinstance(entry, str):
+        scheme, mark, rest = entry.partition("//")
+        return scheme + mark + rest.rpartition("@")[2]
+    if isinstance(entry, Mapping) and "address" in entry:
+        return {**entry, "address": _stripped(entry["address"])}
+    return entry
 
 
 def _make_host(entry: Any) -> Host:
