@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,8 @@ def test_the_view_of_each_socket_is_recorded_once(recipe: Recipe, stack: Stack, 
         assert having(recipe.failure) == having("Failure"), records
         assert len(having("Failure")) == fails, records
         assert not sockets.nobodys
+        for name in re.findall(r"fullduplex\.[\w.]+", "".join(records)):
+            assert f"`{name}`" in recipes.PAGE.read_text(), "the document says which names of ours are seen"
         for number, others in enumerate(sockets.together):
             assert others == sockets.alone, f"{view}, number {number}:\n" + difference(sockets.alone, others)
 
