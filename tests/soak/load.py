@@ -12,9 +12,12 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
+from fullduplex.wire.frames import BINARY, TEXT
+from tests.e2e.clients import frame
 from tests.soak.requests import ANSWER_S, HOST, Answer, Visit, get
 
 PARTS_COUNT = 20  # of a stream, as site_asgi has it
+ROOMS_COUNT = 6
 PAUSE_S = 0.25  # at most, between two things a client does
 NOTED_COUNT = 20  # wrong answers that are told in full
 
@@ -126,17 +129,65 @@ async def _slow_left(port: int, owner: str, draw: random.Random) -> str:
 
 
 async def _chat(port: int, owner: str, draw: random.Random) -> str:
+    """With what browsers do: permessage-deflate, and now and then a large message, or one in fragments."""
     async with connect(f"ws://{HOST}:{port}/chat/{owner}/", proxy=None) as socket, asyncio.timeout(ANSWER_S):
         for number in range(draw.randrange(6)):
-            await socket.send(str(number))
+            message = draw.randbytes(draw.choice([1, 1, 500, 50_000])).hex()
+            await socket.send(message if draw.random() < 0.8 else [str(number), "", message])
             answer = await socket.recv()
-            if answer != f"{owner} {number}":
-                return f"heard {answer!r}"
+            if answer not in (f"{owner} {message}", f"{owner} {number}{message}"):
+                return f"heard {answer[:200]!r}"
             await asyncio.sleep(draw.random() * 0.2)
         if draw.random() < 0.5:  # in the middle of a call, and without a word
             await socket.send("last")
             socket.transport.abort()
     return ""
+
+
+async def _message_left(port: int, owner: str, draw: random.Random) -> str:
+    """Leave in the middle of a message, or behind messages that nobody has answered yet."""
+    async with connect(f"ws://{HOST}:{port}/chat/{owner}/", proxy=None) as socket, asyncio.timeout(ANSWER_S):
+        if draw.random() < 0.5:
+            socket.transport.write(frame(BINARY, draw.randbytes(draw.randrange(60_000)), fin=False))
+        else:
+            socket.transport.write(frame(TEXT, b"x" * draw.randrange(100)) * draw.randrange(2_000))
+        await asyncio.sleep(draw.random() * 0.3)
+        socket.transport.abort()
+    return ""
+
+
+async def _room(port: int, owner: str, draw: random.Random) -> str:
+    """Talk in a room with others in it, of whom some read slowly or never; hear what one has said oneself."""
+    name = f"r{draw.randrange(ROOMS_COUNT)}"
+    async with connect(f"ws://{HOST}:{port}/room/{name}/{owner}/", proxy=None) as socket, asyncio.timeout(ANSWER_S):
+        for number in range(draw.randrange(1, 6)):
+            await socket.send(str(number))
+            while True:
+                heard = json.loads(await socket.recv())
+                if heard.get("room", name) != name or heard.get("own", owner) != owner:
+                    return f"heard {str(heard)[:200]}"
+                if (heard.get("owner"), heard.get("text")) == (owner, str(number)):
+                    break
+            await asyncio.sleep(draw.random() * 0.3)
+        if draw.random() < 0.3:
+            await socket.send("leave")
+        if draw.random() < 0.5:
+            socket.transport.abort()
+    return ""
+
+
+async def _deaf_member(port: int, owner: str, draw: random.Random) -> str:
+    name = f"r{draw.randrange(ROOMS_COUNT)}"
+    async with connect(f"ws://{HOST}:{port}/room/{name}/{owner}/", proxy=None, max_queue=1) as socket:
+        await asyncio.sleep(draw.random() * 2)
+        socket.transport.abort()
+    return ""
+
+
+async def _publish(port: int, owner: str, draw: random.Random) -> str:
+    """From a sync view, to a room of anybody's."""
+    path = f"/publish/?owner={owner}&room=r{draw.randrange(ROOMS_COUNT)}&size={draw.choice([10, 3_000, 60_000])}"
+    return _is_own(await get(port, path), owner)
 
 
 _KINDS: dict[str, tuple[int, Callable[[int, str, random.Random], Awaitable[str]]]] = {
@@ -149,4 +200,8 @@ _KINDS: dict[str, tuple[int, Callable[[int, str, random.Random], Awaitable[str]]
     "upload": (1, _upload),
     "slow view left": (2, _slow_left),
     "socket": (3, _chat),
+    "message left half-way": (1, _message_left),
+    "room": (3, _room),
+    "member that does not read": (1, _deaf_member),
+    "message from a view": (2, _publish),
 }

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.clients import resident_bytes
 from tests.e2e.process import Process
+from tests.layers.servers import Server
 from tests.soak.requests import get
 
 WARM_UP = 0.2  # of the run
-FIGURES = ("threads", "busy", "resting", "waiting", "connections", "files", "rss_mb")
+FIGURES = (
+    *("threads", "busy", "resting", "waiting", "connections"),
+    *("tasks", "groups", "subscriptions", "files", "sockets", "rss_mb"),
+)
 # How much higher than in the first third after the warm-up the last may be: a share, and so much beside it.
 _GROWTH = {"rss_mb": (1.05, 4.0)}
 _GROWTH_OF_COUNTS = (1.25, 8.0)
@@ -21,13 +27,16 @@ _GROWTH_OF_COUNTS = (1.25, 8.0)
 
 @dataclass(slots=True)
 class Samples:
-    """Rows of figures; ``files`` are open descriptors, -1 where the system does not tell."""
+    """Rows of figures; ``files`` are open descriptors, ``sockets`` those of them that are one; -1 where the system does
+    not tell."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
 
-    async def take(self, process: Process) -> dict[str, float]:
+    async def take(self, process: Process, broker: Server | None = None) -> dict[str, float]:
         row: dict[str, float] = json.loads((await get(process.port, "/figures/")).body)
-        row["files"] = _files_count(process.pid)
+        if broker is not None:
+            row["subscriptions"] = len(await asyncio.to_thread(_channels, broker))
+        row["files"], row["sockets"] = _files_counts(process.pid)
         row["rss_mb"] = resident_bytes(process) / 1e6
         self.rows.append(row)
         return row
@@ -53,6 +62,20 @@ class Samples:
         return names
 
 
-def _files_count(pid: int) -> int:
+def _channels(broker: Server) -> list[Any]:
+    with broker.client() as client:
+        channels: list[Any] = client.execute_command("PUBSUB", "CHANNELS")
+    return channels
+
+
+def _files_counts(pid: int) -> tuple[int, int]:
     folder = Path(f"/proc/{pid}/fd")
-    return len(os.listdir(folder)) if folder.is_dir() else -1
+    if not folder.is_dir():
+        return -1, -1
+    names = []
+    for number in os.listdir(folder):
+        try:
+            names.append(os.readlink(folder / number))
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return len(names), sum(name.startswith("socket:") for name in names)

@@ -1,6 +1,7 @@
 """The project of the long run: each answer says whose state it has seen, and ``/figures/`` how the process is.
 
-``DATABASE`` in the environment is a file for SQLite, ``AGE`` its CONN_MAX_AGE, ``MAX_COUNT`` is THREADS_MAX_COUNT.
+``DATABASE`` in the environment is a file for SQLite, ``AGE`` its CONN_MAX_AGE, ``MAX_COUNT`` is THREADS_MAX_COUNT, and
+``LAYER_URL`` where the layer's broker is; empty: the layer in the process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ import django
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+
+def _layers(url: str) -> dict[str, Any]:
+    if not url:
+        return {}
+    return {"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": [url]}}}
+
+
 settings.configure(
     SECRET_KEY="x" * 50,
     ALLOWED_HOSTS=["*"],
@@ -33,6 +41,7 @@ settings.configure(
             "CONN_MAX_AGE": int(os.environ["AGE"]),
         }
     },
+    CHANNEL_LAYERS=_layers(os.environ["LAYER_URL"]),
     FULLDUPLEX={"THREADS_MAX_COUNT": int(os.environ["MAX_COUNT"])},
 )
 
@@ -45,7 +54,9 @@ from django.http.response import HttpResponseBase  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.utils.deprecation import MiddlewareMixin  # noqa: E402
 
-from fullduplex import WebSocket, get_asgi_application, thread_stats, websocket  # noqa: E402
+from fullduplex import Group, WebSocket, get_asgi_application, thread_stats, websocket  # noqa: E402
+from fullduplex.layers import get_layer  # noqa: E402
+from fullduplex.realtime.hub import get_hub  # noqa: E402
 
 PARTS_COUNT = 20
 PART_CHARS = 4_096
@@ -169,6 +180,24 @@ async def chat(socket: WebSocket, name: str) -> None:
         await socket.send(f"{name} {await sync_to_async(echo)(str(message))}")
 
 
+@websocket
+async def room(socket: WebSocket, name: str, own: str) -> None:
+    """Whatever comes goes to everybody in the room, and behind it to the one member of a group of its own."""
+    await socket.join(f"room.{name}")
+    await socket.join(f"own.{own}")
+    async for message in socket:
+        if message == "leave":
+            await socket.leave(f"own.{own}")
+        await Group(f"room.{name}").asend({"room": name, "owner": own, "text": message})
+        await Group(f"own.{own}").asend({"own": own})
+
+
+def publish(request: HttpRequest) -> HttpResponse:
+    name = request.GET["room"]
+    Group(f"room.{name}").send({"room": name, "owner": "", "text": "x" * int(request.GET["size"])})
+    return page(request)
+
+
 urlpatterns = [
     path("sync/", page),
     path("async/", apage),
@@ -178,7 +207,9 @@ urlpatterns = [
     path("slow/", slow),
     path("rest/", rest),
     path("fail/", fail),
+    path("publish/", publish),
     path("chat/<name>/", chat),
+    path("room/<name>/<own>/", room),
 ]
 django_application = get_asgi_application()
 
@@ -191,6 +222,9 @@ def figures() -> dict[str, int]:
         "resting": stats.resting_count,
         "waiting": stats.waiting_count,
         "connections": sum(wrapper.connection is not None for wrapper in list(connections)),
+        "tasks": len(asyncio.all_tasks()),
+        "groups": len(get_hub()._rooms),  # those that have no members any more, too
+        "subscriptions": len(getattr(get_layer(), "_subscriptions", ())),  # of the layer in the process
         **counts,
     }
 
