@@ -38,7 +38,6 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports
-	$(BIN)/lint-imports import-circles.toml
 
 unit: install
 	$(BIN)/python -m pytest

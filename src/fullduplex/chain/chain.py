@@ -190,7 +190,7 @@ class Chain:
 
     async def __call__(self, request: HttpRequest) -> Any:
         if self._takes_sync_chain(request):
-            return await hop(self._run, request, over=partial(self._handler.is_over, request))
+            return await hop(self._run, request, over=partial(self._handler.needs_no_thread, request))
         response = await self.outermost(request)
         if response.status_code >= 400 and not getattr(response, "_has_been_logged", False):
             try:

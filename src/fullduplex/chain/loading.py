@@ -25,7 +25,7 @@ class ChainHandler(BaseHandler):
     _in_use: Any = None
     _builds = False
 
-    def is_over(self, request: HttpRequest, response: Any) -> bool:
+    def needs_no_thread(self, request: HttpRequest, response: Any) -> bool:
         """Whether a request that has passed its middleware needs no thread any more."""
         return False
 

@@ -281,7 +281,7 @@ class Segment:
 
     def _over(self, passage: Passage) -> Callable[[Any], bool] | None:
         """For the hop that ends the segment: whether the request needs its thread after it."""
-        return partial(self.core.handler.is_over, passage.request) if self.is_outermost else None
+        return partial(self.core.handler.needs_no_thread, passage.request) if self.is_outermost else None
 
     async def _out_async(self, passage: Passage) -> Any:
         try:

@@ -74,7 +74,7 @@ class Exchange:
     def check_announced(self, head: RequestHead) -> None:
         """Refuse content that will be too long before any of it has come."""
         if 0 < self._shared.connection.max_body_bytes < _announced_bytes(head):
-            self._refuse_body()
+            self._body_too_large()
 
     def start(self) -> None:
         self._shared.exchange_count += 1
@@ -85,7 +85,7 @@ class Exchange:
             return
         assert self._rate is not None
         if self._rate.received(len(data)) > self._shared.connection.max_body_bytes > 0:
-            self._refuse_body()
+            self._body_too_large()
             return
         if self._body is None:
             self._body = deque()
@@ -188,7 +188,7 @@ class Exchange:
             return
         self._status = 500
         try:
-            self._stream.send(*self._shared.error_response(500, "Internal Server Error", close=True))
+            self._stream.send(*self._shared.own_response(500, "Internal Server Error", close=True))
         except LocalProtocolError:
             return  # a head is on its way already, whose content was wrong: it can only be cut short
         self.response_started = True
@@ -204,7 +204,7 @@ class Exchange:
             self._stream.handler = None
             self._stream.abort()
 
-    def _refuse_body(self) -> None:
+    def _body_too_large(self) -> None:
         most = self._shared.connection.max_body_bytes
         text = f"RFC 9110 section 15.5.14: the content has more than {most} bytes"
         self._shared.refuse(self._stream, RemoteProtocolError(text, status_hint=413))

@@ -24,13 +24,13 @@ class Gateway(Shared):
     def open(self, stream: Stream, head: RequestHead) -> None:
         """Make the handler of a request, or of a WebSocket handshake."""
         if head.upgrade == b"websocket" and self._is_overfull:
-            self.note_refusal(self.scope(stream, head), 503, "the buffers of all connections are nearly full")
+            self.note_refusal(self.refused_scope(stream, head), 503, "the buffers of all connections are nearly full")
             stream.send(*self._busy())
             stream.finish()
         elif head.upgrade == b"websocket":
             Session.open(self, stream, head)
         elif self.exchange_count >= self.load.max_requests_count > 0:
-            self.note_refusal(self.scope(stream, head), 503, "too many requests are in progress")
+            self.note_refusal(self.refused_scope(stream, head), 503, "too many requests are in progress")
             stream.send(*self._busy())
             stream.finish()
         else:
@@ -77,4 +77,4 @@ class Gateway(Shared):
 
     def _busy(self) -> tuple[ResponseHead, Data]:
         headers = [(b"retry-after", b"%d" % self.load.retry_after_s)]
-        return self.error_response(503, "Service Unavailable", headers=headers)
+        return self.own_response(503, "Service Unavailable", headers=headers)

@@ -227,9 +227,9 @@ class Session:
         elif kind == "websocket.close":
             self._app_close(message)
         elif kind == "websocket.http.response.start":
-            self._refuse_start(message)
+            self._app_refusal_start(message)
         elif kind == "websocket.http.response.body":
-            self._refuse_body(message)
+            self._app_refusal_body(message)
         else:
             raise LocalProtocolError(f"unknown ASGI event {kind!r} on a WebSocket")
         if self._stream.flow.must_wait(size_bytes):
@@ -245,7 +245,7 @@ class Session:
             self._tell_disconnect(self._close)
 
     def write_prepared(self, prepared: Prepared) -> int:
-        """Write a message that other sockets get, too; see ``fullduplex.prepared`` in the reference.
+        """Write a message that other sockets get, too; see ``fullduplex.prepared`` in docs/internals.
 
         The first one of a turn of the loop is written at once, those behind it together at the turn's end: a system
         call costs more than all the rest.
@@ -328,7 +328,7 @@ class Session:
         if early:
             self.data_received(early)
 
-    def _refuse_start(self, message: Message) -> None:
+    def _app_refusal_start(self, message: Message) -> None:
         self._expect(State.HANDSHAKE, "websocket.http.response.start")
         status = message["status"]
         if not isinstance(status, int) or not 300 <= status <= 599:
@@ -336,7 +336,7 @@ class Session:
         self._state = State.REFUSING
         self._refusal = ResponseHead(status, [*message.get("headers", ())])
 
-    def _refuse_body(self, message: Message) -> None:
+    def _app_refusal_body(self, message: Message) -> None:
         self._expect(State.REFUSING, "websocket.http.response.body")
         end = not message.get("more_body", False)
         data = Data(message.get("body", b""), end)
@@ -350,7 +350,7 @@ class Session:
             self._refused()
 
     def _refuse(self, status: int, text: str) -> None:
-        self._stream.send(*self._shared.error_response(status, text))
+        self._stream.send(*self._shared.own_response(status, text))
         self._log_refusal(status)
         self._refused()
 

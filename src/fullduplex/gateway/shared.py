@@ -132,13 +132,13 @@ class Shared:
         if handler is not None:
             handler.refused(status, str(error))
         else:
-            scope = {"client": stream.client} if head is None else self.scope(stream, head)
+            scope = {"client": stream.client} if head is None else self.refused_scope(stream, head)
             self.note_refusal(scope, status, str(error))
         headers = getattr(error, "headers", None)
-        stream.send(*self.error_response(status, str(error), close=True, headers=headers))
+        stream.send(*self.own_response(status, str(error), close=True, headers=headers))
         stream.finish()
 
-    def scope(self, stream: Stream, head: RequestHead) -> Scope:
+    def refused_scope(self, stream: Stream, head: RequestHead) -> Scope:
         """The scope of a request that is refused, for the log."""
         scope = http_scope(stream, head, self.state)
         if self.amend is not None:
@@ -152,7 +152,7 @@ class Shared:
         else:
             logger.info("Refused a request from %s: %d %s", client(scope), status, escape_line(reason))
 
-    def error_response(
+    def own_response(
         self, status: int, text: str, *, close: bool = False, headers: Fields | None = None
     ) -> tuple[ResponseHead, Data]:
         """A short plain-text response of the server's own."""

@@ -114,7 +114,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             lease.spoil(True)  # nobody tells whether all hooks have had their turn
         await super().handle(scope, receive, send)
 
-    def is_over(self, request: HttpRequest, response: Any) -> bool:
+    def needs_no_thread(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
         if isinstance(request, HandshakeRequest) or chain_seams.GET_RESPONSE.is_patched:  # he may yet add something
             return False

@@ -1,8 +1,9 @@
 """Deadlines that are no single moment: how fast a request's content must arrive.
 
-The others are moments, and stand where they belong: first byte, head and idle time in
-:mod:`fullduplex.wire.http1`, ping and pong in :mod:`fullduplex.wire.websocket`, stalled writes in
-:mod:`fullduplex.net.flow`, TLS handshakes in :mod:`fullduplex.net.tls`.
+The others are moments, and stand where they belong: first byte, head and idle time in :mod:`fullduplex.wire.http1`;
+ping, pong and unfinished messages in :mod:`fullduplex.wire.websocket`; stalled writes in :mod:`fullduplex.net.flow`;
+lingering and half-closed connections in :mod:`fullduplex.net.connection`; TLS handshakes and PROXY headers in
+:mod:`fullduplex.net.acceptor`; handshakes that wait for the application in :mod:`fullduplex.gateway.session`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ handler::
                send, finish │         │ data_received, disconnected
                             ▼         │
                            Stream: a connection, or a part of one
+
+What a stream owes its handler: ``start()`` when all events of the read that opened it have been handed out; the content
+without ``end_stream``, and ``end_received()`` behind it; ``tick()`` from the sweep; ``disconnected()`` once, later and
+not from within, after ``close()`` and ``abort()`` as well, unless ``handler`` was set to None. What comes before a
+handshake is answered is kept, and returned by ``upgrade()``; a 101 opens the tunnel, whatever the framing sends for it.
+Events that are sent name no stream: the stream does.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class TLS:
         ConfigurationError: from ``make``.
 
     Attributes:
-        context: for ``create_server``. Connections keep the context of their handshake.
+        context: for new connections. They keep the context of their handshake.
     """
 
     def __init__(self, make: Callable[[], ssl.SSLContext], files: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ Django's ``close_old_connections`` asks the database at the start and the end of
 serves one lease after another asks nothing unless something has gone wrong.
 
 Three things are noted when a connection opens: when that was, which ``execute_wrappers`` receivers of the signal have
-installed, and on the threads of sockets the cursors that are made from then on, since Django keeps no list of them.
+installed, and the cursors that are made from then on, since Django keeps no list of them: on the threads of sockets
+all, on those of requests the ones whose rows the database server keeps.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _in_transaction(connection: Any) -> bool:
     )
 
 
-def is_open() -> bool:
+def has_open_query() -> bool:
     """Whether a transaction or, where they are tracked, a cursor is open in this thread."""
     return any(_in_transaction(connection) or _has_cursor(connection) for connection in _initialized())
 

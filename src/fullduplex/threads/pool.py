@@ -44,6 +44,7 @@ from fullduplex.threads.worker import GO_ON, Worker
 logger = logging.getLogger("fullduplex.handler")
 
 _UNWATCHED_S = 0.25
+_OPEN_S = 0.05  # how soon a thread without time to rest asks again whether something is open in it
 _EXHAUSTED = "No thread became free within FULLDUPLEX['THREADS_WAIT_S']."
 
 
@@ -344,7 +345,7 @@ class ThreadPool:
                 self._admit(1)
             if lease.is_bound:
                 return _UNWATCHED_S if self._waiting else None
-            return lease.idle_s or STALL_S  # where something is open, it is looked at again
+            return lease.idle_s or _OPEN_S
 
     def _may_park(self, worker: Worker, lease: Lease) -> bool:
         return worker.of_sockets and lease.idle_s > 0 and not (self._waiting or worker.stops)

@@ -11,7 +11,7 @@ from fullduplex.threads.connections import (
     begin_thread,
     clean_connections,
     close_connections,
-    is_open,
+    has_open_query,
     is_unclean,
     mend_connections,
     track_cursors,
@@ -103,17 +103,17 @@ class Worker(threading.Thread):
         close_connections()
 
     def _work(self) -> float | None:
-        """Do what there is to do; return how long to rest, None until woken, 0 for ever."""
+        """Do what there is to do; return how long to rest, None until woken, 0 to end the thread."""
         while True:
             lease, call = self._pool.next_call(self)
             if lease is None:
                 self._clean()
                 rest_s = self._pool.retire(self)
             elif call is None:
-                self.is_open = lease.tracks and is_open()
+                self.is_open = lease.tracks and self._is_open()
                 self.unclean = is_unclean()
                 rest_s = self._pool.rest(self)
-            elif not (lease.is_bound or self.of_sockets) and (self.leaves or not is_open()):
+            elif not (lease.is_bound or self.of_sockets) and (self.leaves or not self._is_open()):
                 self._pool.part(self, call)
                 del call
                 continue
@@ -130,6 +130,10 @@ class Worker(threading.Thread):
                 continue
             if rest_s != GO_ON:
                 return rest_s
+
+    def _is_open(self) -> bool:
+        """Whether something would be lost if the next call of a loose lease had another thread."""
+        return has_open_query()
 
     def _prepare(self, lease: Tenant) -> None:
         """What Django's receivers of ``request_started`` do, once for each lease."""
