@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fullduplex.server.cli import build_parser, config_from, main
+from fullduplex.server.cli import build_parser, load_options, main
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def project(tmp_path, monkeypatch):
 
 
 def config(*argv):
-    return config_from(build_parser().parse_args(argv))
+    return load_options(build_parser().parse_args(argv)).config
 
 
 def test_options_become_configuration():

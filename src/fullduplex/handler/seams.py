@@ -40,8 +40,9 @@ _create_request, _send_response = CREATE_REQUEST.original, SEND_RESPONSE.origina
 _asend, _send, _receivers = ASEND.original, SEND.original, RECEIVERS.original
 
 
-def is_plain(handler_class: Any = asgi.ASGIHandler) -> bool:
+def is_plain() -> bool:
     """Whether nobody stands between a server and the middleware."""
+    handler_class: Any = asgi.ASGIHandler
     return (
         handler_class.__call__ is _call
         and handler_class.handle is _handle

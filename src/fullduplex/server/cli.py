@@ -142,11 +142,6 @@ def load_options(options: argparse.Namespace) -> Loaded:
     return load(given, config_file=values.get("config"))
 
 
-def config_from(options: argparse.Namespace) -> ServerConfig:
-    """The configuration alone; see :func:`load_options`."""
-    return load_options(options).config
-
-
 class _Parser(argparse.ArgumentParser):
     """Suggests an option for one that does not exist."""
 

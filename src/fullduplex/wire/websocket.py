@@ -91,7 +91,6 @@ class WebSocketCodec:
 
     Attributes:
         close_sent: a Close frame is queued or sent; nothing more can be sent.
-        close_received: the peer's Close frame has come.
         holds_data: ``receive_data(b"", now_s)`` has more to return at once. Read nothing from the peer before.
         unfinished_bytes: held of a message whose end has not come.
     """
@@ -125,7 +124,6 @@ class WebSocketCodec:
         "_shared_key",
         "_unanswered_ping",
         "_undecoded",
-        "close_received",
         "close_sent",
         "holds_data",
         "unfinished_bytes",
@@ -169,7 +167,6 @@ class WebSocketCodec:
         self._ping_sent_s = now_s  # later than _last_received_s: a ping waits for its answer
         self._close_deadline_s: float | None = None
         self.close_sent = False
-        self.close_received = False
         self._held_error: RemoteProtocolError | None = None
         self._reading = True
         self._ended = False
@@ -431,7 +428,6 @@ class WebSocketCodec:
 
     def _receive_close(self, payload: bytes, events: list[Event]) -> None:
         close = read_close(payload)
-        self.close_received = True
         self._stop_reading()
         if not self.close_sent:
             self._queue(CLOSE, payload[:2])
