@@ -13,7 +13,13 @@ class FullduplexConfig(AppConfig):
     def ready(self) -> None:
         enable_loggers()
         from fullduplex import checks as ours
-        from fullduplex.handler.checks import check_connections, check_middleware, check_seams, check_threads
+        from fullduplex.handler.checks import (
+            check_connections,
+            check_middleware,
+            check_observers,
+            check_seams,
+            check_threads,
+        )
 
         for check in (
             ours.check_runserver,
@@ -22,6 +28,7 @@ class FullduplexConfig(AppConfig):
             ours.check_layer,
             ours.check_server,
             check_middleware,
+            check_observers,
             check_threads,
         ):
             checks.register(check, "fullduplex")

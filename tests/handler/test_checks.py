@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.core.checks import registry
 
-from fullduplex.handler.checks import check_middleware, check_threads
+from fullduplex.handler.checks import check_middleware, check_observers, check_threads
 
 
 def sync_only(get_response: Any) -> Any:
@@ -14,7 +15,7 @@ def sync_only(get_response: Any) -> Any:
 
 
 def test_the_checks_are_registered() -> None:
-    assert {check_middleware, check_threads} <= registry.registry.registered_checks
+    assert {check_middleware, check_observers, check_threads} <= registry.registry.registered_checks
 
 
 def test_middleware_that_is_only_sync_is_named(settings: Any) -> None:
@@ -23,6 +24,17 @@ def test_middleware_that_is_only_sync_is_named(settings: Any) -> None:
     (message,) = check_middleware()
     assert message.id == "fullduplex.I010"
     assert f"{__name__}.sync_only" in message.msg
+
+
+@pytest.mark.parametrize("path", ["no.such.observer", f"{__name__}.nothing", f"{__name__}.__doc__", "plain"])
+@pytest.mark.parametrize("name", ["SOCKET_OBSERVER", "SOCKET_VIEW_OBSERVER"])
+def test_an_observer_that_does_not_exist_is_an_error(settings: Any, name: str, path: str) -> None:
+    settings.FULLDUPLEX = {name: f"{__name__}.sync_only"}
+    assert check_observers() == []
+    settings.FULLDUPLEX = {name: path}
+    (message,) = check_observers()
+    assert message.id == "fullduplex.E010"
+    assert name in message.msg
 
 
 def test_one_thread_is_too_few(settings: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Info, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -49,6 +49,25 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
                     id="fullduplex.I010",
                 )
             )
+    return messages
+
+
+def check_observers(**kwargs: Any) -> list[CheckMessage]:
+    """The functions that are to observe sockets exist: else each handshake would be answered with 500."""
+    try:
+        values = get_settings()
+    except ConfigurationError:  # check_settings reports it
+        return []
+    messages: list[CheckMessage] = []
+    for name in ("SOCKET_OBSERVER", "SOCKET_VIEW_OBSERVER"):
+        path: str = getattr(values, name.lower())
+        try:
+            found = import_string(path) if path else None
+        except ImportError as error:
+            messages.append(Error(f"FULLDUPLEX[{name!r}]: {error}.", id="fullduplex.E010"))
+            continue
+        if path and not callable(found):
+            messages.append(Error(f"FULLDUPLEX[{name!r}] = {path!r} is no function.", id="fullduplex.E010"))
     return messages
 
 
