@@ -324,6 +324,31 @@ async def test_a_leave_that_is_cancelled(after_turns: int) -> None:
         assert empty(hub)
 
 
+@pytest.mark.parametrize("after_turns", range(1, 8))
+async def test_a_cancelled_leave_of_all_groups_ends_every_subscription(after_turns: int) -> None:
+    layers: dict[str, SlowLayer] = {}
+
+    class Router(SlowLayer):
+        async def subscribe(self, group: str, deliver: Deliver) -> None:
+            layers[group] = SlowLayer(turns=1)
+            await layers[group].subscribe(group, deliver)
+
+        async def unsubscribe(self, group: str) -> None:
+            await layers[group].unsubscribe(group)
+
+    layer = Router()
+    hub, member = Hub(lambda: layer), client()
+    for group in "abc":
+        await hub.join(group, member.outbox)
+    leave = asyncio.ensure_future(hub.leave_all(member.outbox))
+    await turns(after_turns)
+    leave.cancel()
+    await asyncio.gather(leave, return_exceptions=True)
+    await turns(20)
+    assert [group for group, layer in layers.items() if layer.subscribed] == []
+    assert empty(hub)
+
+
 async def test_random_churn_agrees_in_the_end() -> None:
     generator = random.Random(1)
     layers: dict[str, SlowLayer] = {}

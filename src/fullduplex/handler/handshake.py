@@ -75,6 +75,7 @@ class Handshake:
 
     __slots__ = (
         "_acceptance",
+        "_begun",
         "_chain_context",
         "_context",
         "_deadline_s",
@@ -86,7 +87,6 @@ class Handshake:
         "_scope",
         "_send",
         "_settings",
-        "_started",
         "accepted",
         "answered",
         "lease",
@@ -108,7 +108,7 @@ class Handshake:
         # cancelled while sync middleware runs leaves asgiref's executor of that thread behind in its context.
         self._context = contextvars.copy_context()
         self._chain_context = self._context
-        self._started = False  # request_started is sent, or being sent
+        self._begun: list[bool] = []  # not empty: request_started is sent, or being sent
         # The view's decision: the response that accepts, or None for a close.
         self._acceptance: WebSocketResponse | None = None
         self._deciding: asyncio.Future[None] | None = None
@@ -176,11 +176,9 @@ class Handshake:
         prefix = get_script_prefix(self._scope)
         if prefix or get_current_prefix() != "/":
             set_script_prefix(prefix)
-        self._started = True
         try:
-            await send_started(type(self._handler), self._scope, self._is_looked_after())
-        except ThreadsExhausted:  # nobody has heard of the request
-            self._started = False
+            await send_started(type(self._handler), self._scope, self._is_looked_after(), self._begun)
+        except ThreadsExhausted:
             return busy_response()
         try:
             self.request = HandshakeRequest(self._scope, self)
@@ -198,16 +196,29 @@ class Handshake:
         return self.lease is not None or is_below_caller()
 
     async def _finish_request(self, response: HttpResponseBase | None) -> None:
-        """Send ``request_finished`` and free what the request held."""
+        """Send ``request_finished`` and free what the request held.
+
+        What a receiver raises is told, and as a page survives it, so does the socket.
+        """
+        try:
+            await self._finish(response)
+        except Exception as error:
+            extra = {"request": self.request}
+            message = "Exception at the end of a handshake: %s"
+            await off_the_loop(
+                self.lease, logger.error, message, escape(self._scope["path"]), exc_info=error, extra=extra
+            )
+
+    async def _finish(self, response: HttpResponseBase | None) -> None:
         if self.request is not None:
             self.request.close()
-        if response is not None and self._started:
+        if response is not None and self._begun:
             try:
                 if getattr(response, "streaming", False):
                     await close_content(response)
             finally:
                 await close_response(response, type(self._handler), self._is_looked_after())  # sends it
-        elif self._started:
+        elif self._begun:
             await send_finished(type(self._handler), self._is_looked_after())
 
     async def run(self, view: SocketView[...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> HttpResponseBase:

@@ -130,16 +130,18 @@ async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
 
 async def _start(handler: asgi.ASGIHandler, lease: Lease | None, scope: Scope, send: Send) -> bool:
     """Send ``request_started``; return whether the request goes on. Who begins it finishes it."""
+    begun: list[bool] = []
     try:
-        await send_started(type(handler), scope, lease is not None or is_below_caller())
-    except ThreadsExhausted:  # nobody has heard of the request
+        await send_started(type(handler), scope, lease is not None or is_below_caller(), begun)
+    except BaseException as error:
+        if begun:  # else nobody has heard of the request
+            await _settle(lease)
+            await send_finished(type(handler), lease is not None or is_below_caller())
+        if not isinstance(error, ThreadsExhausted):
+            raise
         with contextlib.suppress(RequestAborted):
             await send_response(busy_response(), scope, send)
         return False
-    except BaseException:
-        await _settle(lease)
-        await send_finished(type(handler), lease is not None or is_below_caller())
-        raise
     return True
 
 

@@ -66,16 +66,24 @@ started = Foreign(request_started, {reset_queries, close_old_connections})
 finished = Foreign(request_finished, {close_old_connections, close_caches, reset_urlconf})
 
 
-async def send_started(sender: type, scope: Any, is_looked_after: bool) -> None:
+async def send_started(sender: type, scope: Any, is_looked_after: bool, begun: list[bool]) -> None:
     """Send ``request_started``; what a receiver raises is raised.
 
     Args:
         is_looked_after: a lease sees to the connections, and Django's own receivers need not.
+        begun: gets an element before anybody hears of the request: who begins it finishes it, and a client may leave
+            while it waits for a thread to begin it in.
     """
     if not is_looked_after or seams.started_is_patched():
+        begun.append(True)
         await request_started.asend(sender=sender, scope=scope)
     elif started.any(sender):
-        await _send(started, sender, [], scope=scope)
+        begin = functools.partial(begun.append, True)
+        if not started.live(sender)[0]:
+            begin()
+        await _send(started, sender, [] if begun else [begin], scope=scope)
+    else:
+        begun.append(True)
 
 
 async def send_finished(sender: type, is_looked_after: bool) -> None:
@@ -150,8 +158,12 @@ async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]],
 
 
 async def _hop_late(function: Callable[[], Any], over: Callable[[Any], bool] | None = None) -> None:
-    """The client has its answer: what has to follow waits for a thread as long as it takes."""
+    """The client has its answer: what has to follow waits for a thread as long as it takes.
+
+    It is not given up when the server cancels the call; then it waits for THREADS_WAIT_S at most.
+    """
     has_begun = False
+    cancelled: asyncio.CancelledError | None = None
 
     def begin() -> None:
         nonlocal has_begun
@@ -161,10 +173,18 @@ async def _hop_late(function: Callable[[], Any], over: Callable[[Any], bool] | N
     while True:
         try:
             await hop(begin, over=over)
-            return
+            break
         except ThreadsExhausted:
             if has_begun:
                 raise
+            if cancelled is not None:
+                break
+        except asyncio.CancelledError as error:
+            if has_begun:
+                raise
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _always(result: Any) -> bool:

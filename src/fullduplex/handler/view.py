@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -85,7 +86,9 @@ class View:
         """Return the close code and reason that its end asks for; what it failed with is told."""
         try:
             response = await self.task
-            if response is not None:
+            if not self.has_decided:
+                _close_unsent(response)  # it refuses, and the client has left
+            elif response is not None:
                 raise TypeError(f"The socket view returned {response!r} after it had accepted; only None is possible.")
         except BaseException as error:
             if self._is_failure(error):
@@ -143,6 +146,13 @@ class View:
         except BaseException:
             logger.error(message, path, exc_info=error, extra=extra)
             got_request_exception.send(sender=None, request=self._request)
+
+
+def _close_unsent(response: Answer) -> None:
+    """Close what a refusal holds that nobody will get; ``close()`` would send ``request_finished`` once more."""
+    for closer in getattr(response, "_resource_closers", ()):
+        with contextlib.suppress(Exception):
+            closer()
 
 
 def _is_disconnect(error: BaseException) -> bool:

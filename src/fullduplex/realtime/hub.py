@@ -78,7 +78,11 @@ class Hub:
 
     async def leave_all(self, outbox: Outbox) -> None:
         """End all memberships of ``outbox``, at once; then wait until the layer is told."""
-        for room in [self._remove(group, outbox) for group in tuple(outbox.groups)]:
+        rooms = [self._remove(group, outbox) for group in tuple(outbox.groups)]
+        for room in rooms:  # all at once: who waits may be cancelled
+            if room is not None and not room.settled and room.settling is None:
+                self._start_settling(room)
+        for room in rooms:
             await self._release(room)
 
     def deliver(self, group: str, message: Message) -> None:
