@@ -63,14 +63,14 @@ class Spate:
         self._end_s = 0.0
         self._count = 0
 
-    def tell(self, message: str, *args: object) -> None:
+    def tell(self, message: str, *args: object, **more: object) -> None:
         """Write a line, or count it."""
         self.sum_up()
         if not self._count:
             self._end_s = self._clock() + 1.0
         self._count += 1
         if self._count <= self._most_count:
-            self._log(message, *args)
+            self._log(message, *args, **more)
 
     def sum_up(self) -> None:
         """Tell of those that were only counted, once their second is over. To be called now and then."""

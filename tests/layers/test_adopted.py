@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
+from fullduplex import watched
 from fullduplex.checks import check_layer
 from fullduplex.layers import adopted, get_layer
 from fullduplex.layers.adopted import AdoptedLayer
@@ -63,7 +64,7 @@ class Failing(ThirdParty):
 async def test_a_layer_that_fails_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(adopted, "_RETRY_S", 0.0)
+    monkeypatch.setattr(watched, "PAUSE_S", 0.0)
     monkeypatch.setattr(adopted, "_RENEWAL_S", 0.0)
     channel_layer = Failing()
     layer = AdoptedLayer(channel_layer)

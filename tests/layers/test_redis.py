@@ -17,8 +17,11 @@ import pytest
 import trustme
 from asgiref.sync import async_to_sync
 
+from fullduplex import watched
 from fullduplex.exceptions import ChannelFull, LayerUnavailable
-from fullduplex.layers.redis import RedisLayer
+from fullduplex.layers.redis import RedisLayer, pipeline
+from fullduplex.layers.redis.loop_state import LoopState
+from fullduplex.layers.redis.subscriber import Subscriber
 from fullduplex.testing.layers import Inbox
 from tests.layers.servers import Cluster, Sentinel, Server, free_port, wait_until
 
@@ -606,3 +609,96 @@ def test_logging_names_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(LayerUnavailable) as caught:
         layer.publish("g", "x")
     assert "pa55word" not in caplog.text + str(caught.value)
+
+
+# Faults of our own ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched, "PAUSE_S", 0.0)
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Exception]:
+    """Have a method raise what we do not expect, the first time; return what it has yet to raise."""
+    original, failures = getattr(owner, name), [LookupError("a fault of ours")]
+
+    def method(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return original(*args)
+
+    monkeypatch.setattr(owner, name, method)
+    return failures  # type: ignore[return-value]
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("name", ["_take_reply", "_tell_return", "_subscribe_all"])
+async def test_listening_goes_on_after_a_fault(
+    name: str, valkey: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer, inbox = RedisLayer(hosts=[valkey.url], prefix=f"fault{name}"), Inbox(DEADLINE_S)
+    fail_once(monkeypatch, Subscriber, name)
+    await layer.subscribe("g", inbox)
+    await layer.apublish("g", "still here")
+    assert await inbox.take() == "still here"
+    assert f"Listening to Redis at 127.0.0.1:{valkey.port} failed; it is started again" in caplog.text
+    await layer.close()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_fault_while_it_looks_who_serves_its_names_ends_no_subscription(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer, inbox = RedisLayer(hosts=[valkey.url], prefix="faulty"), Inbox(DEADLINE_S)
+    await layer.subscribe("g", inbox)
+    failures = fail_once(monkeypatch, LoopState, "_refresh")
+    with valkey.client() as client:
+        client.client_kill_filter(_type="pubsub")
+        await until(lambda: not failures)
+        await until(lambda: client.pubsub_numsub("faulty:g") == [(b"faulty:g", 1)])
+    await layer.apublish("g", "still here")
+    assert await inbox.take() == "still here"
+    assert "Listening to Redis" in caplog.text
+    await layer.close()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_names_that_have_moved_find_their_place_after_a_fault(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer, inboxes = RedisLayer(hosts=[valkey.url], prefix="moving"), [Inbox(DEADLINE_S) for _ in "abc"]
+    for name, inbox in zip("abc", inboxes, strict=True):
+        await layer.subscribe(name, inbox)
+    state = layer._loop_state()
+    (subscriber,) = state._subscribers.values()
+    add, failures = subscriber.add, [LookupError("a fault of ours")]
+
+    async def fail_second_time(subscription: Any) -> None:
+        if subscription.name == b"moving:b" and failures:
+            raise failures.pop()
+        await add(subscription)
+
+    monkeypatch.setattr(subscriber, "add", fail_second_time)
+    for subscription in subscriber.subscriptions:
+        subscriber._stray(subscription)
+    await until(lambda: not failures and state._rehoming is None)
+    for name, inbox in zip("abc", inboxes, strict=True):
+        await state._subscriptions[f"moving:{name}".encode()].wait_confirmed()
+        await layer.apublish(name, "still here")
+        assert await inbox.take() == "still here"
+    assert "Subscribing to names that have moved failed; it is started again" in caplog.text
+    await layer.close()
+
+
+async def test_who_waits_for_an_answer_hears_of_a_fault_and_the_next_is_answered(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = RedisLayer(hosts=[valkey.url], publish_timeout_s=DEADLINE_S)
+    await layer.apublish("g", "one")
+    fail_once(monkeypatch, pipeline, "_is_stale")
+    with pytest.raises(LayerUnavailable, match="a fault of ours"):
+        await layer.apublish("g", "two")
+    await layer.apublish("g", "three")
+    assert "The connection to Redis at" in caplog.text
+    await layer.close()

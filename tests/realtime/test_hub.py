@@ -15,6 +15,7 @@ from django.test import override_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 from fullduplex.layers.memory import MemoryLayer
+from fullduplex.realtime import hub as hub_module
 from fullduplex.realtime.groups import Group
 from fullduplex.realtime.hub import Hub, get_hub
 from fullduplex.realtime.outbox import Outbox, totals
@@ -558,3 +559,27 @@ def test_nothing_is_left_of_a_loop() -> None:
     hub = asyncio.run(live())
     gc.collect()
     assert hub() is None
+
+
+async def test_a_subscription_that_could_not_be_settled_is_settled_once_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hub_module, "PAUSE_S", 0.0)
+    layer = SlowLayer()
+    hub, member = Hub(lambda: layer), client()
+    await hub.join("a", member.outbox)
+    unsubscribe, failures = hub._unsubscribe, [LookupError("a fault of ours")]
+
+    async def fail_once(room: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await unsubscribe(room)
+
+    monkeypatch.setattr(hub, "_unsubscribe", fail_once)
+    await hub.leave("a", member.outbox)
+    async with asyncio.timeout(30):
+        while layer.subscribed:
+            await asyncio.sleep(0)
+    await turns()
+    assert empty(hub)
+    assert "The subscription to the group 'a' does not agree with its members" in caplog.text

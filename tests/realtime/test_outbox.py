@@ -426,3 +426,21 @@ async def test_nothing_is_left_of_a_closed_outbox(extension: bool) -> None:
     del client
     gc.collect()
     assert outbox() is None
+
+
+async def test_a_server_that_cannot_tell_when_it_has_drained_ends_the_socket(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = FakeClient(extension=True, policy="drop_oldest", max_bytes=100)
+
+    def fail(callback: Any) -> None:
+        raise LookupError("no callbacks here")
+
+    client.outbox._on_drain = fail
+    client.slow = True
+    client.deliver("x" * 200, "y")  # and no exception for who delivers
+    with pytest.raises(Disconnected):
+        async with asyncio.timeout(30):
+            await client.send("late")
+    assert "The server failed to send a message of a group" in caplog.text
+    await client.outbox.close()

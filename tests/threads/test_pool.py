@@ -16,8 +16,11 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from fullduplex.exceptions import ThreadsExhausted
+from fullduplex.threads import pool as pool_module
+from fullduplex.threads import worker as worker_module
 from fullduplex.threads.context import hop_on
 from fullduplex.threads.lease import Lease, SharedLease
+from fullduplex.threads.pace import Pace
 from fullduplex.threads.pool import ThreadPool
 from fullduplex.threads.worker import Worker
 from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, put, settled, thread_of
@@ -320,6 +323,56 @@ async def test_past_the_limit_a_call_fails_and_the_log_names_the_setting(
     for blocker in blockers:
         blocker.end()
     assert await asyncio.wrap_future(lease.submit(lambda: "later")) == "later"
+
+
+async def test_who_waits_is_looked_after_although_that_failed_once(
+    pool: ThreadPool, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pool_module, "PAUSE_S", 0.0)
+    settings.FULLDUPLEX = {"THREADS_WAIT_S": 0.01}
+    look, failures = pool._pace.look, [LookupError("a fault of ours")]
+
+    def fail_once(*args: Any) -> None:
+        if failures:
+            raise failures.pop()
+        look(*args)
+
+    monkeypatch.setattr(Pace, "look", lambda self, *args: fail_once(*args))
+    blockers = [Blocker(Lease(pool)) for _ in range(2)]
+    with pytest.raises(ThreadsExhausted):
+        async with asyncio.timeout(DEADLINE_S):
+            await hop_on(Lease(pool), int)
+    for blocker in blockers:
+        blocker.end()
+    assert "Looking after those that wait for a thread failed" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["is_unclean", "is_open", "clean_connections"])
+def test_a_thread_that_fails_beside_its_calls_is_replaced(
+    name: str, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[threading.Thread] = []
+    original = getattr(worker_module, name)
+
+    def fail_once() -> Any:
+        if not failures:
+            failures.append(threading.current_thread())
+            raise LookupError("of a database driver")
+        return original()
+
+    monkeypatch.setattr(worker_module, name, fail_once)
+    lease = Lease(pool, LONG_S, tracks=True)
+    first = thread_of(lease)
+    if name == "clean_connections":  # between two leases
+        lease.end()
+        lease = Lease(pool, LONG_S)
+    assert [lease.submit(int).result(DEADLINE_S) for _ in range(3)] == [0, 0, 0]
+    first.join(DEADLINE_S)
+    assert failures == [first]
+    assert thread_of(lease) is not first
+    assert (pool.thread_count, pool.waiting_count) == (1, 0)
+    assert "A thread failed between two calls" in caplog.text
+    lease.end()
 
 
 async def test_a_thread_that_comes_in_time_ends_the_wait(pool: ThreadPool, settings: Any) -> None:

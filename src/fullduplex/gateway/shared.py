@@ -97,10 +97,13 @@ class Shared:
         gathered, self.unflushed = self.unflushed, []
         for one in gathered:
             try:
-                one.flush()
+                try:
+                    one.flush()
+                except Exception:
+                    logger.exception("The messages of a turn could not be written; the connection is dropped")
+                    one.abort()
             except Exception:  # the others' messages must leave all the same
-                logger.exception("The messages of a turn could not be written; the connection is dropped")
-                one.abort()
+                logger.exception("A connection could not be dropped")
 
     def count_unfinished(self, socket: Socket, more_bytes: int) -> None:
         """So much more, or less, is held of a message whose end has not come."""

@@ -13,12 +13,12 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
+from fullduplex.watched import watched
 
 logger = logging.getLogger("fullduplex.layers")
 
 # Layers of Channels forget members after a day ("group_expiry").
 _RENEWAL_S = 3600.0
-_RETRY_S = 1.0
 
 _TYPE = "fullduplex.message"
 
@@ -79,7 +79,10 @@ class _Receiver:
             if not self._channel:
                 self._channel = await self._layer.new_channel()
                 loop = asyncio.get_running_loop()
-                self._tasks = [loop.create_task(self._receive()), loop.create_task(self._renew())]
+                self._tasks = [
+                    loop.create_task(watched("Receiving from the channel layer", self._receive, logger)),
+                    loop.create_task(watched("Renewing memberships in groups", self._renew, logger)),
+                ]
         is_new = group not in self.groups
         self.groups[group] = deliver
         if is_new:
@@ -103,15 +106,11 @@ class _Receiver:
 
     async def _receive(self) -> None:
         while True:
-            try:
-                event = await self._layer.receive(self._channel)
-                deliver = self.groups.get(event["group"])
-                if deliver is not None:
-                    text = event.get("text")
-                    deliver(text if text is not None else bytes(event["bytes"]))
-            except Exception:
-                logger.exception("The channel layer could not be received from; the next attempt is in a second")
-                await asyncio.sleep(_RETRY_S)
+            event = await self._layer.receive(self._channel)
+            deliver = self.groups.get(event["group"])
+            if deliver is not None:
+                text = event.get("text")
+                deliver(text if text is not None else bytes(event["bytes"]))
 
     async def _renew(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from fullduplex.net.connection import Connection, address_of
 from fullduplex.net.proxied import ProxyHeaders, UntrustedPeer
 from fullduplex.net.seats import Seats
 from fullduplex.net.tls import Handshake, current_handshake, explain_handshake
+from fullduplex.watched import watched
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -68,7 +69,7 @@ class Acceptor:
         self._refusals = Spate(logger.warning, "%d more connections were refused", clock)
         self._troubles = Spate(logger.info, "%d more connections did not begin", clock, most_count=10)
         self._beginning: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(self._accept())
+        self._accepting = self._loop.create_task(watched("Accepting connections", self._accept, logger))
         # Not before the loop has let go of it.
         self._accepting.add_done_callback(lambda _: listener.close())
 

@@ -20,6 +20,7 @@ from fullduplex.layers import get_layer
 from fullduplex.layers.base import BaseLayer, Message
 from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
+from fullduplex.watched import PAUSE_S
 
 logger = logging.getLogger("fullduplex.realtime")
 
@@ -137,8 +138,19 @@ class Hub:
         await asyncio.shield(room.settling or self._start_settling(room))
 
     def _start_settling(self, room: _Room) -> asyncio.Task[None]:
-        room.settling = asyncio.get_running_loop().create_task(self._agree(room))
-        return room.settling
+        settling = room.settling = asyncio.get_running_loop().create_task(self._agree(room))
+        settling.add_done_callback(partial(self._look_after, room))
+        return settling
+
+    def _look_after(self, room: _Room, settling: asyncio.Task[None]) -> None:
+        """Who waited for what failed hears of it, and is no member any more; what that leaves is settled once more."""
+        if settling.cancelled() or settling.exception() is not None:
+            asyncio.get_running_loop().call_later(PAUSE_S, self._settle_again, room)
+
+    def _settle_again(self, room: _Room) -> None:
+        if room.settling is None and not room.settled:
+            logger.error("The subscription to the group %r does not agree with its members: once more", room.name)
+            self._start_settling(room)
 
     async def _agree(self, room: _Room) -> None:
         try:

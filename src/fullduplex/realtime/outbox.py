@@ -213,7 +213,10 @@ class Outbox(Counters):
         assert self._on_drain is not None
         self._congested = True
         self._clear = False
-        self._on_drain(self._drained)
+        try:
+            self._on_drain(self._drained)
+        except Exception as error:  # nobody would ever tell that it has drained
+            self._lose(error)
 
     def _drained(self) -> None:
         self._congested = False
@@ -329,24 +332,30 @@ class Outbox(Counters):
         if self._pumping:
             return  # called back from within: the loop below sees what changed
         self._pumping = True
-        while self._queue and not self._hindered():
-            entry = self._queue[0]
-            if not isinstance(entry, Prepared):
-                self._turn = entry
-                self._queue.popleft()
-                if not entry.done():
-                    entry.set_result(None)
-            elif self._write is None:
-                self._writer = asyncio.get_running_loop().create_task(self._send_queued())
-                self._writer.add_done_callback(self._writer_done)
-            else:
-                self._queue.popleft()
-                self._queued_bytes -= _cost(entry)
-                self._put_on_wire(entry)
-        self._pumping = False
+        try:
+            while self._queue and not self._hindered():
+                self._move(self._queue[0])
+        finally:
+            self._pumping = False
         if not self._queue:
             self._queue = None
         self._clear = self._write is not None and not self._queue and not self._hindered()
+
+    def _move(self, entry: Prepared | _Turn) -> None:
+        """Let the first of the queue go its way."""
+        assert self._queue is not None
+        if not isinstance(entry, Prepared):
+            self._turn = entry
+            self._queue.popleft()
+            if not entry.done():
+                entry.set_result(None)
+        elif self._write is None:
+            self._writer = asyncio.get_running_loop().create_task(self._send_queued())
+            self._writer.add_done_callback(self._writer_done)
+        else:
+            self._queue.popleft()
+            self._queued_bytes -= _cost(entry)
+            self._put_on_wire(entry)
 
     def _hindered(self) -> bool:
         return (

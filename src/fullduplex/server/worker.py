@@ -22,7 +22,7 @@ from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.gateway.wsgi import WSGIAdapter
-from fullduplex.log_lines import enable_loggers
+from fullduplex.log_lines import Spate, enable_loggers
 from fullduplex.net import listeners
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.connection import Connection
@@ -36,6 +36,7 @@ from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
+from fullduplex.watched import watched
 from fullduplex.wire.http1 import HTTP1Codec
 
 logger = logging.getLogger("fullduplex.server")
@@ -158,7 +159,7 @@ class Worker:
         gateway.state = lifespan.state
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
-        sweep = self._loop.create_task(self._sweep(gateway))
+        sweep = self._loop.create_task(watched("The sweep", lambda: self._sweep(gateway), logger))
         seats = Seats(config.load.max_connections_count)
         self._acceptors = [self._acceptor(listener, gateway, seats) for listener in opened]
         self._announce(lifespan, opened)
@@ -199,23 +200,41 @@ class Worker:
         return Connection(gateway, self.config.connection, codec, self._connections, self._loop)
 
     async def _sweep(self, gateway: Gateway) -> None:
-        """Renew the date and enforce the deadlines of every connection, twice a second."""
+        """Renew the date and enforce the deadlines of every connection, twice a second.
+
+        What fails in it keeps nothing else from being done, and is tried again in the next one.
+        """
         assert self._loop is not None
+        failures = Spate(logger.error, "%d more steps of the sweep failed", self._loop.time)
+        steps: list[Callable[[], None]] = [lambda: gateway.set_clock(time.time())]
+        if self._tls is not None:
+            steps.append(self._tls.reload_if_changed)
+        steps.append(lambda: gateway.weigh(self._connections))
+        steps += [self._tick, *(acceptor.tick for acceptor in self._acceptors), failures.sum_up]
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            gateway.set_clock(time.time())
-            if self._tls is not None:
-                self._tls.reload_if_changed()
-            gateway.weigh(self._connections)
-            now_s = self._loop.time()
-            for connection in [*self._connections]:
+            for step in steps:
                 try:
-                    connection.tick(now_s)
-                except Exception:
-                    logger.exception("A connection failed in its deadline; it is dropped")
-                    connection.abort()
-            for acceptor in self._acceptors:
-                acceptor.tick()
+                    step()
+                except Exception as error:
+                    failures.tell("A step of the sweep failed; the others go on", exc_info=error)
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        now_s = self._loop.time()
+        for connection in [*self._connections]:
+            try:
+                connection.tick(now_s)
+            except Exception:
+                logger.exception("A connection failed in its deadline; it is dropped")
+                self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        try:
+            connection.abort()
+        except Exception:
+            self._connections.discard(connection)  # or it would fail in each sweep
+            logger.exception("A connection could not be dropped")
 
     async def _start_application(self, app: Application) -> Lifespan | None:
         lifespan = Lifespan(app, {"fullduplex.worker_count": self.config.workers})

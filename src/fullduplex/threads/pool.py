@@ -40,6 +40,7 @@ from fullduplex.threads.lease import Lease
 from fullduplex.threads.pace import STALL_S, Pace
 from fullduplex.threads.waits import Waits
 from fullduplex.threads.worker import GO_ON, Worker
+from fullduplex.watched import PAUSE_S
 
 logger = logging.getLogger("fullduplex.handler")
 
@@ -225,6 +226,13 @@ class ThreadPool:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake more threads for leases that wait, where that helps; fail what waits too long."""
+        try:
+            self._look(loop)
+        except Exception:
+            logger.exception("Looking after those that wait for a thread failed; it goes on")
+            loop.call_later(PAUSE_S, self._watch, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = time.monotonic()
         pace = self._pace
         with self._lock:
@@ -404,6 +412,22 @@ class ThreadPool:
         self._drop_idle(worker)
         self._hand_over(worker, lease)
         return True
+
+    def failed(self, worker: Worker) -> None:
+        """The worker ends, whatever it was doing; another one runs what its lease has yet to call."""
+        with self._lock:
+            lease = worker.lease
+            self._detach(worker)
+            self._running.discard(worker)
+            if worker.taken is not None:
+                lease.calls.appendleft(worker.taken)
+            calls = [] if lease is None else list(lease.calls)
+            if calls:
+                lease.waits_since_s = time.monotonic()
+                self._waiting.append(lease)
+            self._remove(worker)
+        for loop in {call.loop for call in calls if hasattr(call, "loop")}:
+            call_on(loop, self._look_after)
 
     def _remove(self, worker: Worker) -> float:
         self._drop_idle(worker)

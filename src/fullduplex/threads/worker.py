@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from fullduplex.threads.connections import (
     mend_connections,
     track_cursors,
 )
+
+logger = logging.getLogger("fullduplex.handler")
 
 GO_ON = -1.0  # instead of a time to rest: there is more to do
 
@@ -42,6 +45,8 @@ class Owner(Protocol):
 
     def retire(self, worker: Worker) -> float | None: ...
 
+    def failed(self, worker: Worker) -> None: ...
+
 
 class Worker(threading.Thread):
     """One thread of the pool.
@@ -58,6 +63,7 @@ class Worker(threading.Thread):
         leaves: it goes back after what it does now.
         spoiled: nobody knows what a request has left in it: it ends when that one is over.
         stops: it ends when it has nothing to do.
+        taken: the call that it is about to begin.
         nested_count: sync calls that run in it inside ``async_to_sync``; its own business.
     """
 
@@ -73,6 +79,7 @@ class Worker(threading.Thread):
         self.leaves = False
         self.spoiled = False
         self.stops = False
+        self.taken: Call | None = None
         self.nested_count = 0
         self._call: Call | None = None
         self._pool = pool
@@ -97,7 +104,12 @@ class Worker(threading.Thread):
                 self._wakes.get(timeout=rest_s)
             except queue.Empty:
                 self._pool.rested(self)
-            rest_s = self._work()
+            try:
+                rest_s = self._work()
+            except Exception:  # beside its calls, whose errors are theirs: in the connections that they left behind
+                logger.exception("A thread failed between two calls; another one takes its place")
+                self._pool.failed(self)
+                break
             if rest_s == 0.0:
                 break
         close_connections()
@@ -118,7 +130,9 @@ class Worker(threading.Thread):
                 del call
                 continue
             else:
+                self.taken = call
                 self._prepare(lease)
+                self.taken = None
                 self._call = call
                 call.run()
                 self._call = None

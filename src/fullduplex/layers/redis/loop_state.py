@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ from fullduplex.layers.redis.pipeline import Argument, Pipeline
 from fullduplex.layers.redis.queues import GIVE_BACK, POP, STAMP_LENGTH, Poppers
 from fullduplex.layers.redis.subscriber import Subscriber, Subscription, Watchers
 from fullduplex.layers.redis.topology import Topology
+from fullduplex.watched import watched
+
+logger = logging.getLogger("fullduplex.layers")
 
 
 class LoopState:
@@ -250,21 +254,27 @@ class LoopState:
             self._rehoming = asyncio.get_running_loop().create_task(self._rehome())
 
     async def _rehome(self) -> None:
-        attempt = 0
         try:
-            while self._strays:
-                await asyncio.sleep(backoff_s(attempt, self._limits))
-                attempt += 1
-                await self._refresh()
-                strays, self._strays = self._strays, []
-                for subscription in strays:
-                    host = self._topology.host_for(subscription.name)
-                    if host is None:
-                        self._strays.append(subscription)
-                    else:
-                        await self._subscriber(host).add(subscription)
+            await watched("Subscribing to names that have moved", self._place_strays, logger)
         finally:
             self._rehoming = None
+
+    async def _place_strays(self) -> None:
+        attempt = 0
+        while self._strays:
+            await asyncio.sleep(backoff_s(attempt, self._limits))
+            attempt += 1
+            await self._refresh()
+            for subscription in [*self._strays]:
+                host = self._topology.host_for(subscription.name)
+                if host is not None and subscription in self._strays:
+                    self._strays.remove(subscription)
+                    try:
+                        await self._subscriber(host).add(subscription)
+                    except BaseException:
+                        if self._subscriptions.get(subscription.name) is subscription:
+                            self._strays.append(subscription)
+                        raise
 
 
 def start(generator: AsyncGenerator[None]) -> None:

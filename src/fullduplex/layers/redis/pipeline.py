@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any
 
@@ -13,6 +14,8 @@ from fullduplex.layers.redis.connecting import NotSent, Refused, open_async, tra
 from fullduplex.layers.redis.hosts import AsyncConnection, Host
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.topology import FAILURES
+
+logger = logging.getLogger("fullduplex.layers")
 
 _BATCH_BYTES = 262_144  # per write; a caller waits for the answers to one batch at most before its own goes out
 
@@ -80,6 +83,10 @@ class Pipeline:
                     self._fail(self._take_all(), error)
                 else:
                     await self._exchange(connection, self._take_batch())
+        except Exception as error:  # the next call begins anew, and those before it hear of this one
+            logger.exception("The connection to Redis at %s failed", self._host.label)
+            self._fail(self._take_all(), translate(error, self._host.label))
+            await self._disconnect()
         finally:
             self._task = None
 
@@ -107,8 +114,9 @@ class Pipeline:
         except FAILURES as error:
             self._fail(unanswered, translate(error, self._host.label))
             await self._disconnect()
-        except BaseException:
-            self._fail(unanswered, LayerUnavailable("the layer was closed"))
+        except BaseException as error:
+            closed = LayerUnavailable("the layer was closed")
+            self._fail(unanswered, translate(error, self._host.label) if isinstance(error, Exception) else closed)
             await self._disconnect()
             raise
 

@@ -21,6 +21,7 @@ from fullduplex.layers.redis.connecting import NotSent, Refused, backoff_s, open
 from fullduplex.layers.redis.hosts import AsyncConnection, Host
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.topology import FAILURES, Topology
+from fullduplex.watched import watched
 
 logger = logging.getLogger("fullduplex.layers")
 
@@ -175,21 +176,24 @@ class Subscriber:
     # The connection --------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        attempt = 0
         try:
-            while self._subscriptions:
-                received_count = self._received_count
-                try:
-                    await self._listen_once()
-                except LayerUnavailable as error:
-                    self.last_error = error
-                if self._received_count != received_count:
-                    attempt = 0
-                await self._on_trouble(self)
-                await asyncio.sleep(backoff_s(attempt, self._limits))
-                attempt += 1
+            await watched(f"Listening to Redis at {self.host.label}", self._listen, logger)
         finally:
             self._task = None
+
+    async def _listen(self) -> None:
+        attempt = 0
+        while self._subscriptions:
+            received_count = self._received_count
+            try:
+                await self._listen_once()
+            except LayerUnavailable as error:
+                self.last_error = error
+            if self._received_count != received_count:
+                attempt = 0
+            await self._on_trouble(self)
+            await asyncio.sleep(backoff_s(attempt, self._limits))
+            attempt += 1
 
     async def _listen_once(self) -> None:
         """Connect, subscribe to everything, and hand out what comes, until the connection is lost.
@@ -203,10 +207,10 @@ class Subscriber:
             self._refuse(error)
             raise
         self._connection = connection
-        self._tell_return()
         loop = asyncio.get_running_loop()
         alive: asyncio.Task[None] | None = None
         try:
+            self._tell_return()
             async with asyncio.timeout(None) as deadline:
                 alive = asyncio.create_task(self._keep_alive(connection, deadline))
                 await self._subscribe_all()
@@ -255,6 +259,10 @@ class Subscriber:
                 await connection.send_command("PING", check_health=False)
             except FAILURES:
                 return  # the reader meets the same loss, and deals with it
+            except Exception:
+                logger.exception("Redis at %s could not be asked whether it is there", self.host.label)
+                deadline.reschedule(0)
+                return
             await asyncio.sleep(self._limits.ping_timeout_s)
             if self._received_count == seen_count:
                 deadline.reschedule(0)
