@@ -168,7 +168,9 @@ def _messages_are_stored(middleware: Any, request: HttpRequest, response: HttpRe
 
 
 def _content_is_hashed(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
-    return not response.streaming and len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
+    if request.method != "GET" or response.streaming:  # it asks for nothing else, not even for the content
+        return False
+    return len(response.content) > _INLINE_CONTENT_BYTES  # type: ignore[attr-defined]
 
 
 def _content_is_compressed(middleware: Any, request: HttpRequest, response: HttpResponseBase) -> bool:
