@@ -7,8 +7,9 @@
                       a list of hooks
 
 Middleware that is nothing but hooks (``MiddlewareMixin``) forms segments (:mod:`fullduplex.chain.segments`); other
-middleware is adapted as Django adapts it. A sync view behind middleware that needs a thread anyway has the whole chain
-run in that one thread.
+middleware is adapted as Django adapts it, and a mixin that it is or wraps takes fewer hops
+(:mod:`fullduplex.chain.mixins`). A sync view behind middleware that needs a thread anyway has the whole chain run in
+that one thread.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from fullduplex.chain.core import Core, hook_of
+from fullduplex.chain.core import Core, Hook, hook_of
 from fullduplex.chain.hints import Hints
 from fullduplex.chain.hooks import always, is_mixin
+from fullduplex.chain.mixins import quicken
 from fullduplex.chain.segments import Below, Segment, log_error
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.context import hop
@@ -49,6 +51,7 @@ class Adapted:
 
     Attributes:
         can_sync: it may stand in the sync chain: it is sync, and hooks of its other instance would not miss it.
+        hooks: those of the ``MiddlewareMixin`` that it is or wraps (:mod:`fullduplex.chain.mixins`).
     """
 
     def __init__(self, handler: Any, path: str, factory: Any, inner: Segment) -> None:
@@ -57,7 +60,10 @@ class Adapted:
         self._factory = factory
         self._inner = inner
         self._sync: GetResponse | None = None
-        self._call: AsyncGetResponse | None = None
+        self._below: GetResponse | AsyncGetResponse | None = None
+        self._middleware: Any = None
+        self.call: AsyncGetResponse | None = None
+        self.hooks: list[Hook] = []
         self.is_async = bool(getattr(self._factory, "async_capable", False))
         self.can_sync = bool(getattr(self._factory, "sync_capable", True))
         if not self.can_sync and not self.is_async:
@@ -72,24 +78,34 @@ class Adapted:
         Raises:
             MiddlewareNotUsed: it does not want to be used.
         """
-        inner = self._inner
-
-        async def get_response(request: HttpRequest) -> Any:
-            return await inner(request)
-
         adapt = self._handler.adapt_method_mode
         name = f"middleware {self._path}"
-        below = adapt(self.is_async, get_response, True, debug=settings.DEBUG, name=name)
-        middleware = self._factory(below if self.is_async else self._either_way(below))
+        below = adapt(self.is_async, self._get_response(), True, debug=settings.DEBUG, name=name)
+        self._below = below if self.is_async else self._either_way(below)
+        middleware = self._middleware = self._factory(self._below)
         if middleware is None:
             raise ImproperlyConfigured(f"Middleware factory {self._path} returned None.")
         handler = _converted(middleware) if self.is_async else convert_exception_to_response(middleware)
-        self._call = adapt(True, handler, self.is_async)
+        self.call = adapt(True, handler, self.is_async)
         if not self.is_async:
             self._sync = handler
         elif any(hasattr(middleware, hook) for hook in _CORE_HOOKS):
             self.can_sync = False
         return middleware
+
+    def finish(self) -> None:
+        """All middleware is made."""
+        if not self.is_async:
+            return
+        self.hooks = list(quicken(self._middleware, self._below))
+        if any(hook.middleware is not self._middleware for hook in self.hooks):
+            self.can_sync = False  # who stands around Django's middleware is called as Django calls him
+
+    def _get_response(self) -> AsyncGetResponse:
+        inner = self._inner
+        if not inner.middleware and isinstance(inner.inner, Adapted) and inner.inner.call is not None:
+            return inner.inner.call  # there are no hooks in between
+        return inner.__call__
 
     def _either_way(self, below: GetResponse) -> GetResponse:
         def get_response(request: HttpRequest) -> Any:
@@ -100,8 +116,8 @@ class Adapted:
         return get_response
 
     async def __call__(self, request: HttpRequest) -> Any:
-        assert self._call is not None
-        return await self._call(request)
+        assert self.call is not None
+        return await self.call(request)
 
     def run(self, request: HttpRequest) -> Any:
         """Run it in a thread, with a sync instance."""
@@ -158,6 +174,8 @@ class Chain:
         # Now that all middleware is made, for some of it patches the hooks of others.
         for one in self.segments:
             one.finish()
+        for adapted in self.adapted:
+            adapted.finish()
         for made in self._made:
             self._note_core_hooks(made)
         self.core.finish()

@@ -60,7 +60,7 @@ IMPORT_STRING = Seam(
     "import_string",
     "django.utils.module_loading",
     "import_string",
-    "wrapped middleware is called as a whole",
+    "wrapped middleware is called as Django calls it, and a hook that is wrapped itself takes a thread hop",
 )
 CONVERT = Seam(
     base, "convert_exception_to_response", "django.core.handlers.exception", "convert_exception_to_response", _OWN_CHAIN

@@ -76,15 +76,16 @@ def _of_sync_view(chain: Chain) -> list[Hop]:
     if chain.can_sync or not chain.adapted:
         return [view]
     asynchronous = [str(middleware) for middleware in chain.adapted if not middleware.can_sync]
-    return [*_before(chain), *_adapted(chain), Hop(["the view, which is sync"], f"async middleware: {asynchronous}")]
+    view = Hop(["the view, which is sync, and what has process_view"], f"async middleware: {asynchronous}")
+    return [*_before(chain, []), *_adapted(chain), view, *_after(chain), *_sometimes(chain)]
 
 
 def _of_async_view(chain: Chain) -> list[Hop]:
-    return [*_before(chain), *_adapted(chain), *_after(chain), *_sometimes(chain)]
+    return [*_before(chain, chain.core.view_hooks), *_adapted(chain), *_after(chain), *_sometimes(chain)]
 
 
-def _before(chain: Chain) -> list[Hop]:
-    hooks = [hook for segment in chain.segments for hook in segment.hooks_in] + chain.core.view_hooks
+def _before(chain: Chain, view_hooks: list[Hook]) -> list[Hop]:
+    hooks = [hook for segment in chain.segments for hook in segment.hooks_in] + view_hooks
     names = [_hook_name(hook) for hook in hooks if hook.blocks is always and not hook.is_async]
     return [Hop(names, _HOOK_REMEDY)] if names else []
 
@@ -97,13 +98,19 @@ def _after(chain: Chain) -> list[Hop]:
 
 def _sometimes(chain: Chain) -> list[Hop]:
     hooks = [hook for segment in chain.segments for hook in segment.hooks_in + segment.hooks_out]
-    hooks += chain.core.view_hooks
+    hooks += chain.core.view_hooks + [hook for middleware in chain.adapted for hook in middleware.hooks]
     names = [_hook_name(hook) for hook in hooks if hook.blocks is not None and hook.blocks is not always]
     return [Hop(names, is_certain=False)] if names else []
 
 
 def _adapted(chain: Chain) -> list[Hop]:
-    return [Hop([str(middleware)], _SYNC_REMEDY) for middleware in chain.adapted if not middleware.is_async]
+    """Sync middleware, and each foreign hook of what async middleware is or wraps."""
+    found = []
+    for middleware in chain.adapted:
+        if not middleware.is_async:
+            found.append(Hop([str(middleware)], _SYNC_REMEDY))
+        found += [Hop([_hook_name(hook)], _HOOK_REMEDY) for hook in middleware.hooks if hook.blocks is always]
+    return found
 
 
 def _hook_name(hook: Hook) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.handlers import base
 from django.core.management import CommandError, call_command
 from django.core.signals import request_finished, request_started
 from django.http import HttpResponse
 from django.urls import path
+from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.module_loading import import_string
 
 from fullduplex import non_blocking
 from fullduplex.sockets.views import websocket
@@ -40,6 +43,21 @@ class Declared(MiddlewareMixin):
 
 def only_sync(get_response: Any) -> Any:
     return lambda request: get_response(request)
+
+
+def around(factory: Any) -> Any:
+    """What an observer puts in the place of a middleware; its hooks that Django calls are not wrapped."""
+
+    @sync_and_async_middleware
+    def make(get_response: Any) -> Any:
+        inner = factory(get_response)
+
+        async def middleware(request: Any) -> Any:
+            return await inner(request)
+
+        return middleware
+
+    return make
 
 
 def sync_view(request: Any) -> HttpResponse:
@@ -93,6 +111,19 @@ def test_sync_middleware_and_receivers_are_named(capsys: pytest.CaptureFixture[s
     assert "hops    2\n" in output
     assert f"{__name__}.only_sync" in output
     assert "receives request_started" in output
+
+
+def test_hooks_inside_wrapped_middleware_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "import_string", lambda dotted: around(import_string(dotted)))
+    output = explain(capsys, "/async/", f"{__name__}.Foreign")
+    assert "hops    2\n" in output
+    assert "when there is work for" in output
+    assert "SessionMiddleware.process_response" in output
+    assert "Foreign.process_request" in output
+    assert "Foreign.process_response" in output
+    assert "hops    3\n" in explain(capsys, "/sync/", f"{__name__}.Foreign")
 
 
 def test_how_long_the_thread_is_kept_is_told(capsys: pytest.CaptureFixture[str]) -> None:
