@@ -28,6 +28,8 @@ from fullduplex.handler import seams
 from fullduplex.handler.application import ASGIHandler, get_asgi_application
 from fullduplex.original import is_original
 from fullduplex.sockets.views import websocket as socket_view
+from fullduplex.threads.calls import HopCall
+from fullduplex.threads.lease import Lease
 from tests.handler.asgi_driver import accept, request
 from tests.handler.project import project
 
@@ -148,6 +150,47 @@ async def test_signals_that_somebody_watches_are_sent_as_django_sends_them(monke
         assert (await request(application, "/async/")).body == b"async"
     sent = [arguments[0] for arguments in calls if arguments[0] in (request_started, request_finished)]
     assert sent == [request_started, request_finished]
+    monkeypatch.undo()
+
+
+async def test_what_stands_around_receivers_is_called_in_the_thread_of_the_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of Django's own, too, although nobody would miss them; each signal is one hop."""
+    live = Signal._live_receivers
+    hops: list[Any] = []
+    put = Lease.put
+
+    def around(receiver: Any) -> Any:
+        def wrapper(signal: Any, **named: Any) -> Any:
+            calls.append((signal, receiver.__name__, threading.get_ident()))
+            return receiver(signal=signal, **named)
+
+        return wrapper
+
+    def _live_receivers(self: Signal, sender: Any) -> Any:
+        sync, asynchronous = live(self, sender)
+        return [around(receiver) for receiver in sync], asynchronous
+
+    def counting(self: Lease, call: Any) -> None:
+        hops.append(call)
+        put(self, call)
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(str(threading.get_ident()))
+
+    with project(path("", view)) as application:
+        monkeypatch.setattr(Signal, "_live_receivers", _live_receivers)
+        monkeypatch.setattr(Lease, "put", counting)
+        thread = int((await request(application)).body)
+    names = {
+        signal: [name for sent, name, _ in calls if sent is signal] for signal in (request_started, request_finished)
+    }
+    assert {"reset_queries", "close_old_connections"} <= set(names[request_started])
+    assert {"close_caches", "close_old_connections", "reset_urlconf"} <= set(names[request_finished])
+    assert all(len(each) == len(set(each)) for each in names.values())
+    assert {ident for signal, _, ident in calls if signal in names} == {thread}
+    assert [type(call) for call in hops] == [HopCall] * 3
     monkeypatch.undo()
 
 

@@ -93,6 +93,7 @@ async def test_where_all_threads_rest_who_waits_gets_503() -> None:
         gate.set()
         for one in resting:
             await one.end()
+        await until(lambda: get_pool().resting_count == get_pool().running_count == 0)
         assert (await ask(application, "/page/")).status == 200
 
 

@@ -77,11 +77,12 @@ async def send_started(sender: type, scope: Any, is_looked_after: bool, begun: l
     if not is_looked_after or seams.started_is_patched():
         begun.append(True)
         await request_started.asend(sender=sender, scope=scope)
-    elif started.any(sender):
+    elif seams.receivers_are_patched() or started.any(sender):
+        receivers = started.live(sender)
         begin = functools.partial(begun.append, True)
-        if not started.live(sender)[0]:
+        if not receivers[0]:
             begin()
-        await _send(started, sender, [] if begun else [begin], scope=scope)
+        await _send(started, sender, receivers, [begin] if receivers[0] else [], scope=scope)
     else:
         begun.append(True)
 
@@ -93,7 +94,7 @@ async def send_finished(sender: type, is_looked_after: bool) -> None:
         return
     closers = _cache_closers()
     if closers or finished.any(sender):
-        await _send(finished, sender, closers)
+        await _send(finished, sender, finished.live(sender), closers)
 
 
 def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | None = None) -> bool:
@@ -133,7 +134,7 @@ async def close_response(response: Any, sender: type, is_looked_after: bool) -> 
         closers = []
     closers = [_quiet(closer) for closer in closers] + _cache_closers()
     if closers or finished.any(sender):
-        await _send(finished, sender, closers)
+        await _send(finished, sender, finished.live(sender), closers)
 
 
 def has_plain_close(response: Any) -> bool:
@@ -141,9 +142,15 @@ def has_plain_close(response: Any) -> bool:
     return type(response).close is _CLOSE and _CLOSE_IS_DJANGOS
 
 
-async def _send(foreign: Foreign, sender: type, before: list[Callable[[], Any]], **named: Any) -> None:
+async def _send(
+    foreign: Foreign,
+    sender: type,
+    receivers: tuple[list[Receiver], list[Receiver]],
+    before: list[Callable[[], Any]],
+    **named: Any,
+) -> None:
     """Call sync code and sync receivers in one hop, then the async receivers together."""
-    sync, asynchronous = foreign.live(sender)
+    sync, asynchronous = receivers
 
     def send_sync() -> None:
         for closer in before:
