@@ -63,3 +63,12 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 STATIC_URL = "static/"
+
+if os.environ.get("BENCH_OBSERVER") == "sentry":
+    from bench.django_project import sentry
+
+    sentry.start()
+elif os.environ.get("BENCH_OBSERVER") == "bystander":
+    from bench.django_project import bystander
+
+    bystander.start()

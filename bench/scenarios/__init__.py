@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.scenario import Scenario
 from bench.scenarios.django_async import DJANGO_ASYNC
 from bench.scenarios.django_http import DJANGO_HTTP
+from bench.scenarios.django_observed import DJANGO_OBSERVED
 from bench.scenarios.django_waiting import DJANGO_WAITING
 from bench.scenarios.django_websocket import DjangoHandshakes
 from bench.scenarios.generators import EchoGenerator
@@ -29,6 +30,7 @@ SCENARIOS: list[type[Scenario]] = [
     SlowMember,
     *DJANGO_HTTP,
     *DJANGO_ASYNC,
+    *DJANGO_OBSERVED,
     *DJANGO_WAITING,
     DjangoHandshakes,
     EchoGenerator,
