@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 # The newest interpreter that there is beside PYTHON, for Django 6.1; none: nothing to do.
 NEWEST := $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3.1[23])))
-PROMISES := tests/threads tests/e2e/test_promise.py $(addprefix tests/handler/test_,thread_promises.py seams.py \
+PROMISES := tests/threads tests/chain/test_mixins.py tests/e2e/test_promise.py $(addprefix tests/handler/test_,thread_promises.py seams.py \
 	concurrent_differential.py leftovers.py connections.py http.py upgrade.py)
 # Python 3.13 warns of the SQLite connections that Django's own handler leaves to the garbage collection.
 UNCLOSED := -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
