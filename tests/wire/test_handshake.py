@@ -22,6 +22,10 @@ KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 HANDSHAKE = Handshake(KEY, ["chat", "superchat"], [])
 
 
+def offering(*headers: tuple[bytes, bytes]) -> RequestHead:
+    return RequestHead("GET", b"/", [*request_headers(make_key()), *headers], upgrade=b"websocket")
+
+
 def test_client_and_server_agree() -> None:
     key = make_key()
     offer = DeflateParameters()
@@ -101,6 +105,31 @@ def test_fields_of_the_hop_are_dropped(name: bytes) -> None:
 )
 def test_extensions_are_read(value: bytes, expected: list[object]) -> None:
     assert read_extensions([(b"sec-websocket-extensions", value)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        (b"sec-websocket-protocol", [b",".join(b"p%d" % number for number in range(101))]),
+        (b"sec-websocket-protocol", [b"p%d" % number for number in range(101)]),
+        (b"sec-websocket-extensions", [b",".join(b"e%d" % number for number in range(101))]),
+        (b"sec-websocket-extensions", [b"e;" + b";".join(b"p%d" % number for number in range(100))]),
+        (b"sec-websocket-extensions", [b"e;p;p;p"] * 26),
+    ],
+)
+def test_more_than_a_hundred_offers_are_refused(name: bytes, values: list[bytes]) -> None:
+    with pytest.raises(RemoteProtocolError, match="more than 100"):
+        read_handshake(offering(*((name, value) for value in values)))
+
+
+def test_a_hundred_offers() -> None:
+    protocols = [f"p{number}" for number in range(100)]
+    offered = ",".join(protocols).encode()
+    handshake = read_handshake(
+        offering((b"sec-websocket-protocol", offered), (b"sec-websocket-extensions", b"e;" + b";".join([b"p"] * 99)))
+    )
+    assert handshake.subprotocols == protocols
+    assert handshake.extensions == [("e", [("p", None)] * 99)]
 
 
 def test_extensions_of_several_lines() -> None:

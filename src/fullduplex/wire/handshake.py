@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
 from fullduplex.wire.deflate import DeflateParameters, ExtensionOffer, read_deflate_response
@@ -27,6 +28,10 @@ _UPGRADE_FIELDS: Fields = [(b"upgrade", b"websocket"), (b"connection", b"upgrade
 # Fields of an accept that describe the hop, which only the server knows: dropped, as an intermediary
 # would drop them (RFC 9110 section 7.6.1). An accept has no content (RFC 9110 section 8.6).
 _HOP_FIELDS = frozenset((b"connection", b"upgrade", b"keep-alive", b"content-length", b"transfer-encoding"))
+
+# Subprotocols that a handshake may offer, and extensions with their parameters: as many as a head may have fields. They
+# wait with it for the application, in fifty times the bytes that they have on the wire.
+MAX_OFFERS_COUNT = 100
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _IS_TOKEN = re.compile(_TOKEN).fullmatch
@@ -200,6 +205,8 @@ def _read_extension_line(line: str, extensions: list[ExtensionOffer]) -> None:
             parameters: list[tuple[str, str | None]] = []
             extensions.append((match[1], parameters))
             position = _read_parameters(line, position, parameters)
+            if len(extensions) + sum(len(each) for _, each in extensions) > MAX_OFFERS_COUNT:
+                raise _too_many("extensions and parameters")
         if line[position : position + 1] not in ("", ","):
             raise _malformed("Sec-WebSocket-Extensions")
         position += 1
@@ -217,6 +224,8 @@ def _read_parameters(line: str, position: int, parameters: list[tuple[str, str |
                 # A quoted value must be a token once its quotes are off (RFC 6455 section 9.1).
                 raise _malformed("Sec-WebSocket-Extensions")
         parameters.append((match[1], value))
+        if len(parameters) > MAX_OFFERS_COUNT:
+            raise _too_many("extensions and parameters")
         position = match.end()
     return position
 
@@ -245,7 +254,11 @@ def _read_key(headers: Fields) -> bytes:
 
 
 def _read_subprotocols(headers: Fields) -> list[str]:
-    items = [item.decode("latin-1") for item in _list_items(headers, b"sec-websocket-protocol")]
+    items = [
+        item.decode("latin-1") for item in islice(_list_items(headers, b"sec-websocket-protocol"), MAX_OFFERS_COUNT + 1)
+    ]
+    if len(items) > MAX_OFFERS_COUNT:
+        raise _too_many("subprotocols")
     if not all(_IS_TOKEN(item) for item in items):
         raise _malformed("Sec-WebSocket-Protocol")
     return items
@@ -269,6 +282,10 @@ def _list_items(headers: Fields, wanted: bytes) -> Iterator[bytes]:
                 item = item.strip(b" \t")
                 if item:
                     yield item
+
+
+def _too_many(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"RFC 6455 section 4.1: more than {MAX_OFFERS_COUNT} {what} are offered")
 
 
 def _malformed(name: str) -> RemoteProtocolError:
