@@ -1427,3 +1427,55 @@ async def test_errors_of_many_sockets_are_told_each_inside_its_observer(name: st
     finally:
         got_request_exception.disconnect(receiver)
     assert sorted(told) == sorted((f"u{number}", f"u{number}") for number in range(20))
+
+
+# What stays with a socket ------------------------------------------------------------------------
+
+
+async def _look_at_cookies(request: HttpRequest, get_response: Any) -> Any:
+    assert len(request.COOKIES) >= 200
+    return await get_response(request)
+
+
+async def _take_a_cookie_away(request: HttpRequest, get_response: Any) -> Any:
+    del request.COOKIES["n7"]
+    return await get_response(request)
+
+
+looking_at_cookies = middleware(_look_at_cookies)
+taking_a_cookie_away = middleware(_take_a_cookie_away)
+
+
+def cookies_of(count: int) -> dict[str, Any]:
+    return {"headers": {"cookie": "; ".join(f"n{number}=x" for number in range(count))}}
+
+
+@pytest.mark.parametrize(("count", "kept"), [(200, True), (201, False)])
+async def test_very_many_cookies_are_parsed_again_when_they_are_asked_for_again(count: int, kept: bool) -> None:
+    stayed: list[bool] = []
+
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        async for _ in socket:
+            stayed.append("COOKIES" in socket.request.__dict__)
+            await socket.send(str(len(socket.request.COOKIES)))
+
+    with project(path("", view), MIDDLEWARE=[f"{__name__}.looking_at_cookies"]) as application:
+        async with websocket(application, **cookies_of(count)) as client:
+            await client.accepted()
+            client.send("?")
+            assert await client.message() == str(count)
+    assert stayed == [kept]
+
+
+async def test_cookies_that_somebody_has_changed_stay_changed() -> None:
+    @socket_view
+    async def view(socket: WebSocket) -> None:
+        async for _ in socket:
+            await socket.send(str("n7" in socket.request.COOKIES))
+
+    with project(path("", view), MIDDLEWARE=[f"{__name__}.taking_a_cookie_away"]) as application:
+        async with websocket(application, **cookies_of(300)) as client:
+            await client.accepted()
+            client.send("?")
+            assert await client.message() == "False"

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
+from django.http import parse_cookie
 
 from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
-from fullduplex.sockets.asgi import Event, Receive, Scope
+from fullduplex.sockets.asgi import Receive, Scope
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
 _KNOWN_NAMES_COUNT = 512
 _NAME_CHARS = 255
+
+MANY_COOKIES_COUNT = 200  # no browser sends so many: Chrome and Firefox keep 180 of a site
+
+# Bodies that have come in several events, of all requests of the process: so much of them is in memory. What is more
+# goes to disk long before FILE_UPLOAD_MAX_MEMORY_SIZE, which a thousand stalled uploads would hold a thousand times.
+BODIES_BYTES = 67_108_864
+_DISK_BLOCK_BYTES = 65_536
 
 
 def _of(name: str) -> tuple[str, str]:
@@ -121,6 +130,20 @@ def _learn(raw: bytes) -> str | None:
     return name
 
 
+def forget_many_cookies(request: ASGIRequest) -> None:
+    """Parse the cookies again when somebody asks again, where there are very many and nobody has changed them.
+
+    They take twenty times what the client sent, and the request of a socket stays for days.
+    """
+    cookies = request.__dict__.get("COOKIES")
+    if (
+        cookies is not None
+        and len(cookies) > MANY_COOKIES_COUNT
+        and cookies == parse_cookie(request.META.get("HTTP_COOKIE", ""))
+    ):
+        del request.__dict__["COOKIES"]
+
+
 def holds_nothing(request: Any) -> bool:
     """Whether closing the request frees nothing: it has no uploaded files, and no body on disk."""
     return (
@@ -137,53 +160,99 @@ def is_free(closer: Callable[[], Any]) -> bool:
     return getattr(closer, "__func__", None) is _CLOSE and holds_nothing(closer.__self__)  # type: ignore[attr-defined]
 
 
+class _Budget:
+    """Memory that all bodies share."""
+
+    def __init__(self) -> None:
+        self.used_bytes = 0
+        self._lock = threading.Lock()  # several loops may serve in one process
+
+    def use(self, more_bytes: int) -> bool:
+        """Note that so much more, or less, is held; return whether it is no more than may be."""
+        with self._lock:
+            self.used_bytes += more_bytes
+            return self.used_bytes <= BODIES_BYTES
+
+
+bodies = _Budget()
+
+
+class _Body(io.BytesIO):
+    """A body in memory, which counts until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted_bytes = 0
+
+    def take(self, part: bytes) -> bool:
+        """Append; return whether bodies hold no more than they may."""
+        self.write(part)
+        self._counted_bytes += len(part)
+        return bodies.use(len(part))
+
+    def close(self) -> None:
+        if not self.closed:
+            bodies.use(-self._counted_bytes)
+        super().close()
+
+
 async def read_body(receive: Receive) -> IO[bytes]:
     """Return the body, rewound: in memory up to FILE_UPLOAD_MAX_MEMORY_SIZE, above it on disk.
+
+    Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner.
 
     Raises:
         RequestAborted: the client left before its end.
     """
+    body, more = await _part(receive)
+    if not more and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
+        return io.BytesIO(body)
+    memory = _Body()
+    fits = memory.take(body)
+    del body  # it would be held twice until the last of it has come
+    return await _collect(receive, memory, fits, more)
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    """Return the next part, and whether there are more."""
     event = await receive()
     if event["type"] == "http.disconnect":
         raise RequestAborted
-    body = event.get("body", b"")
-    if not event.get("more_body", False) and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
-        return io.BytesIO(body)
-    return await _collect(receive, event)
+    return event.get("body", b""), event.get("more_body", False)
 
 
-async def _collect(receive: Receive, event: Event) -> IO[bytes]:
-    """Read a body of several events."""
-    parts: list[bytes] = []
-    size_bytes = 0
+async def _collect(receive: Receive, memory: _Body, fits: bool, more: bool) -> IO[bytes]:
+    """Read a body of several events, of which the first has been taken."""
     disk: IO[bytes] | None = None
     loop = asyncio.get_running_loop()
     try:
         while True:
-            part = event.get("body", b"")
-            parts.append(part)
-            size_bytes += len(part)
-            if size_bytes > settings.FILE_UPLOAD_MAX_MEMORY_SIZE:
-                # In blocks of that size, and in a thread: a disk may take its time.
+            most_bytes = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+            if memory.tell() > (most_bytes if fits else min(most_bytes, _DISK_BLOCK_BYTES)):
+                # In blocks, and in a thread: a disk may take its time.
                 if disk is None:
                     disk = await loop.run_in_executor(None, tempfile.TemporaryFile)
-                await loop.run_in_executor(None, disk.writelines, parts)
-                parts, size_bytes = [], 0
-            if not event.get("more_body", False):
+                await loop.run_in_executor(None, disk.write, memory.getvalue())
+                memory.close()
+                memory = _Body()
+            if not more:
                 break
-            event = await receive()
-            if event["type"] == "http.disconnect":
-                raise RequestAborted
+            part, more = await _part(receive)
+            fits = memory.take(part)
+            del part
         if disk is None:
-            return io.BytesIO(b"".join(parts))
-        await loop.run_in_executor(None, _finish, disk, parts)
+            memory.seek(0)
+            return memory
+        await loop.run_in_executor(None, _finish, disk, memory.getvalue())
+        memory.close()
         return disk
     except BaseException:
+        memory.close()
         if disk is not None:
             disk.close()
         raise
 
 
-def _finish(disk: IO[bytes], parts: list[bytes]) -> None:
-    disk.writelines(parts)
+def _finish(disk: IO[bytes], rest: bytes) -> None:
+    disk.write(rest)
     disk.seek(0)

@@ -20,6 +20,7 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected
 from fullduplex.handler.handshake import Handshake
 from fullduplex.handler.line import Line
+from fullduplex.handler.request import forget_many_cookies
 from fullduplex.handler.view import View
 from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.websocket import WebSocket
@@ -90,6 +91,8 @@ class Upgrade:
         self._lease = handshake.lease
         self._view = handshake.view
         self._accepted = handshake.accepted
+        if self._accepted and handshake.request is not None:
+            forget_many_cookies(handshake.request)
         self._close_sent = handshake.refused
         handshake.forget()
         return handshake.answered

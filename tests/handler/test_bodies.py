@@ -1,0 +1,122 @@
+"""Bodies of requests on their way to the view: in memory or on disk, and how much of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from fullduplex.handler import request as module
+from fullduplex.handler.request import bodies, read_body
+from tests.handler.asgi_driver import Connection, http_scope
+from tests.handler.project import project
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    yield
+    assert bodies.used_bytes == 0
+
+
+def events_of(*parts: bytes) -> Any:
+    events = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    events[-1]["more_body"] = False
+
+    async def receive() -> Any:
+        return events.pop(0)
+
+    return receive
+
+
+async def test_pieces_are_held_together() -> None:
+    body = await read_body(events_of(*[b"ab"] * 10_000, b""))
+    assert isinstance(body, io.BytesIO)
+    assert bodies.used_bytes == 20_000
+    assert body.read() == b"ab" * 10_000
+    body.close()
+    body.close()
+
+
+async def test_a_large_body_goes_to_disk_and_counts_no_more(settings: Any) -> None:
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1_000
+    body = await read_body(events_of(*[b"x" * 300] * 9))
+    assert not isinstance(body, io.BytesIO)
+    assert bodies.used_bytes == 0
+    assert body.read() == b"x" * 2_700
+    body.close()
+
+
+async def test_when_bodies_take_too_much_the_next_goes_to_disk_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODIES_BYTES", 1_000_000)
+    gates = [asyncio.Event() for _ in range(20)]
+    arrived = asyncio.Semaphore(0)
+
+    async def receive_then_wait(number: int, parts: list[bytes]) -> Any:
+        if parts:
+            return {"type": "http.request", "body": parts.pop(), "more_body": True}
+        arrived.release()
+        await gates[number].wait()
+        return {"type": "http.request", "body": b"end", "more_body": False}
+
+    reading = []
+    for number in range(20):
+        parts = [b"%02d" % number * 16_000] * 10
+        reading.append(
+            asyncio.ensure_future(read_body(lambda number=number, parts=parts: receive_then_wait(number, parts)))
+        )  # type: ignore[misc]
+        await arrived.acquire()
+    assert bodies.used_bytes <= 1_000_000 + 20 * 65_536 + 32_000, "of 6.4 MB that have come"
+    for number, gate in enumerate(gates):
+        gate.set()
+        body = await reading[number]
+        assert body.read() == b"%02d" % number * 160_000 + b"end"
+        body.close()
+
+
+async def test_a_client_that_leaves_takes_its_body_with_it() -> None:
+    with project() as application:
+        client = Connection(application, http_scope(method="POST"))
+        client.put(type="http.request", body=b"part", more_body=True)
+        client.put(type="http.disconnect")
+        await client.end()
+
+
+async def test_a_body_counts_until_its_response_is_sent() -> None:
+    seen = []
+
+    @csrf_exempt
+    async def view(request: HttpRequest) -> HttpResponse:
+        seen.append((bodies.used_bytes, request.body))
+        return HttpResponse()
+
+    with project(path("", view)) as application:
+        client = Connection(application, http_scope(method="POST"))
+        client.put(type="http.request", body=b"a" * 100, more_body=True)
+        client.put(type="http.request", body=b"b" * 50, more_body=False)
+        await client.end()
+    assert seen == [(150, b"a" * 100 + b"b" * 50)]
+
+
+async def test_what_came_first_is_held_once() -> None:
+    references: list[int] = []
+    first = b"a" * 100
+    events = [
+        {"type": "http.request", "body": first, "more_body": True},
+        {"type": "http.request", "body": b"b", "more_body": False},
+    ]
+
+    async def receive() -> Any:
+        references.append(sys.getrefcount(first))
+        return events.pop(0)
+
+    body = await read_body(receive)
+    assert references[1] == references[0] - 1, "the event's is gone, and there is no other"
+    assert body.read() == b"a" * 100 + b"b"
+    body.close()
