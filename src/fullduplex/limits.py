@@ -238,7 +238,7 @@ class LoadLimits(Checked):
         "limit.",
     )
     max_buffers_bytes: int = opt(
-        536_870_912,
+        268_435_456,
         "Received and not yet taken by the application, or written and not yet taken by clients, on all connections. "
         "From three quarters of it new WebSockets get 503; above it those that hold most are dropped. 0: no limit.",
     )

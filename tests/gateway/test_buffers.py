@@ -11,6 +11,7 @@ import pytest
 
 from fullduplex.wire.events import Close
 from fullduplex.wire.frames import BINARY, CONTINUATION, TEXT, encode_frame
+from fullduplex.wire.websocket import AHEAD_BYTES
 from tests.gateway.test_session import HANDSHAKE, Client, accept
 from tests.gateway.wired import Wired, ok
 
@@ -60,6 +61,57 @@ async def test_messages_that_inflate_wait_on_the_wire_for_an_application_that_do
     assert list(map(len, app.messages)) == [size] * count
     assert client.connection.buffered_bytes == 0
     await client.finish()
+
+
+@pytest.mark.parametrize("fin", [True, False], ids=["whole", "in fragments"])
+async def test_a_large_message_is_inflated_when_the_application_waits_for_it(fin: bool) -> None:
+    app = Reader()
+    client = Client(app)
+    await client.connect(DEFLATE)
+    size = 15_000_000
+    data = deflated(bytes(size))
+    begun = b"" if fin else frame(BINARY, data[:-100], fin=False, rsv1=True)
+    rest = frame(BINARY, data, rsv1=True) if fin else frame(CONTINUATION, data[-100:])
+    await client.feed(begun + rest + frame(TEXT, b"behind it") + frame(0x8, b"\x0f\xa0"))
+    assert not client.transport.reading
+    assert client.connection.buffered_bytes < AHEAD_BYTES + 2 * len(data)
+    assert client.gateway._unfinished_bytes >= AHEAD_BYTES, "they count until then"
+    app.may_read.set()
+    while app.end is None:
+        await client.settle()
+    assert app.messages == [bytes(size), "behind it"]
+    assert app.end["code"] == 4000
+    assert (client.gateway._unfinished_bytes, client.gateway._unfinished) == (0, set())
+    await client.finish()
+
+
+async def test_a_large_message_that_nobody_takes_any_more_keeps_nobody_from_closing() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await accept(receive, send)
+        await receive()
+        await send({"type": "websocket.close", "code": 4001})
+
+    client = Client(app)
+    await client.connect(DEFLATE)
+    large = frame(BINARY, deflated(bytes(15_000_000)), rsv1=True)
+    assert await client.raw(frame(TEXT, b"x") + large + frame(0x8, b"\x0f\xa1")) == [Close(4001)]
+    assert client.transport.is_closing() or client.transport.eof_written
+    await client.finish()
+
+
+async def test_large_messages_that_nobody_takes_have_a_bound_for_all_sockets() -> None:
+    app = Reader()
+    first = Client(app, max_unfinished_bytes=2 * AHEAD_BYTES + 100_000)
+    clients = [first, beside(first, app), beside(first, app)]
+    for client in clients:
+        await client.connect(DEFLATE)
+        await client.feed(frame(BINARY, deflated(bytes(15_000_000)), rsv1=True))
+    assert first.gateway._unfinished_bytes < 2 * AHEAD_BYTES + 100_000
+    assert sum(client.transport.is_closing() or client.transport.eof_written for client in clients) == 1
+    app.may_read.set()
+    for client in clients:
+        await client.cut()
+    await first.finish()
 
 
 async def test_text_counts_in_bytes() -> None:
@@ -134,7 +186,7 @@ async def test_an_unfinished_message_ends_with_its_deadline() -> None:
     client = Client(app, message_timeout_s=30.0, ping_interval_s=0.0)
     await client.connect(DEFLATE)
     await client.feed(frame(BINARY, deflated(bytes(15_000_000))[:10_000], fin=False, rsv1=True))
-    assert 262_144 <= client.connection.buffered_bytes <= 262_144 + 10_000
+    assert AHEAD_BYTES <= client.connection.buffered_bytes <= AHEAD_BYTES + 10_000
     assert client.gateway._unfinished_bytes == client.connection.buffered_bytes
     assert await client.tick(29) == b""
     (close,) = client.read(await client.tick(2))
@@ -221,6 +273,74 @@ async def test_above_the_bound_of_all_buffers_those_that_hold_most_are_dropped(c
     for client in clients:
         await client.cut()
     await first.finish()
+
+
+async def test_all_buffers_are_weighed_as_soon_as_much_has_come() -> None:
+    app = Reader()
+    first = Client(app, max_buffers_bytes=1_000_000)
+    clients = [first, *(beside(first, app) for _ in range(30))]
+    first.gateway.connections = [client.connection for client in clients]
+    for client in clients:
+        await client.connect()
+        await client.feed(frame(BINARY, bytes(70_000)))
+    held = sum(client.connection.buffered_bytes for client in clients if not client.transport.is_closing())
+    assert held <= 1_000_000 + 1_000_000 // 8 + 70_064
+    app.may_read.set()
+    for client in clients:
+        await client.cut()
+    await first.finish()
+
+
+async def test_reading_goes_on_when_the_application_wants_more() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await may_go_on.wait()
+        while (await receive())["more_body"]:
+            pass
+        await ok()(scope, receive, send)
+
+    may_go_on = asyncio.Event()
+    wired = Wired(app)
+    await wired.feed(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(100_000))
+    assert not wired.transport.reading, "it has taken what came, and is busy"
+    may_go_on.set()
+    await wired.settle()
+    assert wired.transport.reading
+    assert (await wired.feed(bytes(100_000))).startswith(b"HTTP/1.1 200 ")
+    assert wired.transport.reading
+    await wired.finish()
+
+
+async def test_content_in_tiny_pieces_counts_for_what_it_takes() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await may_read.wait()
+        content = b""
+        more = True
+        while more:
+            event = await receive()
+            content += event["body"]
+            more = event["more_body"]
+        await ok(b"%d" % len(content))(scope, receive, send)
+
+    may_read = asyncio.Event()
+    wired = Wired(app)
+    count = 1_500
+    wired.connection.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * count))
+    taken = 0
+    while wired.transport.reading and taken < count:
+        wired.connection.data_received(b"ab")
+        taken += 1
+    assert taken < count, "an object each"
+    may_read.set()
+    while taken < count:
+        await wired.settle()
+        assert wired.transport.reading
+        wired.connection.data_received(b"ab")
+        taken += 1
+    await wired.settle()
+    assert wired.transport.take().endswith(b"3000")
+    assert wired.connection.buffered_bytes == 0
+    await wired.finish()
 
 
 async def test_what_waits_for_the_client_counts_and_what_came_of_a_head() -> None:

@@ -50,7 +50,10 @@ def test_messages_survive_both_ways(deflate: DeflateParameters | None, data: str
     server, client = pair(deflate)
     for sender, receiver in ((client, server), (server, client)) * 2:
         sender.send(Message(data))
-        assert receiver.receive_data(sender.data_to_send(), 0.0) == [Message(data)]
+        events = receiver.receive_data(sender.data_to_send(), 0.0)
+        if receiver.holds_data:
+            events += receiver.receive_data(b"", 0.0)
+        assert events == [Message(data)]
         assert sender.data_to_send() == b""
 
 

@@ -49,7 +49,7 @@ def test_one_call_returns_a_bounded_part_of_many_messages() -> None:
 
 def test_what_messages_inflate_to_counts() -> None:
     codec = WebSocketCodec(WebSocketLimits(), deflate=DEFLATE)
-    size = 200_000
+    size = 100_000
     data = frame(BINARY, deflated(bytes(size)), rsv1=True) * 100
     assert len(data) < CALL_BYTES
     calls = [codec.receive_data(data, 0.0), *rest_of(codec)]
@@ -61,6 +61,15 @@ def test_pings_count_too() -> None:
     calls = [codec.receive_data(frame(0x9) * 5_000, 0.0), *rest_of(codec)]
     assert [event for events in calls for event in events] == [Ping(b"")] * 5_000
     assert len(calls) > 4
+
+
+def test_fragments_count_although_they_make_no_event() -> None:
+    codec = WebSocketCodec(WebSocketLimits())
+    count = 20_000
+    data = frame(TEXT, b"a", fin=False) + frame(CONTINUATION, fin=False) * count + frame(CONTINUATION, b"b")
+    calls = [codec.receive_data(data, 0.0), *rest_of(codec)]
+    assert [event for events in calls for event in events] == [Message("ab")]
+    assert len(calls) > count * 64 // CALL_BYTES
 
 
 def test_more_input_goes_behind_what_is_held() -> None:
@@ -107,8 +116,43 @@ def test_an_unfinished_message_is_not_inflated_far(piece_bytes: int) -> None:
     for at in range(0, len(begun), piece_bytes):
         assert codec.receive_data(begun[at : at + piece_bytes], 0.0) == []
     assert AHEAD_BYTES <= codec.unfinished_bytes <= AHEAD_BYTES + len(wire)
-    assert codec.receive_data(frame(CONTINUATION, wire[-100:]), 0.0) == [Message(content)]
+    assert codec.receive_data(frame(CONTINUATION, wire[-100:]), 0.0) == []
+    assert codec.receive_data(b"", 0.0) == [Message(content)]
     assert codec.unfinished_bytes == 0
+
+
+@pytest.mark.parametrize("behind", [b"", frame(TEXT, b"b")], ids=["alone", "with another behind it"])
+def test_a_whole_message_is_not_inflated_far_before_it_is_wanted(behind: bytes) -> None:
+    content = bytes(15_000_000)
+    wire = deflated(content)
+    codec = WebSocketCodec(WebSocketLimits(), deflate=DEFLATE)
+    first = codec.receive_data(frame(TEXT, b"a") + frame(BINARY, wire, rsv1=True) + behind, 0.0)
+    assert first == [Message("a")]
+    assert (codec.holds_data, codec.holds_large) == (True, True)
+    assert AHEAD_BYTES <= codec.buffered_bytes <= AHEAD_BYTES + len(wire) + len(behind)
+    events = [event for call in rest_of(codec) for event in call]
+    assert events == [Message(content), *([Message("b")] if behind else [])]
+    assert (codec.holds_large, codec.buffered_bytes) == (False, 0)
+
+
+@pytest.mark.parametrize("size", [AHEAD_BYTES - 1, AHEAD_BYTES, AHEAD_BYTES + 1])
+@pytest.mark.parametrize("most_bytes", [AHEAD_BYTES - 1, AHEAD_BYTES, AHEAD_BYTES + 1])
+def test_messages_as_large_as_what_is_inflated(size: int, most_bytes: int) -> None:
+    codec = WebSocketCodec(WebSocketLimits(max_message_bytes=most_bytes), deflate=DEFLATE)
+    events = codec.receive_data(frame(BINARY, deflated(bytes(size)), rsv1=True), 0.0)
+    events += [event for call in rest_of(codec) for event in call]
+    (event,) = events
+    assert event == Message(bytes(size)) if size <= most_bytes else isinstance(event, ProtocolFailed)
+
+
+def test_what_is_behind_a_large_message_is_found_although_the_peer_has_gone() -> None:
+    codec = WebSocketCodec(WebSocketLimits(), deflate=DEFLATE)
+    data = frame(BINARY, deflated(bytes(1_000_000)), rsv1=True) + frame(0x8, b"\x03\xe8")
+    assert codec.receive_data(data, 0.0) == []
+    assert codec.receive_eof() == []
+    assert [event for call in rest_of(codec) for event in call] == [
+        *(Message(bytes(1_000_000)), Close(1000), ConnectionEnded())
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +162,8 @@ def test_what_is_not_inflated_yet_is_checked_at_the_end(content: bytes, close_co
     codec = WebSocketCodec(WebSocketLimits(max_message_bytes=2_000_000), deflate=DEFLATE)
     wire = deflated(content)
     assert codec.receive_data(frame(TEXT, wire[:-10], fin=False, rsv1=True), 0.0) == []
-    (failed,) = codec.receive_data(frame(CONTINUATION, wire[-10:]), 0.0)
+    assert codec.receive_data(frame(CONTINUATION, wire[-10:]), 0.0) == []
+    (failed,) = codec.receive_data(b"", 0.0)
     assert isinstance(failed, ProtocolFailed)
     assert isinstance(failed.error, RemoteProtocolError)
     assert failed.error.close_code == close_code
@@ -129,7 +174,8 @@ def test_several_streams_of_one_message_go_on_where_inflating_stopped() -> None:
     stream = compressor.compress(bytes(200_000)) + compressor.flush(zlib.Z_FINISH)
     codec = WebSocketCodec(WebSocketLimits(), deflate=DEFLATE)
     assert codec.receive_data(frame(BINARY, stream * 5, fin=False, rsv1=True), 0.0) == []
-    assert codec.receive_data(frame(CONTINUATION, stream), 0.0) == [Message(bytes(1_200_000))]
+    assert codec.receive_data(frame(CONTINUATION, stream), 0.0) == []
+    assert codec.receive_data(b"", 0.0) == [Message(bytes(1_200_000))]
 
 
 @pytest.mark.parametrize("deflate", [None, DEFLATE])

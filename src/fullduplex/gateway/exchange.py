@@ -19,6 +19,9 @@ from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, Re
 
 _UNCOPIED_BYTES = 65_536  # content from here on is not joined with its head: two writes cost less than the copy
 _TLS_PIECE_BYTES = 65_536
+# What a piece of content costs beyond its bytes: an object, and its place in the queue. Without it, content that comes
+# in pieces of two bytes would take thirty times what may wait.
+_PIECE_OVERHEAD_BYTES = 64
 
 
 class Exchange:
@@ -90,10 +93,11 @@ class Exchange:
         if self._body is None:
             self._body = deque()
         self._body.append(data)
-        self._body_bytes += len(data)
+        self._body_bytes += len(data) + _PIECE_OVERHEAD_BYTES
         if self._body_bytes > self._shared.connection.read_buffer_bytes and not self._body_paused:
             self._body_paused = True
             self._stream.pause_reading()
+            self._shared.note_waiting(self._body_bytes, self._stream.loop)
         self._wake()
 
     def end_received(self) -> None:
@@ -139,6 +143,7 @@ class Exchange:
             if self._expect_continue and not self.response_started:
                 self._expect_continue = False
                 self._stream.send(Informational(100, []))
+            self._resume_reading()  # not sooner: who has taken something may be busy with it
             await self._wait()
 
     async def send(self, message: Message) -> None:
@@ -343,7 +348,6 @@ class Exchange:
         body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         self._body_bytes = 0
-        self._resume_reading()
         self._body_taken = self._body_complete
         return {"type": "http.request", "body": body, "more_body": not self._body_complete}
 

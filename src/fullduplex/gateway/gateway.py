@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fullduplex.gateway.access_log import client
 from fullduplex.gateway.exchange import Exchange
@@ -19,7 +20,9 @@ logger = logging.getLogger("fullduplex.server")
 class Gateway(Shared):
     """Turns requests into calls of one ASGI application."""
 
+    connections: Collection[Connection] = ()  # of the worker, which sets it
     _is_overfull = False
+    _noted_bytes = 0  # since they were weighed last
 
     def open(self, stream: Stream, head: RequestHead) -> None:
         """Make the handler of a request, or of a WebSocket handshake."""
@@ -38,8 +41,19 @@ class Gateway(Shared):
             if not head.end_stream:
                 exchange.check_announced(head)
 
+    def note_waiting(self, size_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Weigh again, sooner than twice a second, where so much comes that it would be gigabytes until then."""
+        self._noted_bytes += size_bytes
+        if self._noted_bytes > self.load.max_buffers_bytes // 8 > 0:
+            self._noted_bytes = 0
+            loop.call_soon(self._weigh_all)
+
+    def _weigh_all(self) -> None:
+        self.weigh(self.connections)
+
     def weigh(self, connections: Iterable[Connection]) -> None:
         """Bound what all connections hold together; a few times a second."""
+        self._noted_bytes = 0
         most_bytes = self.load.max_buffers_bytes
         if not most_bytes:
             return

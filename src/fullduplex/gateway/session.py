@@ -195,6 +195,8 @@ class Session:
             if self._waiter is not None:
                 raise LocalProtocolError("another task is waiting in receive() already")
             self._waiter = self._stream.loop.create_future()
+            if self._reading_paused:
+                self._steer()
             try:
                 await self._waiter
             finally:
@@ -429,7 +431,8 @@ class Session:
     def _steer(self) -> None:
         """Take no more from the client than the application takes, and nothing before what the codec holds.
 
-        What it holds is handed out a part in each turn of the loop, so that others have theirs.
+        What it holds is handed out a part in each turn of the loop, so that others have theirs; what would inflate to
+        megabytes, when the application waits for it.
         """
         bound_bytes = self._bound_bytes
         waiting_bytes = 0 if self._close is not None else self._pending_bytes
@@ -437,10 +440,12 @@ class Session:
         if not self._reading_paused and (holds or waiting_bytes > bound_bytes):
             self._reading_paused = True
             self._stream.pause_reading()
+            if waiting_bytes > bound_bytes:
+                self._shared.note_waiting(waiting_bytes, self._stream.loop)
         if waiting_bytes > bound_bytes // 4:
             return
         if holds:
-            if not self._goes_on:
+            if not self._goes_on and self._may_go_on():
                 self._goes_on = True
                 self._stream.loop.call_soon(self._go_on)
         elif self._reading_paused:
@@ -450,8 +455,11 @@ class Session:
     def _go_on(self) -> None:
         """Hand out more of what the codec holds."""
         self._goes_on = False
-        if self._state is State.OPEN or self._state is State.CLOSING:
+        if (self._state is State.OPEN or self._state is State.CLOSING) and self._may_go_on():
             self._handle(self._codec.receive_data(b"", self._stream.loop.time()))
+
+    def _may_go_on(self) -> bool:
+        return not self._codec.holds_large or self._waiter is not None or self._close is not None
 
     def _count_unfinished(self, size_bytes: int) -> None:
         """A message has begun, goes on, or has ended."""

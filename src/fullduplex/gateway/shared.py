@@ -118,6 +118,9 @@ class Shared:
         while self._unfinished_bytes > self.load.max_unfinished_bytes > 0:
             max(self._unfinished, key=lambda socket: socket.unfinished_bytes).refuse_unfinished()
 
+    def note_waiting(self, size_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        """One connection holds so much that reading from it pauses."""
+
     def refuse(self, stream: Stream, error: Exception, head: RequestHead | None = None) -> None:
         """Tell the client what it did wrong, if that is still possible; then close.
 

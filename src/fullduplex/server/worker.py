@@ -159,6 +159,7 @@ class Worker:
         gateway.state = lifespan.state
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
+        gateway.connections = self._connections
         sweep = self._loop.create_task(watched("The sweep", lambda: self._sweep(gateway), logger))
         seats = Seats(config.load.max_connections_count)
         self._acceptors = [self._acceptor(listener, gateway, seats) for listener in opened]

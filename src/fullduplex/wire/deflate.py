@@ -32,6 +32,9 @@ _FLUSHED_AND_ENDED = b"\x00\x00\xff\xff\x03\x00"
 # Two bytes make one, and restarting zlib costs microseconds: unbounded, 64 KiB would buy a second of CPU.
 _MAX_STREAMS_COUNT = 64
 
+# zlib's object keeps a copy of what a call has left, and of what it was given: so it gets no more than this at a time.
+_SLICE_BYTES = 8_192
+
 ExtensionOffer = tuple[str, list[tuple[str, str | None]]]
 
 
@@ -216,22 +219,26 @@ class Inflater:
         Raises:
             RemoteProtocolError: this is not DEFLATE data (close code 1007).
         """
-        inflated = b""
-        while data and len(inflated) < max_bytes:
+        pieces: list[bytes] = []
+        position, size = 0, len(data)
+        while position < size and max_bytes > 0:
             decompressor = self._decompressor
             if decompressor is None:
                 decompressor = self._open_stream()
+            end = min(position + _SLICE_BYTES, size)
             try:
-                inflated += decompressor.decompress(data, max_bytes - len(inflated))
+                piece = decompressor.decompress(data[position:end], max_bytes)
             except zlib.error:
                 raise invalid_data() from None
-            if not decompressor.eof:
-                data = decompressor.unconsumed_tail
-                break
-            data = decompressor.unused_data
-            self._decompressor = None
-        self.rest = data
-        return inflated
+            pieces.append(piece)
+            max_bytes -= len(piece)
+            if decompressor.eof:
+                position = end - len(decompressor.unused_data)
+                self._decompressor = None
+            else:
+                position = end - len(decompressor.unconsumed_tail)
+        self.rest = data[position:]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self, max_bytes: int) -> bytes:
         """Return what the message inflates to after its last piece, and get ready for the next one.

@@ -19,8 +19,10 @@ How a socket ends, and what the events are:
 - TCP ends without a Close frame: ``ConnectionEnded`` alone, which ASGI calls 1006.
 
 What a peer can make the codec hold is bounded. One call returns events of at most about ``CALL_BYTES``, and one message
-more; ``holds_data`` tells that there is input behind them. Of a compressed message whose end has not come, at most
-``AHEAD_BYTES`` are inflated: kilobytes on the wire would hold megabytes for as long as pings are answered.
+more; ``holds_data`` tells that there is input behind them. Frames without an event count, too: a call has an end. Of a
+compressed message whose end has not come, at most ``AHEAD_BYTES`` are inflated: kilobytes on the wire would hold
+megabytes for as long as pings are answered. Of one that is complete and larger, ``holds_large`` tells the caller to ask
+for the rest when somebody takes it.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ _MAX_PONGS_COUNT = 32
 
 CALL_BYTES = 65_536
 EVENT_BYTES = 64  # what an event costs beyond its data: empty messages and pings are not free
-AHEAD_BYTES = 262_144
+AHEAD_BYTES = 131_072  # zlib's window and state, 40 KiB, come on top of it
 
 _INCOMPLETE = -1  # no position: more bytes must come first
 
@@ -92,6 +94,7 @@ class WebSocketCodec:
     Attributes:
         close_sent: a Close frame is queued or sent; nothing more can be sent.
         holds_data: ``receive_data(b"", now_s)`` has more to return at once. Read nothing from the peer before.
+        holds_large: what it has first is one message, and inflates to more than is held of it.
         unfinished_bytes: held of a message whose end has not come.
     """
 
@@ -126,6 +129,7 @@ class WebSocketCodec:
         "_undecoded",
         "close_sent",
         "holds_data",
+        "holds_large",
         "unfinished_bytes",
     )
 
@@ -146,7 +150,7 @@ class WebSocketCodec:
         self._inflater: Inflater | None = None
         self._out: list[bytes] = []
         self._buffer = b""  # the beginning of a frame header or of a control frame, or what is held
-        self.holds_data = False
+        self.holds_data = self.holds_large = False
         self._eof = False  # behind what is held
         # The frame whose payload is arriving:
         self._remaining_bytes = 0
@@ -219,11 +223,15 @@ class WebSocketCodec:
             self._buffer = b""
         self.holds_data = False
         size = len(data)
+        if self.holds_large:
+            self.holds_large = False
+            self._extend_message(b"", True, wanted=True)
+            events.append(self._finish_message())
         position = self._receive_payload(data, 0, events) if self._remaining_bytes else 0
         max_short = self._max_short
         spent_bytes = _cost(events[0]) if events else 0
         while position < size:
-            if spent_bytes >= CALL_BYTES:
+            if spent_bytes >= CALL_BYTES or self.holds_large:
                 self._buffer = data[position:]
                 self.holds_data = True
                 break
@@ -245,10 +253,14 @@ class WebSocketCodec:
                 self._buffer = data[position:]
                 break
             position = end
-            if len(events) > count:
+            if len(events) == count:
+                spent_bytes += EVENT_BYTES
+            else:
                 spent_bytes += _cost(events[-1])
                 if not self._reading:
                     return
+        if self.holds_large:
+            self.holds_data = True  # whether or not there is anything behind it
         if self._pongs_count:
             self._answer_last_ping()
 
@@ -352,14 +364,16 @@ class WebSocketCodec:
             self._progress_s = self._last_received_s
         if piece or is_last:
             self._extend_message(piece, is_last)
-        if is_last:
+        if is_last and not self.holds_large:
             events.append(self._finish_message())
         return end
 
-    def _extend_message(self, piece: bytes, is_last: bool) -> None:
+    def _extend_message(self, piece: bytes, is_last: bool, wanted: bool = False) -> None:
+        """Take a piece of a message; ``wanted``: all that it inflates to."""
         message = self._message
         if self._compressed:
-            piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message))
+            piece = self._inflate(piece, is_last, self._limits.max_message_bytes + 1 - len(message), wanted)
+            is_last = is_last and not self.holds_large
         message += piece
         self.unfinished_bytes = len(message) + len(self._deflated)
         too_big = len(message) > self._limits.max_message_bytes
@@ -381,21 +395,24 @@ class WebSocketCodec:
                 raise invalid_data() from None
             raise
 
-    def _inflate(self, piece: bytes, is_last: bool, most: int) -> bytes:
-        """Inflate what has come; before the last piece no further than ``AHEAD_BYTES`` of the message."""
-        if not is_last:
-            most = min(most, AHEAD_BYTES - len(self._message))
+    def _inflate(self, piece: bytes, is_last: bool, most: int, wanted: bool) -> bytes:
+        """Inflate what has come, no further than ``AHEAD_BYTES`` of the message unless it is wanted."""
+        ahead = most if wanted else min(most, AHEAD_BYTES - len(self._message))
         held = self._deflated
-        if most <= 0:
+        if ahead <= 0:
+            inflated = b""
             if not held:
                 self._deflated = held = bytearray()
             held += piece
-            return b""
-        inflater = self._get_inflater()
-        inflated = inflater.inflate(held + piece if held else piece, most)
-        self._deflated = inflater.rest and bytearray(inflater.rest)
-        if is_last and len(inflated) < most:
-            inflated += inflater.finish(most - len(inflated))
+        else:
+            inflater = self._get_inflater()
+            inflated = inflater.inflate(held + piece if held else piece, ahead)
+            self._deflated = inflater.rest and bytearray(inflater.rest)
+        if is_last:
+            if len(inflated) < ahead:
+                inflated += inflater.finish(most - len(inflated))
+            elif ahead < most:
+                self.holds_large = True
         return inflated
 
     def _finish_message(self) -> Message:
@@ -614,7 +631,7 @@ class WebSocketCodec:
 
     def _stop_reading(self) -> None:
         """Take no further input, and give back the memory of an unfinished message."""
-        self._reading = self.holds_data = False
+        self._reading = self.holds_data = self.holds_large = False
         self._buffer = self._undecoded = b""
         self._message = bytearray()
         self._deflated = b""
