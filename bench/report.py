@@ -157,8 +157,8 @@ def machine(*, seconds: float, rounds: int) -> dict[str, str]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "fullduplex": f"{metadata.version('fullduplex')}, commit {_commit()}",
-        "machine": f"{_cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "fullduplex": f"{metadata.version('fullduplex')}, commit {commit()}",
+        "machine": f"{cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "cores": "server and load generator on one each" if cores.SEPARATE else "shared by server and load generator",
         "load before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -168,7 +168,7 @@ def machine(*, seconds: float, rounds: int) -> dict[str, str]:
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -176,6 +176,6 @@ def _cpu() -> str:
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _commit() -> str:
+def commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"

@@ -116,6 +116,10 @@ class Server:
     def name(self) -> str:
         return self._peer.name
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu(self) -> CPU:
         """Processor time that the server's processes have used so far."""
         stats = list(self._stats())
