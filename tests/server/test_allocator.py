@@ -48,6 +48,27 @@ def run(script: str, **environment: str) -> str:
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 
+TLS_BUFFER = """
+import asyncio
+import ssl
+from asyncio import sslproto
+from fullduplex.server.allocator import TLS_READ_BYTES, settle_tls_buffers
+
+async def main():
+    settle_tls_buffers()
+    loop = asyncio.get_running_loop()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    protocol = sslproto.SSLProtocol(loop, asyncio.Protocol(), context, loop.create_future(), server_side=True)
+    print(len(protocol.get_buffer(-1)) == TLS_READ_BYTES)
+
+asyncio.run(main())
+"""
+
+
+def test_a_tls_connection_on_asyncio_has_a_smaller_buffer() -> None:
+    assert run(TLS_BUFFER) == "True"
+
+
 def test_a_libc_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
         monkeypatch.delenv(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from asyncio import sslproto
 
 # malloc.h
 _M_TRIM_THRESHOLD = -1
@@ -32,3 +33,11 @@ def settle_allocator() -> bool:
         return False
     options = ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, KEPT_BYTES), (_M_MMAP_THRESHOLD, MAPPED_BYTES))
     return all(mallopt(option, value) == 1 for option, value in options)
+
+
+TLS_READ_BYTES = 65_536  # four records at most: RFC 8446 section 5.1
+
+
+def settle_tls_buffers() -> None:
+    """Have asyncio keep a smaller buffer for each TLS connection: it fills 256 KiB with zeros, idle or not."""
+    sslproto.SSLProtocol.max_size = TLS_READ_BYTES

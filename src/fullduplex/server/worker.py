@@ -30,7 +30,7 @@ from fullduplex.net.listeners import Listener, ListenOptions
 from fullduplex.net.proxied import ProxyHeaders
 from fullduplex.net.seats import Seats
 from fullduplex.net.tls import TLS, files_of, make_context
-from fullduplex.server.allocator import settle_allocator
+from fullduplex.server.allocator import settle_allocator, settle_tls_buffers
 from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import drain
@@ -92,6 +92,7 @@ class Worker:
         self._has_process = threading.current_thread() is threading.main_thread()
         if self._has_process:
             settle_allocator()
+            settle_tls_buffers()
         with asyncio.Runner(loop_factory=loop_factory(self.config.loop)) as runner:
             return runner.run(self.serve())
 
