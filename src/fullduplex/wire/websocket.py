@@ -230,8 +230,10 @@ class WebSocketCodec:
         position = self._receive_payload(data, 0, events) if self._remaining_bytes else 0
         max_short = self._max_short
         spent_bytes = _cost(events[0]) if events else 0
+        if self.holds_large:
+            spent_bytes = CALL_BYTES
         while position < size:
-            if spent_bytes >= CALL_BYTES or self.holds_large:
+            if spent_bytes >= CALL_BYTES:
                 self._buffer = data[position:]
                 self.holds_data = True
                 break
@@ -254,7 +256,7 @@ class WebSocketCodec:
                 break
             position = end
             if len(events) == count:
-                spent_bytes += EVENT_BYTES
+                spent_bytes += CALL_BYTES if self.holds_large else EVENT_BYTES
             else:
                 spent_bytes += _cost(events[-1])
                 if not self._reading:
