@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bench import inside
 from bench.figures import Spread, human, percentile, ratios
 from bench.load import frames
 from bench.load.http import Request, _end_of_response
+from bench.load.patient import KINDS, Kind
 from bench.report import Table, markdown, text
 from bench.scenario import Column, Measurement, Scenario
 from bench.server import CPU, Peer
+from bench.worst import Row
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire.events import Message
 from fullduplex.wire.websocket import WebSocketCodec
@@ -128,3 +132,21 @@ def test_a_request_is_whole() -> None:
     assert encoded == (
         b"POST /json/ HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     )
+
+
+def test_clients_that_the_server_takes_nothing_from_are_measured() -> None:
+    kind = Kind("example", "", b"", keeps=True)
+    row = Row(kind, 10, 40_000_000, 60_000_000, 10, 0, quiet_ms=1.0, arriving_ms=9.0, meanwhile_ms=1.9, open_count=5)
+    assert row.beside_bytes == 8_000_000, "five of ten stay, and what they sent is 20 MB"
+    assert row.misses == ["memory of each"]
+    assert replace(row, kind=replace(kind, keeps=False)).beside_bytes == 12_000_000
+    worse = replace(row, held_bytes=0, most_bytes=500 * 2**20, meanwhile_ms=2.1)
+    assert worse.misses == ["memory of all", "p99"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_kinds_of_patient_clients_say_what_the_codecs_understand(kind: Kind) -> None:
+    head = kind.head.partition(b"\r\n\r\n")[0]
+    assert head.startswith((b"GET /", b"POST /"))
+    assert len(head) < 65_536
+    assert kind.data or not kind.again

@@ -15,7 +15,7 @@ from fullduplex.wire.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 MASK = b"\x12\x34\x56\x78"
 RECEIVE_BUFFER_BYTES = 4_096  # the kernel takes as little for a client as it can, so that the server feels it
 AT_ONCE_COUNT = 50  # connections that are opened before the first of them is looked after
-QUIET_S = 3.0  # no server takes anything for so long: then it takes nothing more
+QUIET_S = 2.0  # no server takes anything for so long: then it takes nothing more
 
 
 @dataclass(frozen=True, slots=True)
