@@ -32,6 +32,7 @@ class Pause(enum.IntFlag):
     PIPELINE = 1  # requests wait for the one that is being answered
     HANDLER = 2  # the application is slower than the client
     WRITING = 4  # the client sends what must be answered (requests, pings), and does not read
+    TURN = 8  # the content that has come takes another turn of the loop
 
 
 class Connection(asyncio.Protocol):
@@ -316,7 +317,14 @@ class Connection(asyncio.Protocol):
                 events = codec.receive_data(b"", self.loop.time())
         finally:
             self._dispatching = False
-        if codec.holds_data and not codec.wants_data:
+        if not codec.holds_data:
+            if self._paused:
+                self._resume(Pause.PIPELINE)
+        elif codec.holds_chunks:
+            if not self._paused & Pause.TURN:
+                self._pause(Pause.TURN)
+                self.loop.call_soon(self._take_chunks)
+        elif not codec.wants_data:
             self._pause(Pause.PIPELINE)
         elif self._paused:
             self._resume(Pause.PIPELINE)
@@ -334,6 +342,12 @@ class Connection(asyncio.Protocol):
         elif self._codec.holds_data:
             # Not from within the application that has just ended its response: it is still running.
             self.loop.call_soon(self._next)
+
+    def _take_chunks(self) -> None:
+        """Go on with the content that has come, before any more is read."""
+        self._resume(Pause.TURN)
+        if not self._discarding and not self.transport.is_closing():
+            self._dispatch(self._codec.receive_data(b"", self.loop.time()))
 
     def _next(self) -> None:
         """Take the next request, which has come already."""

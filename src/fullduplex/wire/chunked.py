@@ -13,6 +13,9 @@ from fullduplex.limits import HTTP1Limits
 from fullduplex.wire.events import Fields
 from fullduplex.wire.grammar import find_bad_byte, match_chunk_size, parse_trailers
 
+# Taken apart in one call: some milliseconds. A read may hold ten times as many of one byte.
+CALL_CHUNKS_COUNT = 4_096
+
 
 class _Part(enum.Enum):
     SIZE = enum.auto()
@@ -26,9 +29,10 @@ class ChunkedReader:
 
     Attributes:
         trailers: the trailer section, once the message is complete; None before.
+        holds_more: the last call stopped after ``CALL_CHUNKS_COUNT`` chunks, and could go on.
     """
 
-    __slots__ = ("_extension_bytes", "_limits", "_part", "_remaining_bytes", "trailers")
+    __slots__ = ("_extension_bytes", "_limits", "_part", "_remaining_bytes", "holds_more", "trailers")
 
     def __init__(self, limits: HTTP1Limits) -> None:
         self._limits = limits
@@ -36,6 +40,7 @@ class ChunkedReader:
         self._remaining_bytes = 0
         self._extension_bytes = 0
         self.trailers: Fields | None = None
+        self.holds_more = False
 
     def read(self, data: bytes, position: int, content: list[bytes]) -> int:
         """Read chunks from ``data[position:]`` and append their content to ``content``.
@@ -47,8 +52,14 @@ class ChunkedReader:
             RemoteProtocolError: malformed (400), or trailers over their limits (431). What was
                 appended before is valid.
         """
+        left_count = CALL_CHUNKS_COUNT
+        self.holds_more = False
         while self.trailers is None:
             if self._part is _Part.SIZE:
+                if not left_count:
+                    self.holds_more = position < len(data)
+                    break
+                left_count -= 1
                 after = self._read_size(data, position)
             elif self._part is _Part.CONTENT:
                 after = self._read_content(data, position, content)

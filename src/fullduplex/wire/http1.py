@@ -114,6 +114,11 @@ class HTTP1Codec(HTTP1Writer):
         return self._position < len(self._input)
 
     @property
+    def holds_chunks(self) -> bool:
+        """Whether ``receive_data(b"", now_s)`` goes on with content that has come: a call takes only so many chunks."""
+        return self._request is _CHUNKED and self._chunks is not None and self._chunks.holds_more
+
+    @property
     def buffered_bytes(self) -> int:
         """Input that waits: a part of a head, or what came behind the request in progress."""
         return len(self._input) - self._position
