@@ -223,3 +223,12 @@ def test_the_caller_may_fail_a_socket() -> None:
     assert isinstance(failed, ProtocolFailed)
     assert codec.data_to_send() == encode_frame(0x8, b"\x03\xf1too much")
     assert (codec.unfinished_bytes, codec.fail(RemoteProtocolError("again"))) == (0, [])
+
+
+def test_what_waits_to_be_inflated_is_held_once() -> None:
+    codec = WebSocketCodec(WebSocketLimits(), deflate=DEFLATE)
+    wire = deflated(bytes(200_000_000))
+    codec.receive_data(frame(BINARY, wire, fin=False, rsv1=True), 0.0)
+    assert codec._inflater is not None
+    assert codec._inflater._decompressor is not None
+    assert len(codec._inflater._decompressor.unconsumed_tail) < 10_000 < len(wire)
