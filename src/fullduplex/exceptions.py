@@ -9,6 +9,7 @@
     ├── ProtocolError
     │   ├── LocalProtocolError      our side (usually the application) broke the protocol
     │   └── RemoteProtocolError     the peer broke it: ``status_hint`` or ``close_code`` says how to tell it
+    │       └── IncompleteRequest   its request ends in the middle
     ├── ThreadsExhausted            no thread for sync code became free in time: 503
     ├── Disconnected                the peer is gone: ``code`` and ``reason`` (an OSError, as ASGI asks)
     └── LayerError                  a layer failed
@@ -74,6 +75,10 @@ class RemoteProtocolError(ProtocolError):
         self.status_hint = status_hint
         self.close_code = close_code
         self.headers = list(headers)
+
+
+class IncompleteRequest(RemoteProtocolError):
+    """The client has left in the middle of its request, or sends no more of it."""
 
 
 class Disconnected(FullduplexError, ConnectionError):

@@ -155,7 +155,10 @@ class HTTP1Limits(Checked):
     max_target_bytes: int = opt(16_384, "Request target; above it: 414. RFC 9112 section 3 asks for 8000 at least.")
     max_fields_count: int = opt(100, "Fields of a head or of trailers; above it: 431. Apache httpd: 100.")
     keepalive_timeout_s: float = opt(
-        5.0, "Idle time between requests. Uvicorn and Hypercorn: 5.", flags=("--timeout-keep-alive",)
+        75.0,
+        "Idle time between requests. Longer than the pools of proxies keep a connection, or requests are lost on those "
+        "that close meanwhile: nginx, Varnish, Squid 60.",
+        flags=("--timeout-keep-alive",),
     )
     head_timeout_s: float = opt(15.0, "From the first byte of a head to its end; then 408. nginx: 60, Go docs: 5-10.")
     first_byte_timeout_s: float = opt(
@@ -164,6 +167,7 @@ class HTTP1Limits(Checked):
     max_drain_bytes: int = opt(
         65_536, "Content discarded after an early response; with more to come the connection closes. Go: 256K."
     )
+    drain_timeout_s: float = opt(5.0, "Wait for content that is discarded; then the connection closes.")
     max_chunk_line_bytes: int = opt(256, "Size line of one chunk, extensions included; above it: 400. Go: 4096.")
 
 
@@ -199,7 +203,9 @@ class ConnectionLimits(Checked):
     write_buffer_bytes: int = opt(
         65_536, "Written and not yet taken by the client; above it `send` waits. asyncio: 64K."
     )
-    stalled_write_timeout_s: float = opt(30.0, "The client reads nothing at all for so long: dropped. nginx: 60.")
+    stalled_write_timeout_s: float = opt(
+        60.0, "The client reads nothing at all for so long: dropped, and logged. nginx: 60."
+    )
     half_close_grace_s: float = opt(1.0, "After the client closed its half: time to answer, then it counts as gone.")
     linger_timeout_s: float = opt(2.0, "Input discarded after an early response, so that it arrives. nginx: 5.")
     close_timeout_s: float = opt(5.0, "From closing to the last byte taken by the client; then dropped.")

@@ -200,7 +200,7 @@ def test_a_stream_that_never_ends_is_cut_after_the_graceful_time():
         started_s = time.monotonic()
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
-        assert time.monotonic() - started_s < 9, "the default is 10"
+        assert time.monotonic() - started_s < 20, "the default is 30"
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             response.read()
         client.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import socket
 
 import pytest
 
@@ -594,20 +595,158 @@ async def test_draining_lets_the_response_end_and_closes():
 
     wired = Wired(app)
     await wired.feed(GET)
-    wired.connection.drain()
+    wired.connection.drain(1.0)
     await wired.settle()
     assert not wired.transport.is_closing()
     go.set()
     await wired.settle()
+    assert b"\r\nconnection: close\r\n" in wired.transport.written
     assert wired.transport.written.endswith(b"done")
     assert wired.transport.is_closing()
     await wired.finish()
 
 
-async def test_draining_closes_idle_connections_at_once():
+async def test_a_response_that_began_before_the_drain_leaves_room_for_one_more_request():
+    go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"do", "more_body": True})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"ne"})
+
+    wired = Wired(app)
+    assert b"connection:" not in await wired.feed(GET, GET)
+    wired.connection.drain(1.0)
+    go.set()
+    await wired.settle()
+    rest = wired.transport.take()
+    assert rest.startswith(b"neHTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in rest
+    assert wired.transport.is_closing()
+    await wired.finish()
+
+
+@pytest.mark.parametrize("idle_before", [True, False], ids=["kept alive", "new"])
+async def test_in_a_drain_a_connection_may_begin_one_more_request(idle_before):
     wired = Wired(ok())
+    if idle_before:
+        assert b"connection:" not in await wired.feed(GET)
+    wired.connection.drain(1.0)
+    await wired.tick(0.5)
+    assert not wired.transport.is_closing()
+    assert b"\r\nconnection: close\r\n" in await wired.feed(GET)
+    assert wired.transport.is_closing()
+    await wired.finish()
+
+
+async def test_in_a_drain_a_request_that_has_begun_to_arrive_is_awaited():
+    wired = Wired(ok())
+    await wired.feed(GET, GET[:10])
+    wired.connection.drain(1.0)
+    await wired.tick(3)
+    assert b"\r\nconnection: close\r\n" in await wired.feed(GET[10:])
+    await wired.finish()
+
+
+async def test_what_the_kernel_has_and_the_loop_has_not_read_keeps_an_idle_connection_open():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wired = Wired(ok(), keepalive_timeout_s=5.0)
+        wired.transport._extra["socket"] = ours
+        await wired.feed(GET)
+        await wired.tick(0)
+        theirs.sendall(GET)
+        await wired.tick(6)
+        assert not wired.transport.is_closing()
+        assert (await wired.feed(ours.recv(1_000))).startswith(b"HTTP/1.1 200 ")
+        await wired.tick(0)
+        await wired.tick(6)
+        assert wired.transport.is_closing()
+        await wired.finish()
+
+
+async def test_an_event_stream_is_told_to_end_and_ends_whole():
+    seen = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await receive()
+        seen.append(await receive())
+        await send({"type": "http.response.body", "body": b"data: bye\n\n", "more_body": True})
+
+    wired = Wired(app)
     await wired.feed(GET)
-    wired.connection.drain()
+    assert wired.connection.lasts
+    wired.connection.drain(1.0)
+    wired.connection.dismiss()
+    await wired.settle()
+    assert seen == [{"type": "http.disconnect"}]
+    assert wired.transport.written.endswith(b"b\r\ndata: bye\n\n\r\n0\r\n\r\n")
+    assert wired.log.lines == [("http", "/", 200, 20)]
+    await wired.finish()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["whole", "endless"])
+async def test_head_ends_with_its_head_and_the_application_is_told(ends):
+    over = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        try:
+            while not ends:
+                await send({"type": "http.response.body", "body": b"more", "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            over.set()
+
+    wired = Wired(app)
+    head = GET.replace(b"GET", b"HEAD")
+    assert (await wired.feed(head)) == b"HTTP/1.1 200 OK\r\nx-a: b\r\n\r\n"
+    assert over.is_set()
+    assert (await wired.feed(head)).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert wired.log.lines == [("http", "/", 200, 0)] * 2
+    await wired.finish()
+
+
+async def test_an_upload_that_breaks_off_is_499_in_the_log(caplog):
+    seen = []
+
+    async def app(scope, receive, send):
+        while not seen or seen[-1]["type"] != "http.disconnect":
+            seen.append(await receive())
+
+    wired = Wired(app)
+    await wired.feed(post(b"x" * 100)[:-50])
+    await wired.eof()
+    assert [(line[0], line[2]) for line in wired.log.lines] == [("http refuse", 499)]
+    assert seen[-1] == {"type": "http.disconnect"}
+    await wired.finish()
+
+
+async def test_a_client_that_reads_nothing_is_dropped_with_a_warning(caplog):
+    wired = Wired(ok(b"x" * 1_000_000), stalled_write_timeout_s=60.0)
+    wired.transport.stalled = True
+    await wired.feed(GET)
+    await wired.tick(59)
+    assert not wired.transport.is_closing()
+    await wired.tick(62)
+    assert wired.transport.is_closing()
+    assert "127.0.0.1:50000 has read nothing for 60 s: the connection is dropped, with 1000" in caplog.text
+    await wired.finish()
+
+
+@pytest.mark.parametrize("idle_before", [True, False], ids=["kept alive", "new"])
+async def test_draining_closes_idle_connections_after_a_grace(idle_before):
+    wired = Wired(ok())
+    if idle_before:
+        await wired.feed(GET)
+    wired.connection.drain(1.0)
+    await wired.tick(0)
+    assert not wired.transport.is_closing()
+    await wired.tick(1.1)
     assert wired.transport.is_closing()
     await wired.finish()
 

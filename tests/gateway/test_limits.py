@@ -138,11 +138,12 @@ async def test_a_large_response_may_take_as_long_as_it_flows(field):
         wired.transport.unread_bytes -= 50_000
         await wired.tick(20)
         assert wired.transport.unread_bytes, "it was cut short"
-    wired.connection.drain()
+    wired.connection.drain(1.0)
     await wired.tick(20)
     assert wired.transport.unread_bytes, "a graceful stop waits for it, too"
     wired.transport.peer_reads()
-    await wired.settle()
+    await wired.tick(0)
+    await wired.tick(1.1)
     assert wired.transport.is_closing()
     await wired.finish()
 

@@ -578,7 +578,8 @@ async def test_draining_closes_with_1012_and_tells_the_application():
     seen: list[Any] = []
     client = Client(record(seen))
     await client.connect()
-    client.connection.drain()
+    client.connection.drain(1.0)
+    client.connection.dismiss()
     await client.settle()
     events = client.codec.receive_data(client.transport.take(), 0)
     assert [event.code for event in events if isinstance(event, Close)] == [1012]

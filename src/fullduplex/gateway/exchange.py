@@ -38,6 +38,8 @@ class Exchange:
         "_disconnected",
         "_expect_continue",
         "_headers",
+        "_is_dismissed",
+        "_is_head",
         "_rate",
         "_scope",
         "_sent_bytes",
@@ -65,6 +67,8 @@ class Exchange:
         self._rate = None if head.end_stream else BodyRate(shared.connection, stream.loop.time())
         self._changed: asyncio.Event | None = None
         self._disconnected = False
+        self._is_head = head.method == "HEAD"
+        self._is_dismissed = False
         self._status = 0
         self._headers: Fields | None = None
         self._trailers: Fields | None = None
@@ -125,8 +129,18 @@ class Exchange:
             text = "RFC 9110 section 15.5.9: the content arrives too slowly"
             self._shared.refuse(self._stream, RemoteProtocolError(text, status_hint=408))
 
+    @property
+    def lasts(self) -> bool:
+        headers = self._headers
+        if not self.response_started or self._complete or self._is_dismissed or headers is None:
+            return False
+        return _is_event_stream(headers)
+
     def drain(self) -> None:
-        """Nothing to tell the application: the response goes on, and the connection closes after it."""
+        """Tell the application of an event stream that it is over; what it sends to take its leave still arrives."""
+        if self.lasts and not self._complete:
+            self._is_dismissed = True
+            self._wake()
 
     # The application's side ------------------------------------------------------------------
 
@@ -135,7 +149,7 @@ class Exchange:
         while True:
             if self._body:
                 return self._take_body()
-            if self._disconnected or self._complete:
+            if self._disconnected or self._complete or self._is_dismissed:
                 return {"type": "http.disconnect"}
             if self._body_complete and not self._body_taken:
                 self._body_taken = True
@@ -177,15 +191,28 @@ class Exchange:
         try:
             await self._shared.app(self._scope, self.receive, self.send)
         except Exception as error:
-            if not (isinstance(error, Disconnected) and self._disconnected):
+            if not self._disconnected or not (isinstance(error, Disconnected) or self._is_complete_head()):
                 self._failed(error)
         else:
-            if not self._complete and not self._disconnected:
+            if self._is_dismissed and not self._complete and not self._disconnected:
+                self._end_stream()
+            elif not self._complete and not self._disconnected:
                 self._failed(LocalProtocolError("the application returned without completing its response"))
         finally:
             self._shared.exchange_count -= 1
             if not self._complete:
                 self._give_up()
+
+    def _end_stream(self) -> None:
+        """The application has left an event stream as it was asked to: the client sees an end, and no break."""
+        try:
+            self._stream.send(Data(b"", end_stream=True))
+        except LocalProtocolError:
+            return  # it had a length; what is missing must be seen
+        self._end()
+
+    def _is_complete_head(self) -> bool:
+        return self._is_head and self._complete
 
     def _failed(self, error: Exception) -> None:
         log_failure("Exception in the ASGI application", self._scope, error)
@@ -232,7 +259,8 @@ class Exchange:
         if self._complete:
             raise LocalProtocolError("the response is already complete")
         body: Any = message.get("body", b"")
-        end = not message.get("more_body", False) and self._trailers is None
+        more = message.get("more_body", False) or self._trailers is not None
+        end = not more or self._is_head
         self._sent_bytes += len(body)
         if self.response_started:
             self._stream.send(Data(body, end))
@@ -246,6 +274,7 @@ class Exchange:
         self.response_started = True
         if end:
             self._end()
+            self._disconnected |= more  # of HEAD: all is said, and the content may be without end
 
     async def _send_pieces(self, message: Message) -> Message:
         """Send large content over TLS but for its last piece, and return that.
@@ -258,6 +287,8 @@ class Exchange:
         whole = not self.response_started and not message.get("more_body", False) and self._trailers is None
         if whole and headers is not None and not _has_length(headers):
             headers.append((b"content-length", b"%d" % len(body)))
+        if self._is_head:
+            return message
         flow = self._stream.flow
         while len(body) > _TLS_PIECE_BYTES:
             self._send_body({"body": bytes(body[:_TLS_PIECE_BYTES]), "more_body": True})
@@ -301,17 +332,19 @@ class Exchange:
             raise LocalProtocolError("a file came before http.response.start")
         if self._complete:
             raise LocalProtocolError("the response is already complete")
-        end = end and self._trailers is None
+        more = not end or self._trailers is not None
+        end = not more or self._is_head
         if not self.response_started:
             if end and not _has_length(headers):
                 headers.append((b"content-length", b"%d" % count))
             self._stream.send(ResponseHead(self._status, headers))
             self.response_started = True
-        if self._scope["method"] != "HEAD":
+        if not self._is_head:
             await self._send_file_content(fd, offset, count)
         if end:
             self._stream.send(Data(b"", end_stream=True))
             self._end()
+            self._disconnected |= more
 
     async def _send_file_content(self, fd: int, offset: int, count: int) -> None:
         try:
@@ -340,7 +373,7 @@ class Exchange:
         log = self._shared.access_log
         if log is not None:
             duration_s = perf_counter() - self._started_s
-            sent_bytes = 0 if self._scope["method"] == "HEAD" else self._sent_bytes  # the codec leaves content out
+            sent_bytes = 0 if self._is_head else self._sent_bytes  # the codec leaves content out
             log.http(self._scope, self._status, sent_bytes, duration_s)
 
     def _take_body(self) -> Message:
@@ -369,6 +402,13 @@ class Exchange:
 
 def _has_length(headers: Fields) -> bool:
     return any(name.lower() == b"content-length" for name, _ in headers)
+
+
+def _is_event_stream(headers: Fields) -> bool:
+    """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+    return any(
+        name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream" for name, value in headers
+    )
 
 
 def _size(message: Message) -> int:

@@ -173,6 +173,10 @@ class Session:
             log_failure("The ASGI application did not answer a handshake in time", self._scope)
             self._refuse(504, "Gateway Timeout")
 
+    @property
+    def lasts(self) -> bool:
+        return self._state is State.OPEN
+
     def drain(self) -> None:
         """Tell the client to come back (1012, service restart), and the application that it is over."""
         if self._state is State.OPEN:

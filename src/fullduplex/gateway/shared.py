@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+from fullduplex.exceptions import IncompleteRequest
 from fullduplex.gateway.access_log import AccessLog, client
 from fullduplex.gateway.asgi import Application, Scope, http_scope
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
@@ -136,7 +137,8 @@ class Shared:
             return
         status = getattr(error, "status_hint", 400)
         if handler is not None:
-            handler.refused(status, str(error))
+            # An upload that broke off: 499, nginx's number for a client that went away.
+            handler.refused(499 if isinstance(error, IncompleteRequest) else status, str(error))
         else:
             scope = {"client": stream.client} if head is None else self.refused_scope(stream, head)
             self.note_refusal(scope, status, str(error))

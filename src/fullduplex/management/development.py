@@ -113,7 +113,9 @@ def development_config(base: ServerConfig, fd: int) -> ServerConfig:
     """The configuration for a listening socket: plain HTTP, ``base``'s limits, no deadline but that of stopping."""
     groups = [field.name for field in dataclasses.fields(base) if field.metadata.get("nested") and field.name != "tls"]
     limits = {name: _patient(getattr(base, name)) for name in groups}
-    return ServerConfig(fd=fd, startup_timeout_s=PATIENCE_S, graceful_timeout_s=GRACEFUL_TIMEOUT_S, **limits)
+    return ServerConfig(
+        fd=fd, startup_timeout_s=PATIENCE_S, graceful_timeout_s=GRACEFUL_TIMEOUT_S, drain_grace_s=0.0, **limits
+    )
 
 
 Config = TypeVar("Config", bound=Any)

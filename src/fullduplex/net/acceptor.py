@@ -9,6 +9,7 @@ the kernel.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -27,6 +28,7 @@ logger = logging.getLogger("fullduplex.server")
 
 RETRY_S = 0.1  # out of descriptors: how soon to look whether there are some again
 BATCH_COUNT = 64  # accepted before others have the loop
+LAST_COUNT = 4_096  # accepted when accepting ends: closing a listener resets those that wait
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)  # accept(2): of this process, of the machine
 
@@ -35,13 +37,15 @@ class Acceptor:
     """Accepts from one listening socket, and begins each connection in a task of its own.
 
     Args:
-        listener: closed with the acceptor.
+        listener: closed when accepting ends, unless ``keeps_listener``.
         seats: of the worker.
         connect: makes a connection whose transport is to come.
         refusal: what a client hears for which there is no seat.
         context: for TLS.
         handshake_timeout_s: of TLS, from the accept or the PROXY header on.
         proxies: whose headers stand before everything else, if there are any.
+        batch_count: accepted before others have the loop; 1 where other workers accept from the same socket.
+        keeps_listener: leave the socket open when accepting ends, for it belongs to somebody else.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class Acceptor:
         context: ssl.SSLContext | None = None,
         handshake_timeout_s: float | None = None,
         proxies: ProxyHeaders | None = None,
+        batch_count: int = BATCH_COUNT,
+        keeps_listener: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -63,19 +69,48 @@ class Acceptor:
         self._context = context
         self._handshake_timeout_s = handshake_timeout_s
         self._proxies = proxies
+        self._batch_count = batch_count
+        self._keeps_listener = keeps_listener
         self._failing_since_s: float | None = None
         clock = self._loop.time
         self._failures = Spate(logger.error, "%d more attempts to accept failed", clock)
         self._refusals = Spate(logger.warning, "%d more connections were refused", clock)
         self._troubles = Spate(logger.info, "%d more connections did not begin", clock, most_count=10)
         self._beginning: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(watched("Accepting connections", self._accept, logger))
-        # Not before the loop has let go of it.
-        self._accepting.add_done_callback(lambda _: listener.close())
+        self._stopped = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._begin_accepting()
+
+    @property
+    def beginning_count(self) -> int:
+        """Connections that are accepted and not made yet: TLS handshakes, headers of proxies."""
+        return len(self._beginning)
+
+    def stop(self, *, last: bool = True) -> None:
+        """Accept no more.
+
+        Args:
+            last: take those that wait already; not where another worker will.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._accepting is not None:
+            self._accepting.cancel()
+            return
+        if self._retry is not None:
+            self._retry.cancel()
+        else:
+            self._loop.remove_reader(self._listener)
+            if last:
+                with contextlib.suppress(OSError):
+                    self._accept_waiting(LAST_COUNT)
+        self._let_go()
 
     def close(self) -> None:
         """Accept no more, and drop the connections that are not made yet."""
-        self._accepting.cancel()
+        self.stop(last=False)
         for task in self._beginning:
             task.cancel()
 
@@ -87,12 +122,32 @@ class Acceptor:
 
     # Accepting -------------------------------------------------------------------------------
 
+    def _begin_accepting(self) -> None:
+        """Be called when somebody waits: who is accepted is taken at once, and not lost when accepting ends."""
+        self._retry = None
+        try:
+            self._loop.add_reader(self._listener, self._readable)
+        except NotImplementedError:  # the loop of Windows
+            self._accepting = self._loop.create_task(watched("Accepting connections", self._accept, logger))
+            # Not before the loop has let go of it.
+            self._accepting.add_done_callback(lambda _: self._let_go())
+
+    def _readable(self) -> None:
+        try:
+            self._accept_waiting(self._batch_count)
+        except OSError as error:
+            self._failed(error)
+            self._loop.remove_reader(self._listener)
+            self._retry = self._loop.call_later(RETRY_S, self._begin_accepting)
+        except Exception:
+            logger.exception("Accepting connections failed; it goes on")
+
     async def _accept(self) -> None:
         while True:
             try:
                 sock, peer = await self._loop.sock_accept(self._listener)
                 self._take(sock, peer)
-                if not self._accept_waiting():
+                if not self._accept_waiting(self._batch_count):
                     await asyncio.sleep(0)
             except ConnectionError:
                 continue  # it was gone before it was accepted
@@ -100,17 +155,23 @@ class Acceptor:
                 self._failed(error)
                 await asyncio.sleep(RETRY_S)
 
-    def _accept_waiting(self) -> bool:
-        """Accept those that wait already, which spares a turn of the loop for each; return whether these were all."""
-        for _ in range(BATCH_COUNT):
+    def _accept_waiting(self, most_count: int) -> bool:
+        """Accept those that wait; return whether these were all."""
+        for _ in range(most_count):
             try:
                 sock, peer = self._listener.accept()
             except BlockingIOError:
                 self._recovered()
                 return True
+            except ConnectionError:
+                continue  # it was gone before it was accepted
             sock.setblocking(False)
             self._take(sock, peer)
         return False
+
+    def _let_go(self) -> None:
+        if not self._keeps_listener:
+            self._listener.close()
 
     def _failed(self, error: OSError) -> None:
         if self._failing_since_s is None:

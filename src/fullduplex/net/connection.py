@@ -14,16 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
+import select
 from collections.abc import Callable
 from typing import cast
 
 from fullduplex.limits import ConnectionLimits
+from fullduplex.log_lines import address
 from fullduplex.net.flow import WriteFlow
 from fullduplex.net.stream import Address, Gateway, Handler, Tunnel
 from fullduplex.net.tls import describe
 from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed, RequestHead
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.proxy_protocol import ProxyHeader
+
+logger = logging.getLogger("fullduplex.server")
 
 
 class Pause(enum.IntFlag):
@@ -52,7 +57,6 @@ class Connection(asyncio.Protocol):
         "_connections",
         "_discarding",
         "_dispatching",
-        "_draining",
         "_eof",
         "_gateway",
         "_half_close",
@@ -96,7 +100,6 @@ class Connection(asyncio.Protocol):
         self._paused = 0
         self._dispatching = False
         self._discarding = False
-        self._draining = False
         self._eof = False
         self._half_close: asyncio.TimerHandle | None = None
         self._close_deadline_s: float | None = None
@@ -272,13 +275,23 @@ class Connection(asyncio.Protocol):
         if leave is not None:
             leave()
 
-    def drain(self) -> None:
-        """The server is going down: close when idle, else when the exchange in progress ends."""
-        self._draining = True
+    def drain(self, grace_s: float) -> None:
+        """The server is going down: the next response is the last, and ``grace_s`` without a request end it, too.
+
+        What lasts goes on until :meth:`dismiss`.
+        """
+        if self.tunnel is None and not self._discarding:
+            self._codec.drain(self.loop.time(), grace_s)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what it carries goes on until somebody ends it."""
+        return self.handler is not None and self.handler.lasts
+
+    def dismiss(self) -> None:
+        """The server is going down: end what would go on."""
         if self.handler is not None:
             self.handler.drain()
-        elif not self.flow.paused:
-            self.close()
 
     def tick(self, now_s: float) -> None:
         """Enforce the deadlines that have passed. Called by the worker's sweep, a few times a second."""
@@ -287,12 +300,19 @@ class Connection(asyncio.Protocol):
                 self.abort()
             return
         if self.flow.stalled(now_s):
+            logger.warning(
+                "%s has read nothing for %g s: the connection is dropped, with %d bytes unread",
+                address(self.client),
+                self.limits.stalled_write_timeout_s,
+                self.transport.get_write_buffer_size(),
+            )
             self.abort()
         elif self.handler is not None:
             self.handler.tick(now_s)
         elif not self.flow.paused:
             deadline_s = self._codec.next_deadline_s()
-            if deadline_s is None or now_s >= deadline_s:  # None: the wait for the next request begins now
+            due = deadline_s is None or now_s >= deadline_s  # None: the wait for the next request begins now
+            if due and not self._has_unread_input():
                 self._dispatch(self._codec.receive_data(b"", now_s))
 
     # Inside ----------------------------------------------------------------------------------
@@ -332,7 +352,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         if self.handler is not None or self._discarding or self.transport.is_closing():
             return  # another request was answered meanwhile, or it is over
-        if self._draining or not self._codec.keep_alive:
+        if not self._codec.keep_alive:
             if self._codec.request_complete:
                 self.close()
             else:
@@ -368,6 +388,15 @@ class Connection(asyncio.Protocol):
             self._gateway.refuse(self, event.error)
         elif type(event) is ConnectionEnded and handler is None:
             self.close()
+
+    def _has_unread_input(self) -> bool:
+        """Whether the client has sent something that the loop has not read yet: closing now would lose a request."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or self._paused or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def _apply_proxied(self, header: ProxyHeader) -> None:
         """Take the addresses of a PROXY protocol header, where it has any, for the connection's own."""

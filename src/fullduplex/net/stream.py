@@ -177,8 +177,12 @@ class Handler(Protocol):
     def refused(self, status: int, reason: str) -> None:
         """The server itself answers, before a response has begun; for the application the client is gone."""
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on until somebody ends it: an open WebSocket, an event stream."""
+
     def drain(self) -> None:
-        """The server is going down: finish soon."""
+        """The server is going down: end what would go on."""
 
     def tick(self, now_s: float) -> None:
         """Enforce the handler's own deadlines. Called a few times a second, on the loop's clock."""

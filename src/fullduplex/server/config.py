@@ -115,10 +115,16 @@ class ServerConfig(Checked):
         choices=("auto", "asyncio", "uvloop"),
     )
     graceful_timeout_s: float = opt(
-        10.0,
+        30.0,
         "Time for requests and sockets to end when the server stops.",
         group="Process",
         flags=("--timeout-graceful-shutdown",),
+    )
+    drain_grace_s: float = opt(
+        1.0,
+        "When the server stops, new connections are taken for so long, and one without a request may begin a last one "
+        "within this; its response says Connection: close.",
+        group="Process",
     )
 
     log_level: str = opt("info", "How much is logged.", group="Logs", flags=("--log-level",), choices=LOG_LEVELS)

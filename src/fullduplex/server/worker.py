@@ -33,7 +33,7 @@ from fullduplex.net.tls import TLS, files_of, make_context
 from fullduplex.server.allocator import settle_allocator, settle_tls_buffers
 from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.drain import drain
+from fullduplex.server.drain import Drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.watched import watched
@@ -78,6 +78,7 @@ class Worker:
         self._stop: asyncio.Event | None = None
         self._tls: TLS | None = None
         self._hurry = False
+        self._draining: Drain | None = None
         self._has_process = False
 
     def run(self) -> int:
@@ -168,13 +169,22 @@ class Worker:
         try:
             await self._stop.wait()
             logger.info("Stopping: %d connections open", len(self._connections))
-            for acceptor in self._acceptors:
-                acceptor.close()
-            await drain(self._connections, gateway.tasks, self.config.graceful_timeout_s, lambda: self._hurry)
+            await self._drain(gateway)
         finally:
             sweep.cancel()
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
+
+    async def _drain(self, gateway: Gateway) -> None:
+        config = self.config
+        self._draining = Drain(
+            self._connections,
+            gateway.tasks,
+            timeout_s=config.graceful_timeout_s,
+            grace_s=config.drain_grace_s,
+            hurry=lambda: self._hurry,
+        )
+        await self._draining.run(self._acceptors, stay=True)
 
     def _load_application(self) -> Application:
         config = self.config
@@ -199,7 +209,10 @@ class Worker:
     def _connection(self, gateway: Gateway) -> Connection:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time(), defaults=gateway.default_fields)
-        return Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+        connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+        if self._draining is not None:
+            self._draining.take(connection)
+        return connection
 
     async def _sweep(self, gateway: Gateway) -> None:
         """Renew the date and enforce the deadlines of every connection, twice a second.

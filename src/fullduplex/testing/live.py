@@ -34,7 +34,7 @@ class LiveServer:
         self._started = threading.Event()
         self._error: BaseException | None = None
         config = ServerConfig(app="", host=host, port=0, access_log=False)
-        self._worker = Worker(dataclasses.replace(config, graceful_timeout_s=1.0), application)
+        self._worker = Worker(dataclasses.replace(config, graceful_timeout_s=1.0, drain_grace_s=0.0), application)
         self._worker.on_started = self._note_start
         self._thread = threading.Thread(target=self._run, name="fullduplex-live", daemon=True)
 

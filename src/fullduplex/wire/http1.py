@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from fullduplex.exceptions import RemoteProtocolError
+from fullduplex.exceptions import IncompleteRequest, RemoteProtocolError
 from fullduplex.limits import HTTP1Limits
 from fullduplex.wire.chunked import ChunkedReader
 from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed
@@ -58,6 +58,7 @@ class HTTP1Codec(HTTP1Writer):
         "_eof",
         "_head_started",
         "_heads",
+        "_idle_timeout_s",
         "_input",
         "_limits",
         "_position",
@@ -78,6 +79,7 @@ class HTTP1Codec(HTTP1Writer):
         self._drain_left_bytes = 0
         self._chunks: ChunkedReader | None = None
         self._heads = HeadReader(limits)
+        self._idle_timeout_s = limits.keepalive_timeout_s
 
     # What the connection asks ----------------------------------------------------------------
 
@@ -133,6 +135,19 @@ class HTTP1Codec(HTTP1Writer):
     def next_deadline_s(self) -> float | None:
         """The time at which ``receive_data(b"", now_s)`` must be called; None while a request is in progress."""
         return self._deadline_s
+
+    def drain(self, now_s: float, grace_s: float) -> None:
+        """From here on responses end the connection and say so, also one in progress whose head is still to come.
+
+        A client without a request has ``grace_s`` to begin one. Where the head in progress has gone out without a word
+        of closing, the client may count on one more request, and has it (RFC 9112 section 9.6).
+        """
+        self._closing = True
+        self._idle_timeout_s = min(self._idle_timeout_s, grace_s)
+        if self._response is Response.READY or self._response is Response.HELD:
+            self._persistent = False
+        if self._request is _HEAD and self._deadline_s is not None and not self._head_started:
+            self._deadline_s = min(self._deadline_s, now_s + grace_s)
 
     # Input -----------------------------------------------------------------------------------
 
@@ -198,7 +213,7 @@ class HTTP1Codec(HTTP1Writer):
                 self._head_started = True
                 self._deadline_s = now_s + limits.head_timeout_s
         elif self._deadline_s is None:
-            self._deadline_s = now_s + limits.keepalive_timeout_s
+            self._deadline_s = now_s + self._idle_timeout_s
         if self._eof:
             self._check_eof(events)
         elif self._deadline_s is not None and now_s >= self._deadline_s:
@@ -212,7 +227,7 @@ class HTTP1Codec(HTTP1Writer):
         if (request is _HEAD or answered) and not self.holds_data:
             self._end(events)
         elif request is _HEAD or request is _LENGTH or request is _CHUNKED:
-            self._fail(RemoteProtocolError("RFC 9112 section 8: the request is incomplete"), events)
+            self._fail(IncompleteRequest("RFC 9112 section 8: the request is incomplete"), events)
 
     def _fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
         """Stop reading and say why, unless the response to this request is complete: then nobody could be told."""
@@ -266,7 +281,7 @@ class HTTP1Codec(HTTP1Writer):
         self._response = _RESPONSE_READY
         self._is_head_request = method == "HEAD"
         self._is_http10 = framing.is_http10
-        self._persistent = framing.persistent
+        self._persistent = framing.persistent and not self._closing
         self._continue_pending = framing.expect_continue
         if not framing.has_content:
             self._request = _COMPLETE
@@ -326,7 +341,7 @@ class HTTP1Codec(HTTP1Writer):
         """Bound what is discarded, in bytes and in time."""
         self._drain_left_bytes -= drained_bytes
         if self._deadline_s is None:
-            self._deadline_s = now_s + self._limits.keepalive_timeout_s
+            self._deadline_s = now_s + self._limits.drain_timeout_s
         if complete:
             self._deadline_s = None
         elif self._drain_left_bytes < 0 or now_s >= self._deadline_s:

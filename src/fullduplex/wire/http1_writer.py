@@ -167,10 +167,12 @@ class HTTP1Writer:
 
     Attributes:
         _persistent: nothing has been seen so far that ends the connection after this response.
+        _closing: every response from here on ends the connection, and says so.
         _continue_pending: the client waits for 100 and has not sent content yet.
     """
 
     __slots__ = (
+        "_closing",
         "_continue_pending",
         "_defaults",
         "_framing",
@@ -192,6 +194,7 @@ class HTTP1Writer:
         self._output: list[bytes] = []
         self._remaining_bytes = 0
         self._persistent = True
+        self._closing = False
         self._is_http10 = False
         self._is_head_request = False
         self._continue_pending = False

@@ -1,0 +1,33 @@
+"""Applications for many workers: what each answer says of the process that gave it, and ways to fail."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tests.e2e import plain_asgi
+from tests.e2e.plain_asgi import read, respond
+
+
+async def app(scope, receive, send):
+    """As ``plain_asgi``, with ``x-pid`` in every answer; ``/block`` holds the loop, ``/count`` tells lifespan state."""
+
+    async def send_with_pid(message):
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-pid", b"%d" % os.getpid())]
+        await send(message)
+
+    if scope["type"] != "http":
+        await plain_asgi.app(scope, receive, send)
+    elif scope["path"] == "/block":
+        time.sleep(float(scope["query_string"] or 60))  # noqa: ASYNC251 - the fault that is looked for
+        await respond(send_with_pid, b"free again")
+    elif scope["path"] == "/count":
+        await respond(send_with_pid, str(scope["state"]["fullduplex.worker_count"]).encode())
+    elif scope["path"] == "/hold":
+        await read(receive)
+        await send_with_pid({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send_with_pid({"type": "http.response.body", "body": b"wa", "more_body": True})
+        await receive()
+    else:
+        await plain_asgi.app(scope, receive, send_with_pid)
