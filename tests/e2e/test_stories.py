@@ -252,6 +252,13 @@ app = Starlette(routes=[Route("/", page), WebSocketRoute("/echo", echo)], lifesp
         server.wait_for("lifespan: on")
 
 
+def test_manage_py_serve_with_several_workers(plain: Project) -> None:
+    with plain.manage("serve", "--port", "0", "--workers", "2") as server:
+        assert server.get("/").status_code == 200
+        server.wait_for("All 2 workers are ready")
+        assert server.stop() == 0
+
+
 def test_manage_py_serve(site: Project, tmp_path: Path) -> None:
     project = site.copy(tmp_path / "site")
     project.setting("DEBUG = False\nALLOWED_HOSTS = ['127.0.0.1']")

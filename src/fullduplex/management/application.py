@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from fullduplex.gateway.asgi import Application
 
 SETTING = "ASGI_APPLICATION"
+PATH = f"{__name__}:application"  # for processes that import it by themselves
+
+
+def __getattr__(name: str) -> Any:
+    """``application``: the internal one, in a process that has set up nothing yet."""
+    if name != "application":
+        raise AttributeError(name)
+    django.setup()
+    return get_internal_asgi_application()
 
 
 def get_internal_asgi_application() -> Application:

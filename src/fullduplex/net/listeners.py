@@ -150,6 +150,27 @@ def open_unix(path: str, mode: int, backlog_count: int) -> socket.socket:
     return sock
 
 
+def listen_at(family: int, address: object, backlog_count: int, *, reuse_port: bool = False) -> socket.socket:
+    """Listen on one TCP address, as :meth:`socket.socket.getsockname` gives it.
+
+    Raises:
+        ConfigurationError: as :func:`open_tcp`.
+    """
+    try:
+        return _listen(socket.socket(family, socket.SOCK_STREAM), address, backlog_count, reuse_port)
+    except OSError as error:
+        raise ConfigurationError(_explain(error, str(address))) from None
+
+
+def listen_beside(sock: socket.socket, backlog_count: int) -> socket.socket:
+    """Listen once more where a TCP socket with SO_REUSEPORT listens: the kernel shares out connections by their hash.
+
+    Raises:
+        ConfigurationError: as :func:`open_tcp`.
+    """
+    return listen_at(sock.family, sock.getsockname(), backlog_count, reuse_port=True)
+
+
 def inherit(fd: int) -> socket.socket:
     """Take over a listening socket that another process opened.
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
-import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -15,13 +14,12 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.limits import suggest
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging, tell_failed_start
+from fullduplex.server.process import run_to_the_end
 from fullduplex.server.settings import Setting, all_settings
 from fullduplex.server.sources import Loaded, load
 from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
-
-EXIT_TIMEOUT_S = 2.0  # from the end of serving to the end of the process; all that was to be told has been told
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,38 +39,26 @@ def main(argv: Sequence[str] | None = None) -> None:
 def serve(config: ServerConfig, app: Any = None) -> int:
     """Run a server until it is stopped; report in one line what keeps it from starting.
 
+    Args:
+        config: where to listen, what to serve, with how many workers.
+        app: for a single worker, instead of ``config.app``, which each of several imports by itself.
+
     Returns:
         The exit status.
     """
-    before = {*threading.enumerate()}
-    exits: list[threading.Timer] = []
     try:
-        worker = Worker(config, app)
-        worker.on_stopped = lambda status: exits.append(_exit_in_time(status))
-        return worker.run()
+        if config.workers > 1:
+            return _supervise(config)
+        return run_to_the_end(Worker(config, app))
     except ConfigurationError as error:
         tell_failed_start("%s", error)
         return 1
-    finally:
-        if not any(not thread.daemon for thread in threading.enumerate() if thread not in before):
-            for timer in exits:
-                timer.cancel()
 
 
-def _exit_in_time(status: int) -> threading.Timer:
-    """See to it that the process ends, although Python waits for tasks that swallow their cancellation, and for threads
-    that do not return, for ever.
-    """
+def _supervise(config: ServerConfig) -> int:
+    from fullduplex.server.supervisor import Supervisor  # what a single worker must not need
 
-    def leave() -> None:
-        logger.error("Something of the application does not end; the process ends without it")
-        logging.shutdown()
-        os._exit(status)
-
-    timer = threading.Timer(EXIT_TIMEOUT_S, leave)
-    timer.daemon = True
-    timer.start()
-    return timer
+    return Supervisor(config).run()
 
 
 def check(loaded: Loaded, app: Any = None) -> int:
@@ -83,7 +69,7 @@ def check(loaded: Loaded, app: Any = None) -> int:
     """
     print(loaded.describe())
     try:
-        Worker(loaded.config, app).check()
+        Worker(dataclasses.replace(loaded.config, workers=1), app).check()
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fullduplex.gateway.forwarded import ProxyConfig
 from fullduplex.limits import Checked, ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, opt
 from fullduplex.net.tls import TLSConfig
+from fullduplex.server.cores import cores_count
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
@@ -106,7 +107,21 @@ class ServerConfig(Checked):
 
     proxy: ProxyConfig = opt(ProxyConfig(), "Trusted proxies.", group="Proxies", nested="proxy")
 
-    workers: int = opt(1, "Number of worker processes.", group="Process", flags=("--workers",), metavar="N", minimum=1)
+    workers: int = opt(
+        1,
+        "Number of worker processes; auto: one for each core that the server may use.",
+        group="Process",
+        flags=("--workers",),
+        metavar="N",
+        minimum=1,
+        auto=cores_count,
+    )
+    worker_startup_timeout_s: float = opt(
+        60.0,
+        "A worker must be ready within this: the application imported, its lifespan startup answered.",
+        group="Process",
+        flags=("--timeout-worker-startup",),
+    )
     loop: str = opt(
         "auto",
         "Event loop; auto is uvloop where it is installed.",

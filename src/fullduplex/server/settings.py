@@ -88,6 +88,8 @@ class Setting:
             ConfigurationError: the text is no such value.
         """
         try:
+            if text == "auto" and "auto" in self.field.metadata:
+                return self.field.metadata["auto"]()
             if self.kind is bool:
                 return _BOOLEANS[text.strip().lower()]
             if self.kind is tuple:
@@ -107,6 +109,8 @@ class Setting:
         kind = self.kind
         if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
+        if value == "auto" and "auto" in self.field.metadata:
+            return self.parse(value)
         if isinstance(value, str) and (kind is tuple or self.field.metadata.get("octal")):
             return self.parse(value)
         if kind is float and type(value) is int:

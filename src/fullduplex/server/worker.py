@@ -8,11 +8,13 @@ import gc
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
@@ -58,15 +60,17 @@ class Worker:
         on_started: called with the URLs, on the loop, when the worker listens.
         on_stopped: called with the status, on the loop, when all is done but what the application left behind.
         reloads: SIGHUP renews TLS, and does not end the process.
+        is_supervised: one of several, whose sockets a supervisor holds.
     """
 
     reloads = True
+    is_supervised = False
 
     def __init__(
         self, config: ServerConfig, app: Application | None = None, access_log: AccessLog | None = None
     ) -> None:
-        if config.workers != 1:
-            raise ConfigurationError("--workers: this version runs one worker; start several behind a proxy.")
+        if config.workers != 1 and not self.is_supervised:
+            raise ConfigurationError(f"--workers {config.workers}: one process is one worker; use a supervisor.")
         self.config = config
         self.on_started: Callable[[list[str]], None] | None = None
         self.on_stopped: Callable[[int], None] | None = None
@@ -79,6 +83,7 @@ class Worker:
         self._tls: TLS | None = None
         self._hurry = False
         self._draining: Drain | None = None
+        self._stays = True  # in a drain, it goes on accepting for the grace
         self._has_process = False
 
     def run(self) -> int:
@@ -163,8 +168,9 @@ class Worker:
         gateway.set_clock(time.time())
         gateway.connections = self._connections
         sweep = self._loop.create_task(watched("The sweep", lambda: self._sweep(gateway), logger))
-        seats = Seats(config.load.max_connections_count)
-        self._acceptors = [self._acceptor(listener, gateway, seats) for listener in opened]
+        self._gateway = gateway
+        self._seats = Seats(config.load.max_connections_count)
+        self._acceptors = [self._acceptor(listener.sock) for listener in opened]
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
@@ -184,7 +190,7 @@ class Worker:
             grace_s=config.drain_grace_s,
             hurry=lambda: self._hurry,
         )
-        await self._draining.run(self._acceptors, stay=True)
+        await self._draining.run(self._acceptors, stay=self._stays)
 
     def _load_application(self) -> Application:
         config = self.config
@@ -193,17 +199,19 @@ class Worker:
         app = load_callable(config.app, config.app_dir, "a WSGI application")
         return WSGIAdapter(app, config.wsgi_threads_count, multiprocess=config.workers > 1)
 
-    def _acceptor(self, listener: Listener, gateway: Gateway, seats: Seats) -> Acceptor:
+    def _acceptor(self, listener: socket.socket, **options: Any) -> Acceptor:
         proxy = self.config.proxy
         peers = TrustedPeers(proxy.trusted)
+        gateway = self._gateway
         return Acceptor(
-            listener.sock,
-            seats,
+            listener,
+            self._seats,
             lambda: self._connection(gateway),
             gateway.refusal,
             context=self._tls.context if self._tls else None,
             handshake_timeout_s=self.config.tls.handshake_timeout_s,
             proxies=ProxyHeaders(peers.trusts, proxy.protocol_timeout_s) if proxy.protocol else None,
+            **options,
         )
 
     def _connection(self, gateway: Gateway) -> Connection:
@@ -292,37 +300,29 @@ class Worker:
         )
         opened: list[Listener] = []
         try:
-            for address in self._addresses():
+            for address in addresses_of(config):
                 opened += listeners.open_listeners(address, options)
         except BaseException:
             _close_all(opened)
             raise
         return opened
 
-    def _addresses(self) -> list[str]:
-        config = self.config
-        addresses = [f"fd://{fd}" for fd in listeners.systemd_descriptors(os.environ)]
-        addresses += config.bind
-        if config.uds is not None:
-            addresses.append(f"unix:{config.uds}")
-        if config.fd is not None:
-            addresses.append(f"fd://{config.fd}")
-        return addresses or [config.host]
-
     def _announce(self, lifespan: Lifespan, opened: list[Listener]) -> None:
         urls = [listener.url("https" if self._tls else "http") for listener in opened]
-        lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
         logger.info("fullduplex %s, process %d, %s", __version__, os.getpid(), type(self._loop).__module__)
-        logger.info(
-            "Protocols: %sHTTP/1.1, WebSocket (permessage-deflate %s); lifespan: %s",
-            "TLS, " if self._tls else "",
-            "on" if self.config.websocket.deflate else "off",
-            "off" if self.config.lifespan == "off" else lifespan_text,
-        )
+        logger.info("%s", self._description(lifespan))
         for url in urls:
             logger.info("Listening on %s (CTRL+C stops)", url)
         if self.on_started is not None:
             self.on_started(urls)
+
+    def _description(self, lifespan: Lifespan) -> str:
+        lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
+        return "Protocols: {}HTTP/1.1, WebSocket (permessage-deflate {}); lifespan: {}".format(
+            "TLS, " if self._tls else "",
+            "on" if self.config.websocket.deflate else "off",
+            "off" if self.config.lifespan == "off" else lifespan_text,
+        )
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -353,6 +353,17 @@ class Worker:
         if self._stop.is_set():
             self._hurry = True
         self._stop.set()
+
+
+def addresses_of(config: ServerConfig) -> list[str]:
+    """Where to listen, each as ``open_listeners`` takes it; what systemd opened is taken over."""
+    addresses = [f"fd://{fd}" for fd in listeners.systemd_descriptors(os.environ)]
+    addresses += config.bind
+    if config.uds is not None:
+        addresses.append(f"unix:{config.uds}")
+    if config.fd is not None:
+        addresses.append(f"fd://{config.fd}")
+    return addresses or [config.host]
 
 
 def _close_all(opened: list[Listener]) -> None:

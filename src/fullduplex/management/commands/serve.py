@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.management.application import get_internal_asgi_application
+from fullduplex.management.application import PATH, get_internal_asgi_application
 from fullduplex.server.cli import add_options, check, load_options, serve
 from fullduplex.server.logs import configure_logging
 
@@ -36,5 +37,8 @@ class Command(BaseCommand):
             configure_logging(loaded.config)
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
-        application = get_internal_asgi_application()
-        sys.exit(check(loaded, application) if options["check_config"] else serve(loaded.config, application))
+        if options["check_config"]:
+            sys.exit(check(loaded, get_internal_asgi_application()))
+        if loaded.config.workers > 1:
+            sys.exit(serve(dataclasses.replace(loaded.config, app=PATH)))
+        sys.exit(serve(loaded.config, get_internal_asgi_application()))

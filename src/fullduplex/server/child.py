@@ -1,0 +1,187 @@
+"""A worker that a supervisor started: it says when it is ready, and accepts where it is told to.
+
+::
+
+    supervisor ── accept, listener, drain, hurry ──> worker
+               <── ready, beat, leaving, recycle ───
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.gateway.lifespan import Lifespan
+from fullduplex.net.acceptor import Acceptor
+from fullduplex.net.listeners import Listener
+from fullduplex.server.channel import Channel, Message
+from fullduplex.server.config import ServerConfig
+from fullduplex.server.logs import configure_logging
+from fullduplex.server.process import run_to_the_end
+from fullduplex.server.worker import Worker
+
+logger = logging.getLogger("fullduplex.server")
+
+BEAT_INTERVAL_S = 0.2
+
+Places = dict[int, list[socket.socket]]
+
+
+class SupervisedWorker(Worker):
+    """One of several workers of a service.
+
+    Args:
+        config: of the service.
+        channel: the line to the supervisor.
+        own: the listening sockets of each slot; this worker accepts from those that it is told to.
+        shared: those that every worker accepts from.
+    """
+
+    is_supervised = True
+
+    def __init__(self, config: ServerConfig, channel: Channel, own: Places, shared: list[socket.socket]) -> None:
+        super().__init__(config)
+        self._channel = channel
+        self._own = own
+        self._shared = shared
+        self._accepting: dict[int, list[Acceptor]] = {}  # by slot; of the shared sockets under -1
+        self._stays = False
+
+    # What others do with sockets of their own ------------------------------------------------
+
+    def _listen(self) -> list[Listener]:
+        return []
+
+    def _announce(self, lifespan: Lifespan, opened: list[Listener]) -> None:
+        assert self._loop is not None
+        description = f"{type(self._loop).__module__}; {self._description(lifespan)}"
+        self._channel.send({"kind": "ready", "description": description})
+        self._loop.add_reader(self._channel.fileno(), self._listen_to_supervisor)
+        self._beating = self._loop.create_task(self._beat())
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM ends this worker alone."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        yield
+
+    def _ask_to_stop(self) -> None:
+        if self._stop is not None and not self._stop.is_set():
+            self._channel.send({"kind": "leaving"})
+        super()._ask_to_stop()
+
+    # The line --------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Show that the loop runs."""
+        while True:
+            if not self._channel.is_behind:
+                self._channel.send({"kind": "beat"})
+            else:
+                self._channel.flush()
+            await asyncio.sleep(BEAT_INTERVAL_S)
+
+    def _listen_to_supervisor(self) -> None:
+        for message in self._channel.receive():
+            self._obey(message)
+        if self._channel.is_closed:  # the supervisor is gone, and whoever comes next has workers of its own
+            assert self._loop is not None
+            self._loop.remove_reader(self._channel.fileno())
+            logger.warning("The supervisor is gone; this worker stops, too")
+            self._stays = True
+            self.stop()
+
+    def _obey(self, message: Message) -> None:
+        kind = message["kind"]
+        if kind == "accept":
+            self._accept_from({-1, *message["slots"]})
+        elif kind == "listener":
+            self._own[message["slot"]] = [socket.socket(fileno=fd) for fd in message["descriptors"]]
+        elif kind == "drain":
+            self._stays = message["stay"]
+            if self._stop is not None and not self._stop.is_set():
+                self._ask_to_stop()
+        elif kind == "hurry":
+            self._hurry = True
+
+    def _accept_from(self, slots: set[int]) -> None:
+        """Accept from the sockets of these slots and of no others; those who wait there are not touched."""
+        if self._stop is not None and self._stop.is_set():
+            return
+        for slot in self._accepting.keys() - slots:
+            for acceptor in self._accepting.pop(slot):
+                acceptor.stop(last=False)
+                self._acceptors.remove(acceptor)
+        for slot in slots - self._accepting.keys():
+            # From a socket of many, one connection per turn of the loop, or one worker would take a burst alone.
+            options: dict[str, Any] = {"batch_count": 1} if slot == -1 else {}
+            socks = self._shared if slot == -1 else self._own.get(slot, [])
+            acceptors = [self._acceptor(sock, keeps_listener=True, **options) for sock in socks]
+            self._accepting[slot] = acceptors
+            self._acceptors += acceptors
+
+
+def main(fd: int) -> None:
+    """Be a worker; what to do comes first on the line at this descriptor."""
+    leave_signals_to_supervisor()
+    channel = Channel(socket.socket(fileno=fd))
+    order = _first(channel)
+    config = unpack(order["config"])
+    sys.argv[:] = order["argv"]
+    configure_logging(config)
+    own = {int(slot): [_adopt(one) for one in fds] for slot, fds in order["own"].items()}
+    worker = SupervisedWorker(config, channel, own, [_adopt(one) for one in order["shared"]])
+    try:
+        status = run_to_the_end(worker)
+    except ConfigurationError as error:
+        logger.error("%s", error)
+        status = 1
+    sys.exit(status)
+
+
+def leave_signals_to_supervisor() -> None:
+    """What a terminal sends to the whole group is not for workers.
+
+    Functions, not SIG_IGN, which programs started by the application would inherit.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+
+
+def pack(config: ServerConfig) -> str:
+    """A configuration for :func:`unpack`, in a child of this process."""
+    return base64.b64encode(pickle.dumps(config)).decode()
+
+
+def unpack(text: str) -> ServerConfig:
+    config: ServerConfig = pickle.loads(base64.b64decode(text))
+    return config
+
+
+def _first(channel: Channel) -> Message:
+    """Wait for the first message."""
+    import select
+
+    while True:
+        select.select([channel], [], [])
+        for message in channel.receive():
+            return message
+        if channel.is_closed:
+            os._exit(1)
+
+
+def _adopt(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,394 @@
+"""Many workers: started, watched and replaced by a process that binds once and never imports the application.
+
+::
+
+    Supervisor ── Slot 0 ── Child (current) ── Child (next: it gets ready, then takes over)
+               ├─ Slot 1 ── ...
+               └─ draining: children that answer what they have begun
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from fullduplex._version import __version__
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.server.child import BEAT_INTERVAL_S, pack
+from fullduplex.server.children import Child, Slot, State
+from fullduplex.server.config import ServerConfig
+from fullduplex.server.slots import Slots
+from fullduplex.server.spawn import Spawned, how_it_ended
+from fullduplex.server.worker import addresses_of
+
+logger = logging.getLogger("fullduplex.server")
+
+TICK_S = 0.1
+SILENCE_S = 2 * BEAT_INTERVAL_S  # a loop that does not beat for so long is blocked: another accepts in its place
+KILL_MARGIN_S = 15.0  # beyond the graceful time: cancelled tasks, lifespan, threads
+HEALTHY_S = 10.0  # who was ready for so long is replaced at once
+BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Supervisor:
+    """Serves an application with ``config.workers`` processes.
+
+    Args:
+        config: where to listen, what to serve.
+
+    Raises:
+        ConfigurationError: the platform cannot do it.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        check_platform(config.workers)
+        self.config = config
+        self._clock = time.monotonic
+        self._selector = selectors.DefaultSelector()
+        self._signals: deque[int] = deque()
+        self._slots: dict[int, Slot] = {}
+        self._draining: list[Child] = []
+        self._blocked: set[Child] = set()  # their loops do not run
+        self._generation = 1
+        self._reloading: int | None = None
+        self._reload_again = False
+        self._was_ready = False
+        self._all_ready = False
+        self._stopping = False
+        self._status = 0
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT.
+
+        Returns:
+            The exit status: 0 after a clean stop, 1 when no worker could start.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        self._sockets = Slots(self.config, addresses_of(self.config))
+        logger.info("fullduplex %s, supervisor %d, %d workers", __version__, os.getpid(), self.config.workers)
+        wakeup = self._listen_to_signals()
+        try:
+            for number in range(self.config.workers):
+                self._sockets.open(number)
+                self._slots[number] = Slot(number)
+            for slot in self._slots.values():
+                slot.current = self._start(slot)
+            while not self._is_over():
+                for key, _ in self._selector.select(TICK_S):
+                    key.data()
+                while self._signals:
+                    self._obey(self._signals.popleft())
+                self._tick()
+        finally:
+            for child in self._children():
+                child.process.kill()
+            self._sockets.close()
+            wakeup()
+            self._selector.close()
+        logger.info("Stopped")
+        return self._status
+
+    # Children --------------------------------------------------------------------------------
+
+    def _children(self) -> list[Child]:
+        return [child for slot in self._slots.values() for child in slot.children] + self._draining
+
+    def _start(self, slot: Slot) -> Child:
+        """Start a worker for a slot."""
+        order = {
+            "config": pack(self.config),
+            "own": {n: [one.sock.fileno() for one in own] for n, own in self._sockets.own.items()},
+            "shared": [one.sock.fileno() for one in self._sockets.shared],
+        }
+        process = Spawned(order, self._sockets.descriptors)
+        child = Child(process, slot.number, self._generation, self._clock())
+        self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child))
+        return child
+
+    def _hear(self, child: Child) -> None:
+        for message in child.process.channel.receive():
+            self._take(child, message)
+        if child.process.channel.is_closed:
+            self._selector.unregister(child.process.channel)
+            child.is_silent = True
+
+    def _take(self, child: Child, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        child.beat_s = self._clock()
+        if kind == "ready":
+            self._ready(child, message["description"])
+        elif kind == "leaving" and child.state is State.READY:
+            self._left(child)
+
+    def _ready(self, child: Child, description: str) -> None:
+        child.state = State.READY
+        child.ready_s = self._clock()
+        logger.info("Worker %s is ready after %.1f s", child, child.ready_s - child.started_s)
+        if not self._was_ready:
+            self._was_ready = True
+            logger.info("%s", description)
+            for url in self._sockets.urls("https" if self.config.tls.enabled else "http"):
+                logger.info("Listening on %s (CTRL+C stops)", url)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let those that are ready take over, and say who accepts where."""
+        if self._reloading is not None:
+            if all(slot.next is None or slot.next.state is State.READY for slot in self._slots.values()):
+                self._reloading = None
+                for slot in self._slots.values():
+                    if slot.next is not None:
+                        self._take_over(slot)
+                logger.info("Reloaded: generation %d serves", self._generation)
+                if self._reload_again:
+                    self._reload()
+        else:
+            for slot in self._slots.values():
+                if slot.next is not None and slot.next.state is State.READY:
+                    self._take_over(slot)
+        if not self._all_ready and all(slot.is_ready for slot in self._slots.values()):
+            self._all_ready = True
+            logger.info("All %d workers are ready", len(self._slots))
+        self._share_out()
+
+    def _take_over(self, slot: Slot) -> None:
+        before, slot.current, slot.next = slot.current, slot.next, None
+        self._share_out()  # before the other one stops to accept
+        if before is not None:
+            self._dismiss(before)
+
+    def _dismiss(self, child: Child, *, stay: bool = False) -> None:
+        """Have a worker answer what it has begun, and end."""
+        if child.state is State.READY:
+            child.process.channel.send({"kind": "drain", "stay": stay})
+        elif child.state is State.STARTING:
+            child.process.kill(signal.SIGTERM)
+        child.state = State.DRAINING
+        child.until_s = self._clock() + self.config.graceful_timeout_s + KILL_MARGIN_S
+        if child not in self._draining:
+            self._draining.append(child)
+
+    def _left(self, child: Child) -> None:
+        """A worker goes by itself: somebody has signalled it."""
+        logger.info("Worker %s stops by itself; another one takes its place", child)
+        slot = self._slots.get(child.slot)
+        self._dismiss(child)
+        if slot is not None and slot.current is child:
+            slot.current = None
+            slot.due_s = self._clock()
+        self._share_out()
+
+    # Deaths ----------------------------------------------------------------------------------
+
+    def _bury(self, child: Child, status: int) -> None:
+        """A worker has ended."""
+        if not child.is_silent:
+            self._hear(child)  # its last words
+        if not child.is_silent:
+            self._selector.unregister(child.process.channel)
+        child.process.channel.close()
+        if child in self._draining:
+            self._draining.remove(child)
+            if status:
+                logger.warning("Worker %s %s while it stopped", child, how_it_ended(status))
+            return
+        slot = self._slots[child.slot]
+        was_next = slot.next is child
+        how = how_it_ended(status)
+        now_s = self._clock()
+        if self._reloading is not None and was_next:
+            slot.next = None
+            self._give_up_reload(f"worker {child} {how}")
+            return
+        if was_next:
+            slot.next = None
+        else:
+            slot.current = None
+        delay_s = self._delay(slot, child, now_s)
+        slot.due_s = now_s + delay_s
+        before = "" if child.state is State.READY else " before it was ready"
+        when = f"in {delay_s:.1f} s" if delay_s else "at once"
+        if not self._stopping:
+            logger.error("Worker %s %s%s; another one starts %s", child, how, before, when)
+        self._share_out()
+        if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
+            logger.error("No worker could start")
+            self._status = 1
+            self._stopping = True
+
+    def _delay(self, slot: Slot, child: Child, now_s: float) -> float:
+        """How long to wait with the next one: the longer, the more have failed in a row."""
+        if child.ready_s is not None and now_s - child.ready_s > HEALTHY_S:
+            slot.failures_count = 0
+        slot.failures_count += 1
+        if child.ready_s is not None and slot.failures_count == 1:
+            return 0.0
+        return BACKOFF_S[min(slot.failures_count, len(BACKOFF_S)) - 1] * random.uniform(0.8, 1.2)
+
+    # Time ------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now_s = self._clock()
+        for child in self._children():
+            status = child.process.status()
+            if status is not None:
+                self._bury(child, status)
+            elif child.process.channel.is_behind:
+                child.process.channel.flush()
+            if child.until_s is not None and now_s > child.until_s and status is None:
+                logger.error("Worker %s does not end; it is killed", child)
+                child.until_s = None
+                child.process.kill()
+        if self._stopping:
+            return
+        for slot in self._slots.values():
+            if slot.current is None and slot.next is None and now_s >= slot.due_s:
+                slot.current = self._start(slot)
+            for child in slot.children:
+                if child.state is State.STARTING and now_s > child.started_s + self.config.worker_startup_timeout_s:
+                    logger.error(
+                        "Worker %s is not ready within %g s; it is killed", child, self.config.worker_startup_timeout_s
+                    )
+                    child.started_s = now_s
+                    child.process.kill()
+        blocked = {child for child in self._serving() if now_s > child.beat_s + SILENCE_S}
+        if blocked != self._blocked:
+            self._blocked = blocked
+            self._share_out()
+
+    def _is_over(self) -> bool:
+        return self._stopping and not self._children()
+
+    # Accepting -------------------------------------------------------------------------------
+
+    def _serving(self) -> list[Child]:
+        return [slot.current for slot in self._slots.values() if slot.is_ready and slot.current is not None]
+
+    def _share_out(self) -> None:
+        """Tell each worker where to accept: at its own sockets, and at those of slots without one that would."""
+        if self._stopping:
+            return
+        serving = self._serving()
+        awake = [child for child in serving if child not in self._blocked] or serving
+        accepting: dict[Child, set[int]] = {child: {child.slot} for child in serving}
+        for number in self._sockets.own:
+            if awake and not any(child.slot == number for child in awake):
+                accepting[awake[number % len(awake)]].add(number)
+        for child, slots in accepting.items():
+            if child.accepting != slots:
+                child.accepting = slots
+                child.process.channel.send({"kind": "accept", "slots": sorted(slots)})
+
+    # Signals ---------------------------------------------------------------------------------
+
+    def _listen_to_signals(self) -> Callable[[], None]:
+        """Have signals wake the loop; return what undoes it."""
+        handled = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD]
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        before = {number: signal.signal(number, lambda n, _: self._signals.append(n)) for number in handled}
+        wakeup_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4_096))
+
+        def undo() -> None:
+            signal.set_wakeup_fd(wakeup_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            ours.close()
+            theirs.close()
+
+        return undo
+
+    def _obey(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop()
+        elif number == signal.SIGHUP and not self._stopping:
+            self._reload()
+        elif number == signal.SIGTTIN and not self._stopping:
+            self._add_slot()
+        elif number == signal.SIGTTOU and not self._stopping:
+            self._remove_slot()
+
+    def _stop(self) -> None:
+        if self._stopping:
+            for child in self._children():
+                child.process.channel.send({"kind": "hurry"})
+            return
+        self._stopping = True
+        logger.info("Stopping: %d workers", len(self._children()))
+        for child in self._children():
+            self._dismiss(child, stay=True)
+        for slot in self._slots.values():
+            slot.current = slot.next = None
+
+    def _reload(self) -> None:
+        """Start a generation of workers beside the one that serves."""
+        if self._reloading is not None:
+            self._reload_again = True
+            return
+        self._reload_again = False
+        self._generation += 1
+        self._reloading = self._generation
+        logger.info("Reloading: generation %d starts", self._generation)
+        for slot in self._slots.values():
+            if slot.next is not None:
+                self._dismiss(slot.next)
+            slot.next = self._start(slot)
+
+    def _give_up_reload(self, why: str) -> None:
+        logger.error("The reload failed: %s. The workers from before go on serving", why)
+        self._reloading = None
+        for slot in self._slots.values():
+            if slot.next is not None:
+                self._dismiss(slot.next)
+                slot.next = None
+        if self._reload_again:
+            self._reload()
+
+    def _add_slot(self) -> None:
+        number = next(n for n in range(len(self._slots) + 1) if n not in self._slots)
+        is_new = number not in self._sockets.own
+        own = self._sockets.open(number)
+        if is_new:
+            for child in self._children():
+                if child.state is State.READY:
+                    fds = [listener.sock.fileno() for listener in own]
+                    child.process.channel.send({"kind": "listener", "slot": number}, fds)
+        self._slots[number] = Slot(number)
+        logger.info("One worker more: %d", len(self._slots))
+        self._slots[number].current = self._start(self._slots[number])
+        self._all_ready = False
+
+    def _remove_slot(self) -> None:
+        if len(self._slots) == 1:
+            logger.warning("One worker is left, and stays")
+            return
+        slot = self._slots.pop(max(self._slots))
+        logger.info("One worker less: %d", len(self._slots))
+        self._share_out()
+        for child in slot.children:
+            self._dismiss(child)
+
+
+def check_platform(workers_count: int) -> None:
+    """Refuse what the platform cannot do.
+
+    Raises:
+        ConfigurationError: in one line.
+    """
+    if os.name != "posix" or not hasattr(socket, "AF_UNIX") or not hasattr(socket, "send_fds"):
+        raise ConfigurationError(
+            f"--workers {workers_count}: this platform cannot hand sockets to other processes; start several servers "
+            "with --workers 1 behind a proxy."
+        )

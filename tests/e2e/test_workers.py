@@ -1,0 +1,226 @@
+"""Many workers: a supervisor, its workers, and clients that notice nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.e2e.load import Load
+from tests.e2e.process import ROOT, fullduplex
+
+pytestmark = pytest.mark.e2e
+
+HERE = {"PYTHONPATH": str(ROOT)}
+ALL_READY = r"All \d+ workers are ready"
+
+
+def serve(*options, count=2, app="app", env=None):
+    return fullduplex(
+        f"workers_asgi:{app}", "--workers", str(count), "--no-access-log", *options, env={**HERE, **(env or {})}
+    )
+
+
+def get(process, path="/", timeout_s=30.0):
+    client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=timeout_s)
+    client.request("GET", path)
+    response = client.getresponse()
+    content = response.read()
+    client.close()
+    return int(response.headers["x-pid"]), content
+
+
+def workers_of(process):
+    return {int(pid) for pid in re.findall(r"Worker \d+ \(process (\d+)\) is ready", process.output)}
+
+
+def worker_ready(process, after):
+    """Wait for the next worker that is ready; return its process."""
+    return int(process.wait_for(re.compile(r"Worker \d+ \(process (\d+)\) is ready"), after=after).group(1))
+
+
+def test_bursts_are_spread_over_all_workers():
+    with serve(count=4) as process:
+        process.wait_for(re.compile(ALL_READY))
+        assert get(process, "/count")[1] == b"4"
+        shares = []
+        for _ in range(10):
+            socks = [socket.create_connection(("127.0.0.1", process.port), timeout=30) for _ in range(50)]
+            for sock in socks:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            pids = Counter()
+            for sock in socks:
+                with sock, sock.makefile("rb") as answer:
+                    pids[re.search(rb"x-pid: (\d+)", answer.read()).group(1)] += 1
+            shares.append(max(pids.values()) / 12.5)
+        assert sum(shares) / len(shares) < 1.6, shares  # 1.25 by chance alone
+
+
+def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(process.port, 4) as load:
+            for _ in range(3):
+                load.go_on(200)
+                before, failed_before = len(process.output), len(load.failures)
+                pid = get(process)[0]
+                os.kill(pid, signal.SIGKILL)
+                process.wait_for(f"(process {pid}) was killed by SIGKILL", after=before)
+                assert worker_ready(process, before) != pid
+                load.go_on(200)
+                assert len(load.failures) - failed_before <= 4, "each client had one request at most inside"
+            at_the_end = len(load.failures)
+            load.go_on(500)
+        assert len(load.failures) == at_the_end
+
+
+def test_one_worker_that_fails_at_every_start_stops_nobody(tmp_path):
+    with serve(count=3, app="picky", env={"MOST": "2", "LOCKS": str(tmp_path)}) as process:
+        process.wait_for(re.compile("(before it was ready; another one starts.*){2}", re.DOTALL))
+        started_s = time.monotonic()
+        pids = Counter(get(process)[0] for _ in range(40))
+        assert len(pids) == 2
+        assert time.monotonic() - started_s < 20, "a third of the connections wait at the slot that has no worker"
+        assert "RuntimeError: one too many" in process.output
+
+
+def test_where_no_worker_can_start_the_service_ends(tmp_path):
+    env = {"MOST": "0", "LOCKS": str(tmp_path)}
+    process = fullduplex("workers_asgi:picky", "--workers", "2", ready="", env={**HERE, **env})
+    with process:
+        assert process.wait(60) == 1
+        assert "No worker could start" in process.output
+
+
+def test_a_reload_loses_no_request():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(process.port) as load:
+            for generation in range(2, 5):
+                load.go_on(300)
+                process.signal(signal.SIGHUP)
+                process.wait_for(f"Reloaded: generation {generation} serves", 60)
+                load.wait_for_pid(generation)
+            load.go_on(300)
+        assert not load.failures
+        assert len(workers_of(process)) == 8
+
+
+def test_a_reload_that_fails_leaves_the_old_workers_serving(tmp_path):
+    broken = tmp_path / "broken"
+    with serve(count=2, env={"BROKEN": str(broken)}) as process:
+        process.wait_for(re.compile(ALL_READY))
+        before = workers_of(process)
+        broken.touch()
+        with Load(process.port, 4) as load:
+            process.signal(signal.SIGHUP)
+            process.wait_for(re.compile(r"The reload failed: worker .*\. The workers from before go on serving"), 60)
+            load.go_on(200)
+        assert not load.failures
+        assert {int(pid) for pid in load.pids} <= before
+        broken.unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for("Reloaded: generation 3 serves", 60)
+        assert get(process)[0] not in before
+
+
+def test_a_stop_answers_what_has_begun_and_tells_the_sockets():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        slow = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
+        slow.request("GET", "/slow")
+        with connect(f"ws://127.0.0.1:{process.port}/") as websocket:
+            websocket.send("hi")
+            assert websocket.recv(timeout=30) == "hi"
+            process.interrupt()  # the whole group gets it
+            with pytest.raises(ConnectionClosed) as caught:
+                websocket.recv(timeout=30)
+        assert caught.value.rcvd.code == 1012
+        response = slow.getresponse()
+        assert (response.read(), response.headers["connection"]) == (b"Hello, world!", "close")
+        slow.close()
+        assert process.wait() == 0
+        assert process.output.count("lifespan over") == 2
+
+
+def test_a_second_signal_hurries():
+    with serve("--timeout-graceful-shutdown", "600", count=2) as process:
+        client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
+        client.request("GET", "/stream")
+        client.getresponse().read(5)
+        process.signal(signal.SIGTERM)
+        process.wait_for("Stopping: 2 workers")
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+        client.close()
+
+
+def test_no_worker_outlives_its_supervisor():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        process.signal(signal.SIGKILL)
+        process.wait()  # and for the end of the output, which the workers have, too
+        assert len(re.findall("INFO +Stopped", process.output)) == 2
+
+
+def test_ttin_and_ttou_add_and_remove_a_worker():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(process.port, 4) as load:
+            process.signal(signal.SIGTTIN)
+            process.wait_for("All 3 workers are ready")
+            load.wait_for_pid(3)
+            process.signal(signal.SIGTTOU)
+            process.wait_for("One worker less: 2")
+            load.go_on(300)
+        assert not load.failures
+
+
+def test_who_connects_to_a_blocked_worker_is_served_by_another():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        blocked: list[int] = []
+        thread = threading.Thread(target=lambda: blocked.append(get(process, "/block?8")[0]))
+        thread.start()
+        time.sleep(1.0)  # until the block has been seen
+        started_s = time.monotonic()
+        pids = Counter(get(process)[0] for _ in range(20))
+        elapsed_s = time.monotonic() - started_s
+        is_still_blocked = not blocked
+        thread.join()
+        if is_still_blocked:
+            assert len(pids) == 1
+            assert elapsed_s < 7
+        assert blocked[0] not in pids
+
+
+def test_a_unix_socket_is_shared_by_all(tmp_path):
+    path = str(tmp_path / "s")
+    with serve("--uds", path, count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        pids = set()
+        while len(pids) < 2:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(path)
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                with sock.makefile("rb") as answer:
+                    pids.add(re.search(rb"x-pid: (\d+)", answer.read()).group(1))
+        assert process.stop() == 0
+        assert not os.path.exists(path)
+
+
+def test_the_address_is_in_use_although_workers_share_it():
+    with serve(count=2) as process:
+        other = fullduplex("workers_asgi:app", "--workers", "2", "--port", str(process.port), ready="", env=HERE)
+        with other:
+            assert other.wait() == 1
+            assert "is in use: another program listens on it" in other.output

@@ -1,0 +1,39 @@
+"""What a supervisor refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fullduplex.exceptions import ConfigurationError
+from fullduplex.server import cores, supervisor
+from fullduplex.server.child import pack, unpack
+from fullduplex.server.config import ServerConfig
+from fullduplex.server.settings import all_settings
+from fullduplex.server.spawn import how_it_ended
+from fullduplex.server.supervisor import Supervisor
+
+
+def test_a_platform_that_cannot_says_so_in_one_line(monkeypatch):
+    monkeypatch.delattr(supervisor.socket, "AF_UNIX")
+    with pytest.raises(ConfigurationError, match=r"^--workers 3: this platform cannot .* with --workers 1 .*proxy\.$"):
+        Supervisor(ServerConfig(app="a:b", workers=3))
+
+
+def test_auto_is_a_number_of_workers(monkeypatch):
+    setting = dataclasses.replace(all_settings()["workers"])
+    assert setting.parse("auto") == setting.convert("auto") == cores.cores_count()
+    assert setting.parse("3") == 3
+    with pytest.raises(ConfigurationError, match="is not a whole number"):
+        setting.parse("many")
+
+
+def test_a_configuration_goes_to_a_worker_as_it_is():
+    config = ServerConfig(app="a:b", workers=3, bind=("unix:/x",))
+    assert unpack(pack(config)) == config
+
+
+@pytest.mark.parametrize(("status", "text"), [(3, "ended with status 3"), (-9, "was killed by SIGKILL"), (-99, "99")])
+def test_how_a_process_ended(status, text):
+    assert text in how_it_ended(status)
