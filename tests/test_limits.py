@@ -13,6 +13,7 @@ from fullduplex.limits import (
     ConnectionLimits,
     HTTP1Limits,
     LoadLimits,
+    RecycleLimits,
     WebSocketLimits,
     check_value,
     kind_of,
@@ -23,7 +24,16 @@ from fullduplex.net.tls import TLSConfig
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.settings import all_settings
 
-CONFIGURATIONS = (ServerConfig, HTTP1Limits, WebSocketLimits, ConnectionLimits, LoadLimits, TLSConfig, ProxyConfig)
+CONFIGURATIONS = (
+    ServerConfig,
+    HTTP1Limits,
+    WebSocketLimits,
+    ConnectionLimits,
+    LoadLimits,
+    RecycleLimits,
+    TLSConfig,
+    ProxyConfig,
+)
 
 
 @pytest.mark.parametrize(

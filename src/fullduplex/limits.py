@@ -249,3 +249,23 @@ class LoadLimits(Checked):
         "From three quarters of it new WebSockets get 503; above it those that hold most are dropped. 0: no limit.",
     )
     retry_after_s: int = opt(2, "What Retry-After of those 503 says.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecycleLimits(Checked):
+    """When one worker of several is replaced by a fresh one, which is ready before the old one stops."""
+
+    max_requests_count: int = opt(
+        0,
+        "Requests and sockets that a worker takes before it is replaced. 0: no limit.",
+        flags=("--limit-max-requests",),
+    )
+    max_lifetime_s: float = opt(0.0, "Time that a worker serves before it is replaced. 0: no limit.")
+    max_memory_bytes: int = opt(
+        0, "Resident memory above which a worker is replaced. Linux only. 0: no limit. See proc_pid_statm(5)."
+    )
+    jitter: float = opt(
+        0.1,
+        "Each worker's limits are up to this share higher, so that not all are replaced at the same time.",
+        maximum=10.0,
+    )

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.load import Load
 from tests.e2e.process import ROOT, fullduplex
+from tests.e2e.proxies import Proxy
 
 pytestmark = pytest.mark.e2e
 
@@ -115,6 +116,20 @@ def test_a_reload_loses_no_request():
         assert len(workers_of(process)) == 8
 
 
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+def test_a_reload_loses_no_request_behind_a_proxy_that_pools(name, tmp_path):
+    with serve(count=2) as process, Proxy(name, process.port, tmp_path) as proxy:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(proxy.port) as load:
+            for generation in range(2, 5):
+                load.go_on(300)
+                process.signal(signal.SIGHUP)
+                process.wait_for(f"Reloaded: generation {generation} serves", 60)
+                load.wait_for_pid(generation)
+            load.go_on(300)
+        assert not load.failures
+
+
 def test_a_reload_that_fails_leaves_the_old_workers_serving(tmp_path):
     broken = tmp_path / "broken"
     with serve(count=2, env={"BROKEN": str(broken)}) as process:
@@ -130,7 +145,8 @@ def test_a_reload_that_fails_leaves_the_old_workers_serving(tmp_path):
         broken.unlink()
         process.signal(signal.SIGHUP)
         process.wait_for("Reloaded: generation 3 serves", 60)
-        assert get(process)[0] not in before
+        while get(process)[0] in before:  # until the old ones have heard that they are to stop
+            pass
 
 
 def test_a_stop_answers_what_has_begun_and_tells_the_sockets():
@@ -201,6 +217,15 @@ def test_who_connects_to_a_blocked_worker_is_served_by_another():
             assert len(pids) == 1
             assert elapsed_s < 7
         assert blocked[0] not in pids
+
+
+def test_a_worker_is_replaced_after_so_many_requests():
+    with serve("--limit-max-requests", "300", count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(process.port, 4) as load:
+            load.wait_for_pid(5)
+        assert not load.failures
+        process.wait_for(re.compile(r"Worker \d \(process \d+\) has taken \d+ requests; a fresh one gets ready"))
 
 
 def test_a_unix_socket_is_shared_by_all(tmp_path):

@@ -132,6 +132,7 @@ class Session:
     # From the stream -------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._shared.taken_count += 1
         self._shared.start(self._run(), self._stream.loop)
 
     @property

@@ -66,6 +66,7 @@ class Shared:
         self.connection = connection
         self.load = load or LoadLimits()
         self.exchange_count = 0  # in progress
+        self.taken_count = 0  # requests and sockets so far
         # Of every application call, each with a copy: a request may be taken while another one is answered,
         # and must not see its context variables.
         self._context = contextvars.copy_context()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import logging
 import os
 import pickle
@@ -26,13 +27,15 @@ from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.listeners import Listener
 from fullduplex.server.channel import Channel, Message
 from fullduplex.server.config import ServerConfig
-from fullduplex.server.logs import configure_logging
+from fullduplex.server.logs import configure_logging, tell_failed_start
 from fullduplex.server.process import run_to_the_end
+from fullduplex.server.recycling import Recycling
 from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
 
 BEAT_INTERVAL_S = 0.2
+RECYCLING_BEATS_COUNT = 5
 
 Places = dict[int, list[socket.socket]]
 
@@ -67,6 +70,7 @@ class SupervisedWorker(Worker):
         description = f"{type(self._loop).__module__}; {self._description(lifespan)}"
         self._channel.send({"kind": "ready", "description": description})
         self._loop.add_reader(self._channel.fileno(), self._listen_to_supervisor)
+        self._recycling = Recycling(self.config.recycle, self._loop.time())
         self._beating = self._loop.create_task(self._beat())
 
     @contextlib.contextmanager
@@ -83,12 +87,17 @@ class SupervisedWorker(Worker):
     # The line --------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Show that the loop runs."""
-        while True:
+        """Show that the loop runs, and now and then ask to be replaced, when it is time."""
+        assert self._loop is not None
+        for number in itertools.count(1):
             if not self._channel.is_behind:
                 self._channel.send({"kind": "beat"})
             else:
                 self._channel.flush()
+            if number % RECYCLING_BEATS_COUNT == 0:
+                reason = self._recycling.reason(self._gateway.taken_count, self._loop.time())
+                if reason is not None:
+                    self._channel.send({"kind": "recycle", "reason": reason})
             await asyncio.sleep(BEAT_INTERVAL_S)
 
     def _listen_to_supervisor(self) -> None:
@@ -144,7 +153,7 @@ def main(fd: int) -> None:
     try:
         status = run_to_the_end(worker)
     except ConfigurationError as error:
-        logger.error("%s", error)
+        tell_failed_start("%s", error)
         status = 1
     sys.exit(status)
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from fullduplex._version import __version__
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.limits import suggest
+from fullduplex.limits import RecycleLimits, suggest
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging, tell_failed_start
 from fullduplex.server.process import run_to_the_end
@@ -49,6 +49,8 @@ def serve(config: ServerConfig, app: Any = None) -> int:
     try:
         if config.workers > 1:
             return _supervise(config)
+        if config.recycle != RecycleLimits(jitter=config.recycle.jitter):
+            raise ConfigurationError("--limit-max-requests and --recycle-*: a single worker has nobody to replace it.")
         return run_to_the_end(Worker(config, app))
     except ConfigurationError as error:
         tell_failed_start("%s", error)

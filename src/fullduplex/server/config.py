@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullduplex.gateway.forwarded import ProxyConfig
-from fullduplex.limits import Checked, ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits, opt
+from fullduplex.limits import Checked, ConnectionLimits, HTTP1Limits, LoadLimits, RecycleLimits, WebSocketLimits, opt
 from fullduplex.net.tls import TLSConfig
 from fullduplex.server.cores import cores_count
 
@@ -172,5 +172,8 @@ class ServerConfig(Checked):
     websocket: WebSocketLimits = opt(WebSocketLimits(), "Limits of WebSocket.", group="WebSocket", nested="ws")
     connection: ConnectionLimits = opt(
         ConnectionLimits(), "Limits of each connection.", group="Connections", nested="connection"
+    )
+    recycle: RecycleLimits = opt(
+        RecycleLimits(), "When workers are replaced.", group="Replacing workers", nested="recycle"
     )
     load: LoadLimits = opt(LoadLimits(), "Limits of all of them together.", group="Connections", nested="load")

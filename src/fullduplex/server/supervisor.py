@@ -129,6 +129,8 @@ class Supervisor:
             self._ready(child, message["description"])
         elif kind == "leaving" and child.state is State.READY:
             self._left(child)
+        elif kind == "recycle":
+            self._recycle(child, message["reason"])
 
     def _ready(self, child: Child, description: str) -> None:
         child.state = State.READY
@@ -178,6 +180,15 @@ class Supervisor:
         if child not in self._draining:
             self._draining.append(child)
 
+    def _recycle(self, child: Child, reason: str) -> None:
+        """Start a replacement, one at a time; the worker asks again as long as nothing happens."""
+        slot = self._slots.get(child.slot)
+        if self._stopping or slot is None or slot.current is not child or self._clock() < slot.due_s:
+            return
+        if all(one.next is None for one in self._slots.values()):
+            logger.info("Worker %s %s; a fresh one gets ready", child, reason)
+            slot.next = self._start(slot)
+
     def _left(self, child: Child) -> None:
         """A worker goes by itself: somebody has signalled it."""
         logger.info("Worker %s stops by itself; another one takes its place", child)
@@ -199,7 +210,7 @@ class Supervisor:
         child.process.channel.close()
         if child in self._draining:
             self._draining.remove(child)
-            if status:
+            if status and child.ready_s is not None:
                 logger.warning("Worker %s %s while it stopped", child, how_it_ended(status))
             return
         slot = self._slots[child.slot]

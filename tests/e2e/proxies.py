@@ -1,0 +1,100 @@
+"""nginx and haproxy before a server of ours, with pools of connections to it, where they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.process import START_TIMEOUT_S, Process
+
+NGINX = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr notice;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream site {{
+        server 127.0.0.1:{upstream} max_fails=0;
+        keepalive 32;
+    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://site;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_next_upstream off;  # nothing is tried twice: what the server loses is seen
+        }}
+    }}
+}}
+"""
+
+HAPROXY = """
+defaults
+    mode http
+    retries 0
+    timeout connect 10s
+    timeout client 60s
+    timeout server 60s
+frontend outside
+    bind 127.0.0.1:{port}
+    default_backend site
+backend site
+    http-reuse safe
+    server site 127.0.0.1:{upstream}
+"""
+
+_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+
+
+class Proxy(Process):
+    """A proxy process.
+
+    Args:
+        name: ``nginx`` or ``haproxy``; the test is skipped where it is not installed.
+        upstream: port of the server behind it.
+        folder: for its files.
+    """
+
+    def __init__(self, name: str, upstream: int, folder: Path) -> None:
+        program = shutil.which(name, path=_PATH)
+        if program is None:
+            pytest.skip(f"{name} is not installed")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        config = folder / f"{name}.conf"
+        text = NGINX if name == "nginx" else HAPROXY
+        config.write_text(text.format(folder=folder, port=self._port, upstream=upstream))
+        options = ("-e", "stderr", "-c") if name == "nginx" else ("-db", "-f")
+        super().__init__(program, *options, str(config), ready="")
+
+    def __enter__(self) -> Proxy:
+        super().__enter__()
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return self
+            time.sleep(0.05)
+        self.kill()
+        raise AssertionError(self.output)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def end(self) -> None:
+        self.kill()
