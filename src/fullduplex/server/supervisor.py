@@ -125,7 +125,7 @@ class Supervisor:
     def _take(self, child: Child, message: dict[str, Any]) -> None:
         kind = message["kind"]
         child.beat_s = self._clock()
-        if kind == "ready":
+        if kind == "ready" and child.state is State.STARTING:
             self._ready(child, message["description"])
         elif kind == "leaving" and child.state is State.READY:
             self._left(child)
