@@ -347,7 +347,7 @@ async def test_who_waits_is_looked_after_although_that_failed_once(
     assert "Looking after those that wait for a thread failed" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["is_unclean", "is_open", "clean_connections"])
+@pytest.mark.parametrize("name", ["is_unclean", "has_open_query", "clean_connections"])
 def test_a_thread_that_fails_beside_its_calls_is_replaced(
     name: str, pool: ThreadPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -118,6 +118,7 @@ class Worker(threading.Thread):
         """Do what there is to do; return how long to rest, None until woken, 0 to end the thread."""
         while True:
             lease, call = self._pool.next_call(self)
+            self.taken = call
             if lease is None:
                 self._clean()
                 rest_s = self._pool.retire(self)
@@ -126,6 +127,7 @@ class Worker(threading.Thread):
                 self.unclean = is_unclean()
                 rest_s = self._pool.rest(self)
             elif not (lease.is_bound or self.of_sockets) and (self.leaves or not self._is_open()):
+                self.taken = None
                 self._pool.part(self, call)
                 del call
                 continue
