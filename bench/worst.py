@@ -76,15 +76,17 @@ class Row:
     open_count: int
 
     @property
-    def beside_bytes(self) -> float:
-        """Of each that is there, beside what it received. What those that were dropped have left counts for them."""
-        received = self.received_bytes * self.open_count / self.count if self.kind.keeps else 0
-        return max(0.0, self.held_bytes - received) / max(1, self.open_count)
+    def beside_bytes(self) -> float | None:
+        """For each, beside what was received; None where some were dropped, who have left something behind."""
+        if self.open_count < self.count:
+            return None
+        received = self.received_bytes if self.kind.keeps else 0
+        return max(0.0, self.held_bytes - received) / self.count
 
     @property
     def misses(self) -> list[str]:
         misses = []
-        if self.beside_bytes > GOAL_BYTES:
+        if self.beside_bytes is not None and self.beside_bytes > GOAL_BYTES:
             misses.append("memory of each")
         if self.most_bytes > GOAL_ALL_BYTES:
             misses.append("memory of all")
@@ -100,7 +102,7 @@ class Row:
             f"{self.count:,}" + (f", {self.open_count:,} stay" if self.open_count < self.count else ""),
             f"{human(self.received_bytes / per)}",
             f"{human(self.held_bytes / per)}",
-            f"{human(self.beside_bytes / 1024)}",
+            "-" if self.beside_bytes is None else human(self.beside_bytes / 1024),
             f"{human(self.most_bytes / 2**20)}",
             f"{self.quiet_ms:.1f} / {self.arriving_ms:.1f} / {self.meanwhile_ms:.1f}",
             ", ".join(self.misses) or "reached",

@@ -136,12 +136,16 @@ def test_a_request_is_whole() -> None:
 
 def test_clients_that_the_server_takes_nothing_from_are_measured() -> None:
     kind = Kind("example", "", b"", keeps=True)
-    row = Row(kind, 10, 40_000_000, 60_000_000, 10, 0, quiet_ms=1.0, arriving_ms=9.0, meanwhile_ms=1.9, open_count=5)
-    assert row.beside_bytes == 8_000_000, "five of ten stay, and what they sent is 20 MB"
+    row = Row(kind, 10, 40_000_000, 60_000_000, 10, 0, quiet_ms=1.0, arriving_ms=9.0, meanwhile_ms=1.9, open_count=10)
+    assert row.beside_bytes == 2_000_000
     assert row.misses == ["memory of each"]
-    assert replace(row, kind=replace(kind, keeps=False)).beside_bytes == 12_000_000
+    assert replace(row, kind=replace(kind, keeps=False)).beside_bytes == 6_000_000
     worse = replace(row, held_bytes=0, most_bytes=500 * 2**20, meanwhile_ms=2.1)
     assert worse.misses == ["memory of all", "p99"]
+    dropped = replace(row, open_count=9)
+    assert dropped.beside_bytes is None
+    assert dropped.misses == []
+    assert dropped.cells()[2] == "10, 9 stay"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
