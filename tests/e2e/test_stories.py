@@ -252,10 +252,18 @@ app = Starlette(routes=[Route("/", page), WebSocketRoute("/echo", echo)], lifesp
         server.wait_for("lifespan: on")
 
 
-def test_manage_py_serve_with_several_workers(plain: Project) -> None:
-    with plain.manage("serve", "--port", "0", "--workers", "2") as server:
-        assert server.get("/").status_code == 200
+def test_manage_py_serve_with_several_workers(project: Project) -> None:
+    """A project that queries while it is imported; each worker has a connection of its own all the same."""
+    project.replace(
+        "urls.py",
+        "urlpatterns = [",
+        "from django.contrib.auth.models import User\nprint(User.objects.count(), 'users')\nurlpatterns = [",
+    )
+    with project.manage("serve", "--port", "0", "--workers", "2") as server:
+        assert server.get("/admin/login/").status_code == 200
         server.wait_for("All 2 workers are ready")
+        assert "The application is imported once for all workers" in server.output
+        assert server.output.count("0 users") == 2, "manage.py checks the project, and one process imports it for all"
         assert server.stop() == 0
 
 

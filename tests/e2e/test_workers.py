@@ -85,7 +85,7 @@ def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails():
 
 
 def test_one_worker_that_fails_at_every_start_stops_nobody(tmp_path):
-    with serve(count=3, app="picky", env={"MOST": "2", "LOCKS": str(tmp_path)}) as process:
+    with serve("--no-preload", count=3, app="picky", env={"MOST": "2", "LOCKS": str(tmp_path)}) as process:
         process.wait_for(re.compile("(before it was ready; another one starts.*){2}", re.DOTALL))
         started_s = time.monotonic()
         pids = Counter(get(process)[0] for _ in range(40))
@@ -138,7 +138,10 @@ def test_a_reload_that_fails_leaves_the_old_workers_serving(tmp_path):
         broken.touch()
         with Load(process.port, 4) as load:
             process.signal(signal.SIGHUP)
-            process.wait_for(re.compile(r"The reload failed: worker .*\. The workers from before go on serving"), 60)
+            process.wait_for(
+                re.compile(r"The reload failed: the process that imports .*\. The workers from before go on serving"),
+                60,
+            )
             load.go_on(200)
         assert not load.failures
         assert {int(pid) for pid in load.pids} <= before
@@ -249,3 +252,76 @@ def test_the_address_is_in_use_although_workers_share_it():
         with other:
             assert other.wait() == 1
             assert "is in use: another program listens on it" in other.output
+
+
+def template_of(process):
+    """The process that workers are forked from, by any of them."""
+    with open(f"/proc/{get(process)[0]}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
+
+
+def test_workers_are_forked_from_a_process_that_has_imported_the_application():
+    with serve(count=3) as process:
+        process.wait_for("The application is imported once for all workers")
+        process.wait_for(re.compile(ALL_READY))
+        assert process.output.count("workers_asgi is imported") == 1
+        template = template_of(process)
+        assert template != process.pid
+        assert get(process, "/heap")[1] != b"0"
+
+
+@pytest.mark.parametrize(
+    ("leftover", "named"),
+    [
+        ("socket", "a socket"),
+        ("pipe", "a pipe"),
+        ("epoll", "anon_inode:[eventpoll]"),
+        ("sqlite", "an open file"),
+        ("thread", "a thread (left over)"),
+    ],
+)
+def test_what_importing_leaves_behind_means_fresh_interpreters(leftover, named, tmp_path):
+    with serve(count=2, env={"LEFTOVER": leftover, "FILE": str(tmp_path / "db")}) as process:
+        process.wait_for(f"Workers are started with fresh interpreters: importing the application leaves {named}")
+        process.wait_for(re.compile(ALL_READY))
+        assert process.output.count("workers_asgi is imported") == 3
+        assert template_of(process) == process.pid
+        assert len({get(process)[0] for _ in range(20)}) == 2
+
+
+def test_a_log_file_that_is_open_is_no_obstacle(tmp_path):
+    with serve(count=2, env={"LEFTOVER": "log", "FILE": str(tmp_path / "log")}) as process:
+        process.wait_for("The application is imported once for all workers")
+
+
+def test_preload_is_called_once_and_may_close_what_importing_has_opened():
+    with serve(count=2, app="preloaded", env={"LEFTOVER": "socket"}) as process:
+        process.wait_for("The application is imported once for all workers")
+        process.wait_for(re.compile(ALL_READY))
+        assert process.output.count("preload is called") == 1
+
+
+def test_a_preload_that_fails_is_told_and_nothing_serves():
+    env = {**HERE, "PRELOAD_FAILS": "1"}
+    with fullduplex("workers_asgi:preloaded", "--workers", "2", ready="", env=env) as process:
+        assert process.wait() == 1
+        assert "RuntimeError: not today" in process.output
+
+
+def test_workers_outlive_the_process_they_were_forked_from_and_are_still_replaced():
+    with serve(count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        with Load(process.port, 4) as load:
+            before = len(process.output)
+            template = template_of(process)
+            os.kill(template, signal.SIGKILL)
+            process.wait_for("The process that workers are forked from was killed by SIGKILL; they go on", after=before)
+            process.wait_for("The application is imported once for all workers", after=before)
+            load.go_on(200)
+            assert not load.failures
+            pid = get(process)[0]
+            os.kill(pid, signal.SIGKILL)
+            process.wait_for(f"(process {pid}) was killed by SIGKILL", after=before)
+            assert worker_ready(process, before) != pid
+        assert process.stop() == 0
+        assert len(re.findall("lifespan over", process.output)) == 2

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import socket
+import sqlite3
+import threading
 import time
 
 from tests.e2e import plain_asgi
@@ -55,3 +59,43 @@ if "MOST" in os.environ:
     picky = Picky()
 if os.path.exists(os.environ.get("BROKEN", "")):
     raise RuntimeError("the new code is broken")
+
+
+def leave(what):
+    """What careless imports leave behind."""
+    if what == "socket":
+        return socket.socketpair()
+    if what == "pipe":
+        return os.pipe()
+    if what == "epoll":
+        return select.epoll()
+    if what == "sqlite":
+        connection = sqlite3.connect(os.environ["FILE"])
+        connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        return connection
+    if what == "thread":
+        thread = threading.Thread(target=threading.Event().wait, name="left over", daemon=True)
+        thread.start()
+        return thread
+    return open(os.environ["FILE"], "a") if what == "log" else None
+
+
+left = leave(os.environ.get("LEFTOVER"))
+print("workers_asgi is imported", flush=True)
+
+
+class Preloaded:
+    """An application that prepares what its workers share."""
+
+    def preload(self):
+        print("preload is called", flush=True)
+        if "PRELOAD_FAILS" in os.environ:
+            raise RuntimeError("not today")
+        for one in left:
+            one.close()
+
+    async def __call__(self, scope, receive, send):
+        await app(scope, receive, send)
+
+
+preloaded = Preloaded()

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.server import cores, supervisor
+from fullduplex.server import cores, platform
 from fullduplex.server.child import pack, unpack
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.settings import all_settings
@@ -16,7 +16,7 @@ from fullduplex.server.supervisor import Supervisor
 
 
 def test_a_platform_that_cannot_says_so_in_one_line(monkeypatch):
-    monkeypatch.delattr(supervisor.socket, "AF_UNIX")
+    monkeypatch.delattr(platform.socket, "AF_UNIX")
     with pytest.raises(ConfigurationError, match=r"^--workers 3: this platform cannot .* with --workers 1 .*proxy\.$"):
         Supervisor(ServerConfig(app="a:b", workers=3))
 

@@ -12,7 +12,9 @@ import django
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core import asgi as asgi_module
+from django.core.cache import close_caches
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.db import connections
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
@@ -103,6 +105,21 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             await self._lifespan(scope, receive, send)
         else:
             raise ValueError(f"Django serves the ASGI scopes http, websocket and lifespan, not {kind!r}.")
+
+    def preload(self) -> None:
+        """Import what requests need, in a process that serves nothing and that workers are forked from.
+
+        The server calls it. Connections to databases and caches that importing has opened are closed, so that each
+        worker has its own. An error in the URLconf passes: such code is not to take over.
+        """
+        get_settings()
+        _ = get_resolver().url_patterns
+        for connection in connections.all(initialized_only=True):
+            connection.close()
+            close_pool = getattr(connection, "close_pool", None)
+            if close_pool is not None:
+                close_pool()
+        close_caches()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Django's step inside ``__call__``: the request in fewer steps, unless somebody stands here himself."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.lifespan import Lifespan
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.listeners import Listener
@@ -48,12 +49,20 @@ class SupervisedWorker(Worker):
         channel: the line to the supervisor.
         own: the listening sockets of each slot; this worker accepts from those that it is told to.
         shared: those that every worker accepts from.
+        app: where it is imported already.
     """
 
     is_supervised = True
 
-    def __init__(self, config: ServerConfig, channel: Channel, own: Places, shared: list[socket.socket]) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        config: ServerConfig,
+        channel: Channel,
+        own: Places,
+        shared: list[socket.socket],
+        app: Application | None = None,
+    ) -> None:
+        super().__init__(config, app)
         self._channel = channel
         self._own = own
         self._shared = shared
@@ -142,6 +151,16 @@ class SupervisedWorker(Worker):
 
 def main(fd: int) -> None:
     """Be a worker; what to do comes first on the line at this descriptor."""
+    channel, config, own, shared = begin(fd)
+    finish(SupervisedWorker(config, channel, own, shared))
+
+
+def begin(fd: int) -> tuple[Channel, ServerConfig, Places, list[socket.socket]]:
+    """Take orders, in a fresh interpreter.
+
+    Returns:
+        The line at this descriptor; the configuration; the listening sockets of each slot; those of all.
+    """
     leave_signals_to_supervisor()
     channel = Channel(socket.socket(fileno=fd))
     order = _first(channel)
@@ -149,7 +168,11 @@ def main(fd: int) -> None:
     sys.argv[:] = order["argv"]
     configure_logging(config)
     own = {int(slot): [_adopt(one) for one in fds] for slot, fds in order["own"].items()}
-    worker = SupervisedWorker(config, channel, own, [_adopt(one) for one in order["shared"]])
+    return channel, config, own, [_adopt(one) for one in order["shared"]]
+
+
+def finish(worker: SupervisedWorker) -> None:
+    """Serve, and end the process."""
     try:
         status = run_to_the_end(worker)
     except ConfigurationError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from fullduplex.server.spawn import Spawned
+from fullduplex.server.spawn import Forked, Spawned
 
 
 class State(enum.Enum):
@@ -27,7 +27,7 @@ class Child:
         is_silent: its line is closed: it has ended, or is about to.
     """
 
-    def __init__(self, process: Spawned, slot: int, generation: int, now_s: float) -> None:
+    def __init__(self, process: Spawned | Forked, slot: int, generation: int, now_s: float) -> None:
         self.process = process
         self.slot = slot
         self.generation = generation
@@ -67,3 +67,19 @@ class Slot:
     @property
     def is_ready(self) -> bool:
         return self.current is not None and self.current.state is State.READY
+
+
+def share_out(slots: Iterable[int], serving: Sequence[Child], blocked: Collection[Child]) -> dict[Child, set[int]]:
+    """Who accepts at the sockets of which slots: each at its own, and some at those of slots without one that would.
+
+    Args:
+        slots: that have sockets, with workers or without.
+        serving: workers that are ready, at most one of each slot.
+        blocked: those among them whose loops do not run; their sockets stay theirs, too.
+    """
+    awake = [child for child in serving if child not in blocked] or serving
+    accepting = {child: {child.slot} for child in serving}
+    for number in slots:
+        if awake and all(child.slot != number for child in awake):
+            accepting[awake[number % len(awake)]].add(number)
+    return accepting

@@ -116,6 +116,13 @@ class ServerConfig(Checked):
         minimum=1,
         auto=cores_count,
     )
+    preload: bool = opt(
+        True,
+        "Import the application once for all workers, in a process that they are forked from, where nothing that it "
+        "opens is in the way.",
+        group="Process",
+        flags=("--preload",),
+    )
     worker_startup_timeout_s: float = opt(
         60.0,
         "A worker must be ready within this: the application imported, its lifespan startup answered.",

@@ -14,22 +14,25 @@ import os
 import random
 import selectors
 import signal
-import socket
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from fullduplex._version import __version__
-from fullduplex.exceptions import ConfigurationError
+from fullduplex.server.channel import Message
 from fullduplex.server.child import BEAT_INTERVAL_S, pack
-from fullduplex.server.children import Child, Slot, State
+from fullduplex.server.children import Child, Slot, State, share_out
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.generation import Generation
+from fullduplex.server.platform import check_platform
 from fullduplex.server.slots import Slots
-from fullduplex.server.spawn import Spawned, how_it_ended
+from fullduplex.server.spawn import Forked, Spawned, become_reaper, how_it_ended, reap_others
+from fullduplex.server.templates import Templates
+from fullduplex.server.waking import Signals
 from fullduplex.server.worker import addresses_of
 
 logger = logging.getLogger("fullduplex.server")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD)
 
 TICK_S = 0.1
 SILENCE_S = 2 * BEAT_INTERVAL_S  # a loop that does not beat for so long is blocked: another accepts in its place
@@ -53,13 +56,12 @@ class Supervisor:
         self.config = config
         self._clock = time.monotonic
         self._selector = selectors.DefaultSelector()
-        self._signals: deque[int] = deque()
         self._slots: dict[int, Slot] = {}
         self._draining: list[Child] = []
         self._blocked: set[Child] = set()  # their loops do not run
-        self._generation = 1
-        self._reloading: int | None = None
+        self._incoming: Generation | None = None  # of a reload
         self._reload_again = False
+        self._last_number = 1
         self._was_ready = False
         self._all_ready = False
         self._stopping = False
@@ -76,42 +78,50 @@ class Supervisor:
         """
         self._sockets = Slots(self.config, addresses_of(self.config))
         logger.info("fullduplex %s, supervisor %d, %d workers", __version__, os.getpid(), self.config.workers)
-        wakeup = self._listen_to_signals()
+        self._templates = Templates(self.config, self._order, self._sockets, self._selector, self._generation_failed)
+        signals = Signals(SIGNALS)
+        self._selector.register(signals, selectors.EVENT_READ, lambda: [*map(self._obey, signals.take())])
         try:
             for number in range(self.config.workers):
                 self._sockets.open(number)
                 self._slots[number] = Slot(number)
-            for slot in self._slots.values():
-                slot.current = self._start(slot)
+            become_reaper()
+            self._generation = self._templates.begin(1)
             while not self._is_over():
                 for key, _ in self._selector.select(TICK_S):
                     key.data()
-                while self._signals:
-                    self._obey(self._signals.popleft())
                 self._tick()
         finally:
-            for child in self._children():
-                child.process.kill()
+            for process in self._processes():
+                process.kill()
             self._sockets.close()
-            wakeup()
+            signals.close()
             self._selector.close()
         logger.info("Stopped")
         return self._status
 
     # Children --------------------------------------------------------------------------------
 
+    def _processes(self) -> list[Spawned | Forked]:
+        return [*self._templates.processes, *(child.process for child in self._children())]
+
     def _children(self) -> list[Child]:
         return [child for slot in self._slots.values() for child in slot.children] + self._draining
 
-    def _start(self, slot: Slot) -> Child:
-        """Start a worker for a slot."""
-        order = {
+    def _order(self) -> Message:
+        """What a process is told first."""
+        return {
             "config": pack(self.config),
             "own": {n: [one.sock.fileno() for one in own] for n, own in self._sockets.own.items()},
             "shared": [one.sock.fileno() for one in self._sockets.shared],
         }
-        process = Spawned(order, self._sockets.descriptors)
-        child = Child(process, slot.number, self._generation, self._clock())
+
+    def _start(self, slot: Slot, generation: Generation) -> Child | None:
+        """Start a worker for a slot; None while its template is not ready."""
+        process = generation.start()
+        if process is None:
+            return None
+        child = Child(process, slot.number, generation.number, self._clock())
         self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child))
         return child
 
@@ -145,13 +155,13 @@ class Supervisor:
 
     def _settle(self) -> None:
         """Let those that are ready take over, and say who accepts where."""
-        if self._reloading is not None:
-            if all(slot.next is None or slot.next.state is State.READY for slot in self._slots.values()):
-                self._reloading = None
+        if self._incoming is not None:
+            if all(slot.next is not None and slot.next.state is State.READY for slot in self._slots.values()):
+                self._generation.end()
+                self._generation, self._incoming = self._incoming, None
                 for slot in self._slots.values():
-                    if slot.next is not None:
-                        self._take_over(slot)
-                logger.info("Reloaded: generation %d serves", self._generation)
+                    self._take_over(slot)
+                logger.info("Reloaded: generation %d serves", self._generation.number)
                 if self._reload_again:
                     self._reload()
         else:
@@ -185,9 +195,9 @@ class Supervisor:
         slot = self._slots.get(child.slot)
         if self._stopping or slot is None or slot.current is not child or self._clock() < slot.due_s:
             return
-        if all(one.next is None for one in self._slots.values()):
+        if self._incoming is None and all(one.next is None for one in self._slots.values()):
             logger.info("Worker %s %s; a fresh one gets ready", child, reason)
-            slot.next = self._start(slot)
+            slot.next = self._start(slot, self._generation)
 
     def _left(self, child: Child) -> None:
         """A worker goes by itself: somebody has signalled it."""
@@ -217,7 +227,7 @@ class Supervisor:
         was_next = slot.next is child
         how = how_it_ended(status)
         now_s = self._clock()
-        if self._reloading is not None and was_next:
+        if self._incoming is not None and was_next:
             slot.next = None
             self._give_up_reload(f"worker {child} {how}")
             return
@@ -233,9 +243,24 @@ class Supervisor:
             logger.error("Worker %s %s%s; another one starts %s", child, how, before, when)
         self._share_out()
         if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
-            logger.error("No worker could start")
-            self._status = 1
-            self._stopping = True
+            self._fail()
+
+    def _generation_failed(self, generation: Generation, why: str) -> None:
+        """The application cannot be imported."""
+        if self._stopping:
+            return
+        if generation is self._incoming:
+            self._give_up_reload(why)
+        elif not self._was_ready:
+            self._fail()
+        elif generation is self._generation:
+            logger.error("Workers cannot be replaced: %s", why)
+
+    def _fail(self) -> None:
+        logger.error("No worker could start")
+        self._status = 1
+        self._stopping = True
+        self._generation.end()
 
     def _delay(self, slot: Slot, child: Child, now_s: float) -> float:
         """How long to wait with the next one: the longer, the more have failed in a row."""
@@ -250,6 +275,8 @@ class Supervisor:
 
     def _tick(self) -> None:
         now_s = self._clock()
+        self._templates.tick()
+        reap_others({process.pid for process in self._processes()})
         for child in self._children():
             status = child.process.status()
             if status is not None:
@@ -262,9 +289,12 @@ class Supervisor:
                 child.process.kill()
         if self._stopping:
             return
+        self._templates.renew(self._generation)
         for slot in self._slots.values():
             if slot.current is None and slot.next is None and now_s >= slot.due_s:
-                slot.current = self._start(slot)
+                slot.current = self._start(slot, self._generation)
+            if slot.next is None and self._incoming is not None:
+                slot.next = self._start(slot, self._incoming)
             for child in slot.children:
                 if child.state is State.STARTING and now_s > child.started_s + self.config.worker_startup_timeout_s:
                     logger.error(
@@ -278,7 +308,7 @@ class Supervisor:
             self._share_out()
 
     def _is_over(self) -> bool:
-        return self._stopping and not self._children()
+        return self._stopping and not self._processes()
 
     # Accepting -------------------------------------------------------------------------------
 
@@ -286,40 +316,15 @@ class Supervisor:
         return [slot.current for slot in self._slots.values() if slot.is_ready and slot.current is not None]
 
     def _share_out(self) -> None:
-        """Tell each worker where to accept: at its own sockets, and at those of slots without one that would."""
+        """Tell each worker where to accept."""
         if self._stopping:
             return
-        serving = self._serving()
-        awake = [child for child in serving if child not in self._blocked] or serving
-        accepting: dict[Child, set[int]] = {child: {child.slot} for child in serving}
-        for number in self._sockets.own:
-            if awake and not any(child.slot == number for child in awake):
-                accepting[awake[number % len(awake)]].add(number)
-        for child, slots in accepting.items():
+        for child, slots in share_out(self._sockets.own, self._serving(), self._blocked).items():
             if child.accepting != slots:
                 child.accepting = slots
                 child.process.channel.send({"kind": "accept", "slots": sorted(slots)})
 
     # Signals ---------------------------------------------------------------------------------
-
-    def _listen_to_signals(self) -> Callable[[], None]:
-        """Have signals wake the loop; return what undoes it."""
-        handled = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD]
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        before = {number: signal.signal(number, lambda n, _: self._signals.append(n)) for number in handled}
-        wakeup_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4_096))
-
-        def undo() -> None:
-            signal.set_wakeup_fd(wakeup_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            ours.close()
-            theirs.close()
-
-        return undo
 
     def _obey(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -342,24 +347,27 @@ class Supervisor:
             self._dismiss(child, stay=True)
         for slot in self._slots.values():
             slot.current = slot.next = None
+        self._templates.end_all()
 
     def _reload(self) -> None:
         """Start a generation of workers beside the one that serves."""
-        if self._reloading is not None:
+        if self._incoming is not None:
             self._reload_again = True
             return
         self._reload_again = False
-        self._generation += 1
-        self._reloading = self._generation
-        logger.info("Reloading: generation %d starts", self._generation)
+        self._last_number += 1
+        logger.info("Reloading: generation %d starts", self._last_number)
         for slot in self._slots.values():
             if slot.next is not None:
                 self._dismiss(slot.next)
-            slot.next = self._start(slot)
+                slot.next = None
+        self._incoming = self._templates.begin(self._last_number)
 
     def _give_up_reload(self, why: str) -> None:
         logger.error("The reload failed: %s. The workers from before go on serving", why)
-        self._reloading = None
+        if self._incoming is not None:
+            self._incoming.end()
+        self._incoming = None
         for slot in self._slots.values():
             if slot.next is not None:
                 self._dismiss(slot.next)
@@ -372,13 +380,13 @@ class Supervisor:
         is_new = number not in self._sockets.own
         own = self._sockets.open(number)
         if is_new:
+            self._templates.add_listener(number)
             for child in self._children():
                 if child.state is State.READY:
                     fds = [listener.sock.fileno() for listener in own]
                     child.process.channel.send({"kind": "listener", "slot": number}, fds)
         self._slots[number] = Slot(number)
         logger.info("One worker more: %d", len(self._slots))
-        self._slots[number].current = self._start(self._slots[number])
         self._all_ready = False
 
     def _remove_slot(self) -> None:
@@ -390,16 +398,3 @@ class Supervisor:
         self._share_out()
         for child in slot.children:
             self._dismiss(child)
-
-
-def check_platform(workers_count: int) -> None:
-    """Refuse what the platform cannot do.
-
-    Raises:
-        ConfigurationError: in one line.
-    """
-    if os.name != "posix" or not hasattr(socket, "AF_UNIX") or not hasattr(socket, "send_fds"):
-        raise ConfigurationError(
-            f"--workers {workers_count}: this platform cannot hand sockets to other processes; start several servers "
-            "with --workers 1 behind a proxy."
-        )

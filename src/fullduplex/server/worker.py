@@ -106,7 +106,7 @@ class Worker:
         """The same inside a running loop."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        app = self._app or self._load_application()
+        app = self._app or self.load()
         enable_loggers()  # it may have configured logging; and again when it starts
         self._tls = self._make_tls()
         opened = self._listen()
@@ -132,7 +132,7 @@ class Worker:
             ConfigurationError: something cannot be loaded, or makes no sense.
         """
         if self._app is None:
-            self._load_application()
+            self.load()
         loop_factory(self.config.loop)
         make_amend(self.config)
         self._make_tls()
@@ -192,7 +192,12 @@ class Worker:
         )
         await self._draining.run(self._acceptors, stay=self._stays)
 
-    def _load_application(self) -> Application:
+    def load(self) -> Application:
+        """Import the application.
+
+        Raises:
+            ConfigurationError: it cannot be found.
+        """
         config = self.config
         if config.interface == "asgi":
             return load_application(config.app, config.app_dir)

@@ -14,6 +14,7 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.management.application import PATH, get_internal_asgi_application
 from fullduplex.server.cli import add_options, check, load_options, serve
 from fullduplex.server.logs import configure_logging
+from fullduplex.server.platform import check_platform
 
 
 class Command(BaseCommand):
@@ -35,10 +36,14 @@ class Command(BaseCommand):
         try:
             loaded = load_options(argparse.Namespace(**options))
             configure_logging(loaded.config)
+            if loaded.config.workers > 1:
+                check_platform(loaded.config.workers)
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
         if options["check_config"]:
             sys.exit(check(loaded, get_internal_asgi_application()))
         if loaded.config.workers > 1:
-            sys.exit(serve(dataclasses.replace(loaded.config, app=PATH)))
+            from fullduplex.server.taking_over import take_over  # what a single worker must not need
+
+            take_over(dataclasses.replace(loaded.config, app=PATH))
         sys.exit(serve(loaded.config, get_internal_asgi_application()))
