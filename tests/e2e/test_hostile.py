@@ -27,7 +27,7 @@ DEADLINE_S = 3 + COUNT // 100
 SWEEP_S = 3.0  # of the worker, and of a busy machine
 DRIP_INTERVAL_S = 0.4
 OPTIONS = (
-    *("--no-access-log", "--timeout-graceful-shutdown", "0.2"),
+    *("--no-access-log", "--timeout-graceful-shutdown", "0.2", "--timeout-keep-alive", "1"),
     *("--http1-first-byte-timeout-s", str(DEADLINE_S), "--http1-head-timeout-s", str(DEADLINE_S)),
     *("--connection-body-grace-s", str(DEADLINE_S), "--connection-stalled-write-timeout-s", str(DEADLINE_S)),
     *("--ws-handshake-timeout-s", str(DEADLINE_S)),
