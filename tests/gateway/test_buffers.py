@@ -149,6 +149,38 @@ async def test_others_have_their_turn_while_many_messages_of_one_socket_are_hand
     await client.finish()
 
 
+async def test_others_have_their_turn_while_many_sockets_hold_input() -> None:
+    longest = 0
+
+    async def watch() -> None:
+        """The most messages that are handed out in one turn of the loop."""
+        nonlocal longest
+        while True:
+            before = len(app.messages)
+            await asyncio.sleep(0)
+            longest = max(longest, len(app.messages) - before)
+
+    count, sockets = 5_000, 20
+    app = Reader()
+    first = Client(app)
+    first.gateway.going_on_s = 0.0  # one of them in each turn
+    clients = [first, *(beside(first, app) for _ in range(sockets - 1))]
+    for client in clients:
+        await client.connect()
+        client.connection.data_received(frame(TEXT, b"x") * count)
+    app.may_read.set()
+    while len(app.messages) < sockets * 1_024:  # what the first call gave each
+        await asyncio.sleep(0)
+    other = asyncio.ensure_future(watch())
+    while len(app.messages) < sockets * count:
+        await asyncio.sleep(0)
+    other.cancel()
+    assert longest <= 2 * 1_025
+    for client in clients:
+        await client.cut()
+    await first.finish()
+
+
 @pytest.mark.parametrize("reads", [True, False], ids=["reads", "does not read"])
 async def test_the_client_s_close_is_found_behind_what_is_held(reads: bool) -> None:
     app = Reader()

@@ -452,12 +452,12 @@ class Session:
         if holds:
             if not self._goes_on and self._may_go_on():
                 self._goes_on = True
-                self._stream.loop.call_soon(self._go_on)
+                self._shared.go_on_soon(self, self._stream.loop)
         elif self._reading_paused:
             self._reading_paused = False
             self._stream.resume_reading()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Hand out more of what the codec holds."""
         self._goes_on = False
         if (self._state is State.OPEN or self._state is State.CLOSING) and self._may_go_on():

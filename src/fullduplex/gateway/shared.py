@@ -7,7 +7,9 @@ import contextvars
 import email.utils
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine
+from time import perf_counter
 from typing import Any, Protocol
 
 from fullduplex.exceptions import IncompleteRequest
@@ -20,6 +22,10 @@ from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
 from fullduplex.wire.http1_writer import DefaultFields
 
 logger = logging.getLogger("fullduplex.server")
+
+# How long the sockets that hold input may keep the loop in one turn, all together: a thousand of them would keep it for
+# seconds.
+GOING_ON_S = 0.005
 
 
 class Socket(Protocol):
@@ -34,6 +40,9 @@ class Socket(Protocol):
 
     def flush(self) -> None:
         """Write what was gathered in this turn of the loop."""
+
+    def go_on(self) -> None:
+        """Hand out more of the input that is held."""
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -77,6 +86,8 @@ class Shared:
         self.turn = 1  # of the loop; only those count in which prepared messages are written
         self.in_turn = False
         self.unflushed: list[Socket] = []  # those that write at the end of this turn
+        self.going_on_s = GOING_ON_S
+        self._going_on: deque[Socket] = deque()  # those that hold input
         self._unfinished: set[Socket] = set()  # in the middle of a message
         self._unfinished_bytes = 0
         self._server_fields: Fields = [(b"server", b"fullduplex")] if server_header else []
@@ -106,6 +117,32 @@ class Shared:
                     one.abort()
             except Exception:  # the others' messages must leave all the same
                 logger.exception("A connection could not be dropped")
+
+    def go_on_soon(self, socket: Socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a socket hand out more of what it holds, in its turn."""
+        self._going_on.append(socket)
+        if len(self._going_on) == 1:
+            loop.call_soon(self._go_on, loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve those that hold input, each once at most, until the time is over."""
+        until_s = perf_counter() + self.going_on_s
+        waiting = self._going_on
+        try:
+            for _ in range(len(waiting)):
+                socket = waiting[0]
+                try:
+                    socket.go_on()
+                except Exception:
+                    logger.exception("What a client sent could not be taken; the connection is dropped")
+                    socket.abort()
+                finally:
+                    waiting.popleft()
+                if perf_counter() >= until_s:
+                    break
+        finally:
+            if waiting:
+                loop.call_soon(self._go_on, loop)
 
     def count_unfinished(self, socket: Socket, more_bytes: int) -> None:
         """So much more, or less, is held of a message whose end has not come."""
