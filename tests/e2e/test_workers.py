@@ -325,3 +325,43 @@ def test_workers_outlive_the_process_they_were_forked_from_and_are_still_replace
             assert worker_ready(process, before) != pid
         assert process.stop() == 0
         assert len(re.findall("lifespan over", process.output)) == 2
+
+
+def test_a_blocked_worker_is_named_with_its_stack_and_replaced_while_the_others_serve():
+    options = ("--watchdog-warn-s", "1", "--watchdog-timeout-s", "3")
+    with serve(*options, count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        lost = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
+        lost.request("GET", "/block?60")
+        with Load(process.port, 4) as load:
+            process.wait_for(re.compile("The event loop has been blocked for .*What blocks it:.*time.sleep", re.DOTALL))
+            process.wait_for(re.compile(r"Worker \d \(process \d+\) has been blocked for 3\.\d s; it is replaced"))
+            process.wait_for(re.compile(r"(?s)most recent call first.*workers_asgi\.py.*was killed by SIGKILL"))
+            worker_ready(process, process.output.index("was killed by SIGKILL"))
+            load.go_on(200)
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            lost.getresponse()
+        lost.close()
+        assert len(load.failures) <= 4, "who was inside"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_systemd_is_told(count, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(30)
+        with serve(count=count, env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"}) as process:
+            ready = systemd.recv(1_000)
+            assert ready.startswith(b"READY=1\n")
+            assert b"\nMAINPID=%d" % process.pid in ready
+            assert systemd.recv(1_000) == b"WATCHDOG=1"
+            if count > 1:
+                process.signal(signal.SIGHUP)
+                seen = b""
+                while b"RELOADING=1\nMONOTONIC_USEC=" not in seen or b"READY=1" not in seen.partition(b"RELOAD")[2]:
+                    seen += systemd.recv(1_000)
+            process.signal(signal.SIGTERM)
+            while not systemd.recv(1_000).startswith(b"STOPPING=1"):
+                pass
+            assert process.wait() == 0

@@ -31,6 +31,7 @@ from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging, tell_failed_start
 from fullduplex.server.process import run_to_the_end
 from fullduplex.server.recycling import Recycling
+from fullduplex.server.watchdog import Watchdog
 from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
@@ -68,6 +69,7 @@ class SupervisedWorker(Worker):
         self._shared = shared
         self._accepting: dict[int, list[Acceptor]] = {}  # by slot; of the shared sockets under -1
         self._stays = False
+        self._watchdog: Watchdog | None = None
 
     # What others do with sockets of their own ------------------------------------------------
 
@@ -79,6 +81,8 @@ class SupervisedWorker(Worker):
         description = f"{type(self._loop).__module__}; {self._description(lifespan)}"
         self._channel.send({"kind": "ready", "description": description})
         self._loop.add_reader(self._channel.fileno(), self._listen_to_supervisor)
+        if self.config.watchdog_warn_s:
+            self._watchdog = Watchdog(self._loop, self.config.watchdog_warn_s)
         self._recycling = Recycling(self.config.recycle, self._loop.time())
         self._beating = self._loop.create_task(self._beat())
 
@@ -99,6 +103,8 @@ class SupervisedWorker(Worker):
         """Show that the loop runs, and now and then ask to be replaced, when it is time."""
         assert self._loop is not None
         for number in itertools.count(1):
+            if self._watchdog is not None:
+                self._watchdog.beat()
             if not self._channel.is_behind:
                 self._channel.send({"kind": "beat"})
             else:

@@ -25,6 +25,7 @@ class Child:
         until_s: it must have ended by then; None while it may stay.
         accepting: the slots whose sockets it was told to accept from.
         is_silent: its line is closed: it has ended, or is about to.
+        is_dumping: it was blocked for too long, and writes its stacks.
     """
 
     def __init__(self, process: Spawned | Forked, slot: int, generation: int, now_s: float) -> None:
@@ -38,6 +39,7 @@ class Child:
         self.until_s: float | None = None
         self.accepting: set[int] = set()
         self.is_silent = False
+        self.is_dumping = False
 
     def __str__(self) -> str:
         return f"{self.slot + 1} (process {self.process.pid})"

@@ -129,6 +129,17 @@ class ServerConfig(Checked):
         group="Process",
         flags=("--timeout-worker-startup",),
     )
+    watchdog_warn_s: float = opt(
+        5.0,
+        "With several workers: an event loop that does not run for so long is told in the log, with the stacks of its "
+        "tasks and threads. 0: not.",
+        group="Process",
+    )
+    watchdog_timeout_s: float = opt(
+        30.0,
+        "With several workers: one whose event loop does not run for so long is replaced. 0: never. gunicorn: 30.",
+        group="Process",
+    )
     loop: str = opt(
         "auto",
         "Event loop; auto is uvloop where it is installed.",

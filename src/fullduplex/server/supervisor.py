@@ -23,11 +23,13 @@ from fullduplex.server.child import BEAT_INTERVAL_S, pack
 from fullduplex.server.children import Child, Slot, State, share_out
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.generation import Generation
+from fullduplex.server.notify import Notifier
 from fullduplex.server.platform import check_platform
 from fullduplex.server.slots import Slots
 from fullduplex.server.spawn import Forked, Spawned, become_reaper, how_it_ended, reap_others
 from fullduplex.server.templates import Templates
 from fullduplex.server.waking import Signals
+from fullduplex.server.watchdog import DUMP_SIGNAL
 from fullduplex.server.worker import addresses_of
 
 logger = logging.getLogger("fullduplex.server")
@@ -37,6 +39,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.
 TICK_S = 0.1
 SILENCE_S = 2 * BEAT_INTERVAL_S  # a loop that does not beat for so long is blocked: another accepts in its place
 KILL_MARGIN_S = 15.0  # beyond the graceful time: cancelled tasks, lifespan, threads
+DUMP_S = 0.5  # for a blocked worker to write its stacks
 HEALTHY_S = 10.0  # who was ready for so long is replaced at once
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -64,6 +67,7 @@ class Supervisor:
         self._last_number = 1
         self._was_ready = False
         self._all_ready = False
+        self._was_told = False  # systemd: that it is ready
         self._stopping = False
         self._status = 0
 
@@ -79,6 +83,7 @@ class Supervisor:
         self._sockets = Slots(self.config, addresses_of(self.config))
         logger.info("fullduplex %s, supervisor %d, %d workers", __version__, os.getpid(), self.config.workers)
         self._templates = Templates(self.config, self._order, self._sockets, self._selector, self._generation_failed)
+        self._notifier = Notifier(os.environ)
         signals = Signals(SIGNALS)
         self._selector.register(signals, selectors.EVENT_READ, lambda: [*map(self._obey, signals.take())])
         try:
@@ -159,6 +164,7 @@ class Supervisor:
             if all(slot.next is not None and slot.next.state is State.READY for slot in self._slots.values()):
                 self._generation.end()
                 self._generation, self._incoming = self._incoming, None
+                self._was_told = False
                 for slot in self._slots.values():
                     self._take_over(slot)
                 logger.info("Reloaded: generation %d serves", self._generation.number)
@@ -171,7 +177,17 @@ class Supervisor:
         if not self._all_ready and all(slot.is_ready for slot in self._slots.values()):
             self._all_ready = True
             logger.info("All %d workers are ready", len(self._slots))
+        self._tell_systemd()
         self._share_out()
+
+    def _tell_systemd(self) -> None:
+        """The service is ready when each slot has a worker, or has tried; one that fails stops nobody."""
+        slots = self._slots.values()
+        tried = self._was_ready and all(slot.is_ready or slot.failures_count for slot in slots)
+        if tried and self._incoming is None and not self._was_told:
+            self._was_told = True
+            ready_count = sum(slot.is_ready for slot in slots)
+            self._notifier.ready(f"{ready_count} of {len(slots)} workers, generation {self._generation.number}")
 
     def _take_over(self, slot: Slot) -> None:
         before, slot.current, slot.next = slot.current, slot.next, None
@@ -242,6 +258,7 @@ class Supervisor:
         if not self._stopping:
             logger.error("Worker %s %s%s; another one starts %s", child, how, before, when)
         self._share_out()
+        self._tell_systemd()
         if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
             self._fail()
 
@@ -288,6 +305,7 @@ class Supervisor:
                 child.until_s = None
                 child.process.kill()
         if self._stopping:
+            self._notifier.alive()
             return
         self._templates.renew(self._generation)
         for slot in self._slots.values():
@@ -303,9 +321,25 @@ class Supervisor:
                     child.started_s = now_s
                     child.process.kill()
         blocked = {child for child in self._serving() if now_s > child.beat_s + SILENCE_S}
+        for child in blocked:
+            self._watch(child, now_s)
+        if len(blocked) < len(self._slots):
+            self._notifier.alive()
         if blocked != self._blocked:
             self._blocked = blocked
             self._share_out()
+
+    def _watch(self, child: Child, now_s: float) -> None:
+        """End a worker whose loop has not run for too long; the interpreter writes its stacks before."""
+        blocked_s, limit_s = now_s - child.beat_s, self.config.watchdog_timeout_s
+        if not limit_s or blocked_s < limit_s:
+            return
+        if not child.is_dumping:
+            child.is_dumping = True
+            logger.error("Worker %s has been blocked for %.1f s; it is replaced", child, blocked_s)
+            child.process.kill(DUMP_SIGNAL)
+        elif blocked_s > limit_s + DUMP_S:
+            child.process.kill()
 
     def _is_over(self) -> bool:
         return self._stopping and not self._processes()
@@ -342,6 +376,7 @@ class Supervisor:
                 child.process.channel.send({"kind": "hurry"})
             return
         self._stopping = True
+        self._notifier.stopping()
         logger.info("Stopping: %d workers", len(self._children()))
         for child in self._children():
             self._dismiss(child, stay=True)
@@ -357,6 +392,7 @@ class Supervisor:
         self._reload_again = False
         self._last_number += 1
         logger.info("Reloading: generation %d starts", self._last_number)
+        self._notifier.reloading()
         for slot in self._slots.values():
             if slot.next is not None:
                 self._dismiss(slot.next)
@@ -368,10 +404,12 @@ class Supervisor:
         if self._incoming is not None:
             self._incoming.end()
         self._incoming = None
+        self._was_told = False
         for slot in self._slots.values():
             if slot.next is not None:
                 self._dismiss(slot.next)
                 slot.next = None
+        self._tell_systemd()
         if self._reload_again:
             self._reload()
 

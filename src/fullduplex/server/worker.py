@@ -38,6 +38,7 @@ from fullduplex.server.config import ServerConfig
 from fullduplex.server.drain import Drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
+from fullduplex.server.notify import Notifier
 from fullduplex.watched import watched
 from fullduplex.wire.http1 import HTTP1Codec
 
@@ -81,6 +82,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._tls: TLS | None = None
+        self._notifier: Notifier | None = None  # of a worker that is a service by itself
         self._hurry = False
         self._draining: Drain | None = None
         self._stays = True  # in a drain, it goes on accepting for the grace
@@ -175,6 +177,8 @@ class Worker:
         try:
             await self._stop.wait()
             logger.info("Stopping: %d connections open", len(self._connections))
+            if self._notifier is not None:
+                self._notifier.stopping()
             await self._drain(gateway)
         finally:
             sweep.cancel()
@@ -238,7 +242,9 @@ class Worker:
         if self._tls is not None:
             steps.append(self._tls.reload_if_changed)
         steps.append(lambda: gateway.weigh(self._connections))
-        steps += [self._tick, *(acceptor.tick for acceptor in self._acceptors), failures.sum_up]
+        steps += [self._tick, self._tick_acceptors, failures.sum_up]
+        if self._notifier is not None:
+            steps.append(self._notifier.alive)
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             for step in steps:
@@ -246,6 +252,10 @@ class Worker:
                     step()
                 except Exception as error:
                     failures.tell("A step of the sweep failed; the others go on", exc_info=error)
+
+    def _tick_acceptors(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.tick()
 
     def _tick(self) -> None:
         assert self._loop is not None
@@ -318,6 +328,8 @@ class Worker:
         logger.info("%s", self._description(lifespan))
         for url in urls:
             logger.info("Listening on %s (CTRL+C stops)", url)
+        self._notifier = Notifier(os.environ)
+        self._notifier.ready(f"Listening on {', '.join(urls)}")
         if self.on_started is not None:
             self.on_started(urls)
 

@@ -1,0 +1,85 @@
+"""A blocked event loop, seen by a thread beside it: what runs in it, what waits for it, and what the other threads do.
+
+A thread sees nothing while somebody holds the interpreter's lock. Then the supervisor, which misses the worker's beats,
+has the interpreter itself write its stacks before it ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+logger = logging.getLogger("fullduplex.server")
+
+TASKS_COUNT = 20  # whose stacks are logged; the one that blocks is among the threads'
+
+# Has faulthandler write the stacks of all threads to standard error. No application uses one from this range by chance.
+DUMP_SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
+
+
+class Watchdog:
+    """Tells once of each time that the loop does not run for too long.
+
+    Args:
+        loop: to be watched; the thread that runs it calls :meth:`beat`.
+        warn_s: how long it may not run.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, warn_s: float) -> None:
+        self._loop = loop
+        self._warn_s = warn_s
+        self._beat_s = time.monotonic()
+        self._told = False
+        self._stopped = threading.Event()
+        self._watched = threading.get_ident()
+        faulthandler.register(DUMP_SIGNAL, all_threads=True, chain=False)
+        self._thread = threading.Thread(target=self._watch, name="fullduplex watchdog", daemon=True)
+        self._thread.start()
+
+    def beat(self) -> None:
+        """The loop runs."""
+        blocked_s = time.monotonic() - self._beat_s
+        self._beat_s += blocked_s
+        if self._told:
+            self._told = False
+            logger.warning("The event loop runs again, after %.1f s", blocked_s)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._warn_s / 4):
+            blocked_s = time.monotonic() - self._beat_s
+            if blocked_s >= self._warn_s and not self._told:
+                self._told = True
+                report = "\n".join(self._report())
+                logger.error("The event loop has been blocked for %.1f s\n%s", blocked_s, report)
+
+    def _report(self) -> Iterator[str]:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        frames = sys._current_frames()
+        if self._watched in frames:
+            yield "What blocks it:"
+            yield from _lines(traceback.format_stack(frames.pop(self._watched)))
+        for ident, frame in frames.items():
+            if ident != threading.get_ident():
+                yield f"Thread {names.get(ident, ident)}:"
+                yield from _lines(traceback.format_stack(frame))
+        tasks = [*asyncio.all_tasks(self._loop)]
+        for task in tasks[:TASKS_COUNT]:
+            yield f"Task {task.get_name()} waits:"
+            for frame in task.get_stack(limit=5):
+                yield from _lines(traceback.format_stack(frame, limit=1))
+        if len(tasks) > TASKS_COUNT:
+            yield f"and {len(tasks) - TASKS_COUNT} more tasks"
+
+
+def _lines(stack: list[str]) -> list[str]:
+    return [line for entry in stack for line in entry.splitlines()]
