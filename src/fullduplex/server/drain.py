@@ -83,7 +83,8 @@ class Drain:
                 accepting = False
                 for acceptor in acceptors:
                     acceptor.stop()
-            beginning = any(acceptor.beginning_count for acceptor in acceptors)
+            # A TLS handshake has the grace of other connections without a request, and not all the time.
+            beginning = now_s < idle_until_s and any(acceptor.beginning_count for acceptor in acceptors)
             if not accepting and not (self._connections or self._tasks or beginning):
                 break
             await asyncio.sleep(POLL_INTERVAL_S)
