@@ -163,7 +163,7 @@ def measure(kind: Kind, count: int, loop: str, seconds: float) -> Row:
         clients.push(seconds)
         meanwhile_ms = percentile(ask(), 99)
         held_bytes, most_bytes = _memory(server.pid)
-        received_bytes = clients.sent_bytes - _queued_bytes(server.port)
+        received_bytes = max(0, clients.sent_bytes - _queued_bytes(server.port))
         open_count = clients.open_count()
         clients.close()
         time.sleep(SETTLE_S)
