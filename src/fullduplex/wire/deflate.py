@@ -220,26 +220,43 @@ class Inflater:
         Raises:
             RemoteProtocolError: this is not DEFLATE data (close code 1007).
         """
-        pieces: list[bytes] = []
-        position, size = 0, len(data)
-        while position < size and max_bytes > 0:
+        inflated = b""
+        size = len(data)
+        while size and len(inflated) < max_bytes:
             decompressor = self._decompressor
             if decompressor is None:
                 decompressor = self._open_stream()
-            end = min(position + _SLICE_BYTES, size)
+            if size > _SLICE_BYTES:
+                pieces = [inflated]
+                data = self._inflate_slices(decompressor, data, max_bytes - len(inflated), pieces)
+                inflated = b"".join(pieces)
+            else:
+                try:
+                    inflated += decompressor.decompress(data, max_bytes - len(inflated))
+                except zlib.error:
+                    raise invalid_data() from None
+                data = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
+            if decompressor.eof:
+                self._decompressor = None
+            size = len(data)
+        self.rest = data
+        return inflated
+
+    def _inflate_slices(
+        self, decompressor: zlib._Decompress, data: bytes | bytearray, max_bytes: int, pieces: list[bytes]
+    ) -> bytes | bytearray:
+        """Inflate until one slice is left, the bound is reached or the stream ends; return what is left."""
+        position, size = 0, len(data)
+        while size - position > _SLICE_BYTES and max_bytes > 0 and not decompressor.eof:
+            end = position + _SLICE_BYTES
             try:
                 piece = decompressor.decompress(data[position:end], max_bytes)
             except zlib.error:
                 raise invalid_data() from None
             pieces.append(piece)
             max_bytes -= len(piece)
-            if decompressor.eof:
-                position = end - len(decompressor.unused_data)
-                self._decompressor = None
-            else:
-                position = end - len(decompressor.unconsumed_tail)
-        self.rest = data[position:]
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            position = end - len(decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail)
+        return data[position:]
 
     def finish(self, max_bytes: int) -> bytes:
         """Return what the message inflates to after its last piece, and get ready for the next one.
