@@ -79,7 +79,7 @@ class SupervisedWorker(Worker):
     def _announce(self, lifespan: Lifespan, opened: list[Listener]) -> None:
         assert self._loop is not None
         description = f"{type(self._loop).__module__}; {self._description(lifespan)}"
-        self._channel.send({"kind": "ready", "description": description})
+        self._channel.send({"kind": "ready", "description": description, "pid": os.getpid()})
         self._loop.add_reader(self._channel.fileno(), self._listen_to_supervisor)
         if self.config.watchdog_warn_s:
             self._watchdog = Watchdog(self._loop, self.config.watchdog_warn_s)

@@ -81,7 +81,7 @@ class Generation:
             else:
                 logger.info("The application is imported once for all workers, in %.1f s", message["seconds"])
         elif kind == "forked":
-            self._forks[message["id"]].forked(message["pid"])
+            self._forks[message["id"]].named(message["pid"])
         elif kind == "ended":
             for number, fork in [*self._forks.items()]:
                 if fork.pid == message["pid"]:

@@ -52,6 +52,9 @@ class Spawned:
         self.channel.send({**order, "argv": sys.argv})
         self.pid = self._process.pid
 
+    def named(self, pid: int) -> None:
+        """Nothing new; see :meth:`Forked.named`."""
+
     def status(self) -> int | None:
         """As :attr:`subprocess.Popen.returncode`: None while it lives, negative for a signal."""
         return self._process.poll()
@@ -79,7 +82,8 @@ class Forked:
         self._status: int | None = None
         self._gone_s: float | None = None
 
-    def forked(self, pid: int) -> None:
+    def named(self, pid: int) -> None:
+        """The template has said who it is, or it has itself: it may be ready before the template is heard."""
         self.pid = pid
         if self._wanted:
             self.kill(self._wanted)

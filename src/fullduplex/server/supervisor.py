@@ -141,6 +141,7 @@ class Supervisor:
         kind = message["kind"]
         child.beat_s = self._clock()
         if kind == "ready" and child.state is State.STARTING:
+            child.process.named(message["pid"])
             self._ready(child, message["description"])
         elif kind == "leaving" and child.state is State.READY:
             self._left(child)
