@@ -74,11 +74,11 @@ def test_those_that_have_not_begun_have_seats(kind: str, loop: str, certificate:
         try:
             wait_for_closed(silent, LIMIT + REFUSALS_COUNT)
             assert descriptors(process) - before <= LIMIT + REFUSALS_COUNT + SPARE
-            assert f"{LIMIT} connections are open (--limit-connections)" in process.output
-            process.wait_for(f"{CROWD - LIMIT - 1} more connections were refused")
+            process.wait_for(f"{LIMIT} connections are open (--limit-connections)")
+            process.wait_for("more connections were refused")
         finally:
             close_all(silent)
-        assert process.output.count("--limit-connections") <= 2, "one line a second"
+        assert process.output.count("--limit-connections") <= 4, "one line a second"
         assert "Traceback" not in process.output
 
 
