@@ -19,7 +19,7 @@ from tests.e2e.promise_kinds import KINDS, IsRight
 pytestmark = pytest.mark.e2e
 
 APP = "tests.e2e.promise_asgi:application"
-ROUNDS_COUNT = 6
+ANSWERS_COUNT = 120  # of each kind, at least
 AROUND = "tests.e2e.promise_asgi.around"
 
 
@@ -36,7 +36,7 @@ def get(port: int, path: str) -> tuple[int, str]:
 def visit(port: int, owner: str, kinds: dict[str, tuple[str, IsRight]], together: threading.Barrier) -> Counter[str]:
     """Ask for everything, in step with the others; return how many answers of each kind were wrong."""
     wrong: Counter[str] = Counter()
-    for number in range(ROUNDS_COUNT):
+    for number in range(rounds_of(together.parties)):
         for at, (kind, (path, is_right)) in enumerate(kinds.items()):
             together.wait()
             try:
@@ -46,6 +46,10 @@ def visit(port: int, owner: str, kinds: dict[str, tuple[str, IsRight]], together
                 continue
             wrong[kind] += not is_right(status, text, owner)
     return +wrong
+
+
+def rounds_of(clients_count: int) -> int:
+    return min(6, ANSWERS_COUNT // clients_count)
 
 
 def serve(server: str, env: dict[str, str]) -> Process:
@@ -88,6 +92,6 @@ def test_nobody_sees_the_state_of_another_request(
             wrong += one.result()
         _, text = get(process.port, "/report/?owner=nobody")
     counts: dict[str, Any] = json.loads(text)
-    asked = clients_count * ROUNDS_COUNT
+    asked = clients_count * rounds_of(clients_count)
     assert wrong == {}, f"of {asked} each"
     assert counts == {"requests": asked * len(kinds), "finished elsewhere": 0, "left behind": 0}
