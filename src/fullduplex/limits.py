@@ -172,6 +172,53 @@ class HTTP1Limits(Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HTTP2Limits(Checked):
+    """Limits of one HTTP/2 connection. What is counted is counted anew every ten seconds; above it the connection ends
+    with ENHANCE_YOUR_CALM (RFC 9113 section 10.5)."""
+
+    max_streams_count: int = opt(
+        128, "Requests and sockets at the same time on one connection. RFC 9113 section 6.5.2: 100 at least.", minimum=1
+    )
+    window_bytes: int = opt(
+        262_144,
+        "What a client may send of one request's content before the application takes any. Go: 1 MiB, nginx: 64 KiB.",
+        minimum=65_535,
+        maximum=2**23,
+    )
+    max_head_bytes: int = opt(
+        65_536,
+        "Fields of a request, counted as RFC 9113 section 6.5.2 does; above it: 431. What is twice as large before it "
+        "is decoded, or four times after, ends the connection.",
+        minimum=4096,
+        maximum=2**24,
+    )
+    max_target_bytes: int = opt(16_384, "The path of a request; above it: 414. As for HTTP/1.1.")
+    max_fields_count: int = opt(
+        100, "Fields of a request or of trailers, cookies counting as one; above it: 431. Apache httpd: 100."
+    )
+    idle_timeout_s: float = opt(60.0, "Without any request for so long: GOAWAY, and closed. nginx: 75.", minimum=0.1)
+    head_timeout_s: float = opt(
+        15.0, "From connecting to the first SETTINGS, and from the first frame of a head to its last."
+    )
+    max_drain_bytes: int = opt(
+        1_048_576, "Content discarded after an early response before its stream is reset. As in HTTP/1.1, but larger."
+    )
+    drain_timeout_s: float = opt(5.0, "The same in time.")
+    max_resets_count: int = opt(
+        300, "Requests that a client cancels, or makes us reset, in ten seconds. CVE-2023-44487, CVE-2025-8671."
+    )
+    max_settings_count: int = opt(30, "SETTINGS in ten seconds. CVE-2019-9515.")
+    max_pings_count: int = opt(100, "PINGs in ten seconds. CVE-2019-9512.")
+    max_empty_count: int = opt(
+        1000,
+        "Frames in ten seconds that do nothing: empty DATA, PRIORITY, unknown ones. CVE-2019-9518, CVE-2019-9513.",
+    )
+    max_updates_count: int = opt(
+        2000, "WINDOW_UPDATEs in ten seconds beyond those that answer what was sent. CVE-2019-9511.", minimum=100
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketLimits(Checked):
     """Limits of one WebSocket connection."""
 

@@ -125,7 +125,10 @@ class EndOfMessage(Event):
 
 
 class StreamReset(Event):
-    """The peer gave up one stream (HTTP/2) ; ``error_code`` is RFC 9113 section 7's."""
+    """One stream ended before its time (HTTP/2): reset by the peer, or by us for its faults. RFC 9113 section 7.
+
+    Nothing more comes of the stream, and nothing can be sent on it.
+    """
 
     __slots__ = ("error_code", "stream_id")
 
@@ -134,8 +137,17 @@ class StreamReset(Event):
         self.stream_id = stream_id
 
 
+class StreamEnded(Event):
+    """One stream is complete in both directions, and all that was sent on it has been fetched (HTTP/2)."""
+
+    __slots__ = ("stream_id",)
+
+    def __init__(self, stream_id: int) -> None:
+        self.stream_id = stream_id
+
+
 class ProtocolFailed(Event):
-    """The peer broke the protocol; the codec takes no further input.
+    """The peer broke the protocol; the codec takes no further input, of this stream if it is one of many.
 
     An event, not an exception, because valid messages of the same read come before it.
     ``error.status_hint`` (HTTP) or ``error.close_code`` (WebSocket) says how to tell the peer.

@@ -144,12 +144,13 @@ class DefaultFields:
     All connections of a worker share one of these: :meth:`set` renews the date of all of them.
     """
 
-    __slots__ = ("_lines", "block")
+    __slots__ = ("_lines", "block", "fields")
 
     def __init__(self) -> None:
         self.set([])
 
     def set(self, fields: Fields) -> None:
+        self.fields = fields  # as HTTP/2 writes them
         self._lines = [(name, b"%b: %b\r\n" % (name, value)) for name, value in fields]
         self.block = b"".join(line for _, line in self._lines)
 

@@ -1,0 +1,314 @@
+"""The gate of an HTTP/2 connection: input is cut into whole frames, and what costs more than it should is counted.
+
+It stands before the library that decodes, so its bounds hold whichever library that is. It reads the nine bytes of each
+frame's header (RFC 9113 section 4.1) and decodes nothing; a library gets whole frames alone, so that it has nothing
+half done when a stream is reset, and the cuts of the input cannot matter to it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Container
+from struct import Struct
+
+from fullduplex.limits import HTTP2Limits
+from fullduplex.wire.http2_errors import ErrorCode, HTTP2Error
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113 section 3.4
+MAX_FRAME_BYTES = 16_384  # SETTINGS_MAX_FRAME_SIZE: what it is without a setting
+
+_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
+    range(10)
+)
+_END_STREAM = _ACK = 0x1
+_END_HEADERS = 0x4
+_PADDED = 0x8
+_PRIORITIZED = 0x20
+
+_COUNTED_S = 10.0  # what is counted is counted anew after so long
+_SETTINGS_ENTRIES_COUNT = 32
+_UPDATE_BYTES = 1_024  # a client may send two WINDOW_UPDATEs for each so many bytes that it gets
+_GAPS_COUNT = 64
+_REMEMBERED_COUNT = 512
+
+_frame_header = Struct(">IBI")  # length and type, flags, stream
+_word = Struct(">I")
+
+
+class FrameGate:
+    """Cuts and counts; see :meth:`take`.
+
+    Args:
+        limits: bounds.
+        streams: the identifiers of streams that are open, kept by the codec.
+    """
+
+    __slots__ = (
+        "_block_bytes",
+        "_block_frames",
+        "_block_stream_id",
+        "_counted_since_s",
+        "_empty_left",
+        "_first",
+        "_gaps",
+        "_input",
+        "_limits",
+        "_pings_left",
+        "_position",
+        "_preface_seen",
+        "_reset_ids",
+        "_resets_left",
+        "_settings_left",
+        "_streams",
+        "_updates_left",
+        "has_more",
+        "last_stream_id",
+    )
+
+    def __init__(self, limits: HTTP2Limits, streams: Container[int]) -> None:
+        self._limits = limits
+        self._streams = streams
+        self._input = b""
+        self._position = 0
+        self._preface_seen = 0
+        self._first = True  # the SETTINGS that must come first have not
+        self._block_stream_id = 0  # of a field block whose end has not come
+        self._block_bytes = 0
+        self._block_frames = 0
+        self._gaps: list[tuple[int, int]] = []  # identifiers that were passed over, and can never be used
+        self._reset_ids: OrderedDict[int, None] | None = None  # by us, lately: their frames may still be on their way
+        self.last_stream_id = 0
+        self.has_more = False
+        self._counted_since_s = 0.0
+        self._refill(0.0)
+
+    # What the codec asks ---------------------------------------------------------------------
+
+    @property
+    def held_bytes(self) -> int:
+        """Of a frame whose end has not come."""
+        return len(self._input) - self._position
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something has begun that the client must go on with: its preface, or a field block."""
+        return self._first or self._block_stream_id != 0
+
+    @property
+    def is_in_preface(self) -> bool:
+        return self._first
+
+    def remember_reset(self, stream_id: int) -> None:
+        """A stream was reset by us: what the client sent before it knows is no fault."""
+        ids = self._reset_ids
+        if ids is None:
+            ids = self._reset_ids = OrderedDict()
+        ids[stream_id] = None
+        if len(ids) > _REMEMBERED_COUNT:
+            ids.popitem(last=False)
+
+    def was_reset(self, stream_id: int) -> bool:
+        """Whether it is one of those."""
+        return self._reset_ids is not None and stream_id in self._reset_ids
+
+    def sent(self, size_bytes: int) -> None:
+        """So much was sent, for which the client gives credit."""
+        self._updates_left += 2 + size_bytes // _UPDATE_BYTES * 2
+
+    def count_reset(self) -> None:
+        """A stream was cancelled, or had to be reset.
+
+        Raises:
+            HTTP2Error: too many.
+        """
+        self._resets_left -= 1
+        if self._resets_left < 0:
+            raise _calm("too many streams are reset (CVE-2023-44487)")
+
+    # Input -----------------------------------------------------------------------------------
+
+    def add(self, data: bytes, now_s: float) -> None:
+        """Take input, which :meth:`take` hands out."""
+        if now_s - self._counted_since_s >= _COUNTED_S:
+            self._refill(now_s)
+        if self._position < len(self._input):
+            self._input = self._input[self._position :] + data
+        else:
+            self._input = data
+        self._position = 0
+
+    def take(self) -> tuple[bytes, HTTP2Error | None]:
+        """Whole frames that have come, and the fault of the one behind them, if it has any.
+
+        With ``has_more`` the codec has to read these before the next one can be judged: then call again.
+        """
+        start = self._position
+        error: HTTP2Error | None = None
+        try:
+            if self._preface_seen < len(PREFACE):
+                self._read_preface()
+                start = self._position
+            self._advance(start)
+        except HTTP2Error as fault:
+            error = fault
+            self.has_more = False
+        data = self._input
+        frames = data if start == 0 and self._position == len(data) else data[start : self._position]
+        if self._position == len(data) or error is not None:
+            self._input = b""
+            self._position = 0
+        return frames, error
+
+    def _read_preface(self) -> None:
+        wanted = PREFACE[self._preface_seen :]
+        given = self._input[self._position : self._position + len(wanted)]
+        if not wanted.startswith(given):
+            raise HTTP2Error("RFC 9113 section 3.4: the connection preface is wrong")
+        self._preface_seen += len(given)
+        self._position += len(given)
+
+    def _advance(self, start: int) -> None:
+        """Go to the end of the last whole frame that is in order."""
+        data = self._input
+        size = len(data)
+        position = self._position
+        self.has_more = False
+        streams = self._streams
+        while size - position >= 9:
+            word, flags, stream_id = _frame_header.unpack_from(data, position)
+            length, kind = word >> 8, word & 0xFF
+            if length > MAX_FRAME_BYTES:
+                raise HTTP2Error("RFC 9113 section 4.2: a frame is too large", ErrorCode.FRAME_SIZE_ERROR)
+            if kind <= _HEADERS and position > start and not self._first:  # judged by what the frames before it did
+                stream_id &= 0x7FFFFFFF
+                if stream_id <= self.last_stream_id and stream_id not in streams:
+                    self.has_more = True
+                    return
+            end = position + 9 + length
+            if end > size:
+                return
+            self._judge(kind, flags, stream_id & 0x7FFFFFFF, position + 9, length)
+            self._position = position = end
+
+    def _judge(self, kind: int, flags: int, stream_id: int, position: int, length: int) -> None:
+        if self._block_stream_id:
+            self._judge_continuation(kind, flags, stream_id, length)
+        elif self._first:
+            if kind != _SETTINGS or flags & _ACK:
+                raise HTTP2Error("RFC 9113 section 3.4: the first frame is not SETTINGS")
+            self._first = False
+            self._judge_settings(flags, length)
+        elif kind == _HEADERS:
+            self._judge_headers(flags, stream_id, position, length)
+        elif kind == _DATA:
+            self._judge_data(flags, stream_id, position, length)
+        elif kind == _WINDOW_UPDATE:
+            self._updates_left -= 1
+            if self._updates_left < 0:
+                raise _calm("too many WINDOW_UPDATEs (CVE-2019-9511)")
+        elif kind == _RST_STREAM:
+            self.count_reset()
+        elif kind == _SETTINGS:
+            self._judge_settings(flags, length)
+        elif kind == _PING:
+            if flags & _ACK:
+                self._count_empty()
+            else:
+                self._pings_left -= 1
+                if self._pings_left < 0:
+                    raise _calm("too many PINGs (CVE-2019-9512)")
+        elif kind == _CONTINUATION:
+            raise HTTP2Error("RFC 9113 section 6.10: CONTINUATION without a field block")
+        elif kind == _PUSH_PROMISE:
+            raise HTTP2Error("RFC 9113 section 8.4: a client cannot push")
+        else:
+            self._judge_other(kind, stream_id, position, length)
+
+    def _judge_headers(self, flags: int, stream_id: int, position: int, length: int) -> None:
+        if not stream_id & 1:
+            raise HTTP2Error("RFC 9113 section 5.1.1: a stream identifier of a client is odd")
+        if stream_id > self.last_stream_id:
+            if stream_id > self.last_stream_id + 2:
+                self._gaps.append((self.last_stream_id, stream_id))
+                if len(self._gaps) > _GAPS_COUNT:
+                    self._gaps = [(0, stream_id)]  # none of those below is used again by anybody honest
+            self.last_stream_id = stream_id
+        elif stream_id not in self._streams:
+            self._judge_closed(stream_id)
+        if flags & _PRIORITIZED:
+            self._judge_dependency(stream_id, position + (1 if flags & _PADDED else 0))
+        if not flags & _END_HEADERS:
+            self._block_stream_id = stream_id
+            self._block_bytes = length
+            self._block_frames = 1
+
+    def _judge_continuation(self, kind: int, flags: int, stream_id: int, length: int) -> None:
+        if kind != _CONTINUATION or stream_id != self._block_stream_id:
+            raise HTTP2Error("RFC 9113 section 6.10: a field block goes on with CONTINUATION, and nothing in between")
+        self._block_bytes += length
+        self._block_frames += 1
+        most_bytes = 2 * self._limits.max_head_bytes
+        if self._block_bytes > most_bytes or self._block_frames > 8 + most_bytes // MAX_FRAME_BYTES:
+            raise _calm("a field block without an end (VU#421644)")
+        if flags & _END_HEADERS:
+            self._block_stream_id = 0
+
+    def _judge_data(self, flags: int, stream_id: int, position: int, length: int) -> None:
+        if stream_id not in self._streams:
+            if not stream_id or stream_id > self.last_stream_id:
+                raise HTTP2Error("RFC 9113 section 5.1: DATA on an idle stream")
+            self._judge_closed(stream_id)
+            if length < _UPDATE_BYTES:
+                self._count_empty()
+        elif not flags & _END_STREAM and (length == 0 or (flags & _PADDED and self._input[position] + 1 >= length)):
+            self._count_empty()
+
+    def _judge_closed(self, stream_id: int) -> None:
+        """HEADERS or DATA on a stream that is not open (any more)."""
+        if self.was_reset(stream_id):
+            return
+        if any(low < stream_id < high for low, high in self._gaps):
+            raise HTTP2Error("RFC 9113 section 5.1.1: a stream identifier that was passed over")
+        raise HTTP2Error("RFC 9113 section 5.1: a frame on a closed stream", ErrorCode.STREAM_CLOSED)
+
+    def _judge_settings(self, flags: int, length: int) -> None:
+        if flags & _ACK:
+            if length:
+                raise HTTP2Error("RFC 9113 section 6.5: an acknowledgement with settings", ErrorCode.FRAME_SIZE_ERROR)
+            self._count_empty()
+            return
+        self._settings_left -= 1
+        if self._settings_left < 0 or length > 6 * _SETTINGS_ENTRIES_COUNT:
+            raise _calm("too many SETTINGS (CVE-2019-9515)")
+
+    def _judge_other(self, kind: int, stream_id: int, position: int, length: int) -> None:
+        if kind == _PRIORITY:
+            if not stream_id:
+                raise HTTP2Error("RFC 9113 section 6.3: PRIORITY without a stream")
+            if length != 5:
+                raise HTTP2Error("RFC 9113 section 6.3: PRIORITY of a wrong size", ErrorCode.FRAME_SIZE_ERROR)
+            self._judge_dependency(stream_id, position)
+        self._count_empty()
+
+    def _judge_dependency(self, stream_id: int, position: int) -> None:
+        """RFC 7540 section 5.3.1, since clients may still send it: nothing depends on itself."""
+        if position + 4 <= len(self._input) and _word.unpack_from(self._input, position)[0] & 0x7FFFFFFF == stream_id:
+            raise HTTP2Error("RFC 7540 section 5.3.1: a stream depends on itself")
+
+    def _count_empty(self) -> None:
+        self._empty_left -= 1
+        if self._empty_left < 0:
+            raise _calm("too many frames that do nothing (CVE-2019-9518)")
+
+    def _refill(self, now_s: float) -> None:
+        limits = self._limits
+        self._counted_since_s = now_s
+        self._resets_left = limits.max_resets_count
+        self._settings_left = limits.max_settings_count
+        self._pings_left = limits.max_pings_count
+        self._empty_left = limits.max_empty_count
+        self._updates_left = limits.max_updates_count
+
+
+def _calm(message: str) -> HTTP2Error:
+    return HTTP2Error(f"RFC 9113 section 10.5: {message}", ErrorCode.ENHANCE_YOUR_CALM)
