@@ -201,9 +201,11 @@ class HTTP2Limits(Checked):
         15.0, "From connecting to the first SETTINGS, and from the first frame of a head to its last."
     )
     max_drain_bytes: int = opt(
-        1_048_576, "Content discarded after an early response before its stream is reset. As in HTTP/1.1, but larger."
+        16_777_216,
+        "Content discarded after an early response before its stream is reset, which some clients wait over for ever. "
+        "Nothing else of the connection is lost by that.",
     )
-    drain_timeout_s: float = opt(5.0, "The same in time.")
+    drain_timeout_s: float = opt(30.0, "The same in time. nginx lingering_time: 30.")
     max_resets_count: int = opt(
         300, "Requests that a client cancels, or makes us reset, in ten seconds. CVE-2023-44487, CVE-2025-8671."
     )

@@ -40,6 +40,7 @@ async def echo(scope, receive, send):
     await respond(send, await read(receive))
 
 
+@pytest.mark.http1_only
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("sized", [True, False])
 async def test_large_content_is_not_joined_with_its_head(method, sized):
@@ -60,6 +61,7 @@ async def test_large_content_is_not_joined_with_its_head(method, sized):
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_the_scope_is_honest():
     seen = {}
 
@@ -95,6 +97,7 @@ async def test_the_scope_is_honest():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_simple_response_is_one_write():
     wired = Wired(ok(b"hello"))
     wired.connection.data_received(GET)
@@ -147,6 +150,7 @@ async def test_100_continue_goes_out_when_the_application_asks_for_content():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_an_early_answer_to_100_continue_asks_for_no_content():
     async def app(scope, receive, send):
         await respond(send, b"no", status=403)
@@ -159,6 +163,7 @@ async def test_an_early_answer_to_100_continue_asks_for_no_content():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
     running = []
     most = 0
@@ -185,6 +190,7 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_context_variables_do_not_leak_into_the_next_request():
     user = contextvars.ContextVar("user", default="nobody")
     seen = []
@@ -204,6 +210,7 @@ async def test_context_variables_do_not_leak_into_the_next_request():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_thousand_pipelined_requests_do_not_recurse():
     wired = Wired(ok(b"x"))
     wired.connection.data_received(GET * 2000)
@@ -231,6 +238,7 @@ async def test_reading_pauses_while_the_application_takes_nothing():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_send_waits_while_the_client_reads_nothing():
     sent = 0
 
@@ -329,6 +337,7 @@ async def test_a_client_that_half_closed_still_gets_its_answer():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_client_that_half_closed_gets_the_answers_to_all_its_requests():
     go = asyncio.Event()
 
@@ -455,6 +464,7 @@ async def test_response_splitting_is_impossible(headers, caplog):
     await wired.finish()
 
 
+@pytest.mark.http1_only
 @pytest.mark.parametrize("body", [b"too long", b"a"])
 async def test_content_that_does_not_match_its_length_is_cut_short(body, caplog):
     async def app(scope, receive, send):
@@ -503,6 +513,7 @@ async def test_head_sends_the_head_only():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_bad_input_is_400_and_the_end():
     wired = Wired(ok())
     answer = await wired.feed(b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: x\r\n\r\n")
@@ -512,6 +523,7 @@ async def test_bad_input_is_400_and_the_end():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_bad_input_behind_a_good_request_waits_for_its_turn():
     wired = Wired(ok(b"fine"))
     answer = await wired.feed(GET + b"GARBAGE\r\n\r\n")
@@ -519,6 +531,7 @@ async def test_bad_input_behind_a_good_request_waits_for_its_turn():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_bad_content_tells_client_and_application():
     seen = []
 
@@ -556,6 +569,7 @@ async def test_content_that_comes_with_its_head_is_there_when_the_application_as
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_an_early_response_arrives_although_content_is_still_coming():
     wired = Wired(ok(b"too much"))
     request = post(b"x" * 10_000_000)
@@ -568,6 +582,7 @@ async def test_an_early_response_arrives_although_content_is_still_coming():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_an_idle_connection_is_closed():
     wired = Wired(ok(), keepalive_timeout_s=5.0)
     await wired.feed(GET)
@@ -579,6 +594,7 @@ async def test_an_idle_connection_is_closed():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_slow_head_is_408():
     wired = Wired(ok(), head_timeout_s=10.0)
     await wired.feed(b"GET / HT")
@@ -586,6 +602,7 @@ async def test_a_slow_head_is_408():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_draining_lets_the_response_end_and_closes():
     go = asyncio.Event()
 
@@ -606,6 +623,7 @@ async def test_draining_lets_the_response_end_and_closes():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_response_that_began_before_the_drain_leaves_room_for_one_more_request():
     go = asyncio.Event()
 
@@ -627,6 +645,7 @@ async def test_a_response_that_began_before_the_drain_leaves_room_for_one_more_r
     await wired.finish()
 
 
+@pytest.mark.http1_only
 @pytest.mark.parametrize("idle_before", [True, False], ids=["kept alive", "new"])
 async def test_in_a_drain_a_connection_may_begin_one_more_request(idle_before):
     wired = Wired(ok())
@@ -640,6 +659,7 @@ async def test_in_a_drain_a_connection_may_begin_one_more_request(idle_before):
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_in_a_drain_a_request_that_has_begun_to_arrive_is_awaited():
     wired = Wired(ok())
     await wired.feed(GET, GET[:10])
@@ -649,6 +669,7 @@ async def test_in_a_drain_a_request_that_has_begun_to_arrive_is_awaited():
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_what_the_kernel_has_and_the_loop_has_not_read_keeps_an_idle_connection_open():
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -711,6 +732,7 @@ async def test_head_ends_with_its_head_and_the_application_is_told(ends):
     await wired.finish()
 
 
+@pytest.mark.http1_only
 async def test_an_upload_that_breaks_off_is_499_in_the_log(caplog):
     seen = []
 

@@ -82,6 +82,7 @@ def record(seen: list[Any]) -> Any:
     return app
 
 
+@pytest.mark.http1_only
 async def test_the_scope_is_honest():
     seen: dict[str, Any] = {}
 
@@ -348,6 +349,7 @@ async def test_a_refusal_has_status_headers_and_body_and_the_connection_lives_on
     await client.finish()
 
 
+@pytest.mark.http1_only
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -626,6 +628,7 @@ async def test_a_prepared_message_is_framed_once_for_all():
         write[0](prepared)
 
 
+@pytest.mark.http1_only
 async def test_of_the_prepared_messages_of_one_turn_the_first_leaves_at_once_and_the_others_in_one_write():
     write: list[Any] = []
 
@@ -689,6 +692,7 @@ async def test_prepared_messages_are_not_written_to_a_connection_that_is_lost_in
     await client.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_large_prepared_message_is_not_copied_for_each_member():
     write: list[Any] = []
 
@@ -707,6 +711,7 @@ async def test_a_large_prepared_message_is_not_copied_for_each_member():
     await client.finish()
 
 
+@pytest.mark.http1_only
 async def test_a_connection_that_cannot_be_written_to_does_not_hold_up_the_messages_of_others(caplog):
     write: list[Any] = []
 

@@ -8,10 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from fullduplex.gateway.gateway import Gateway
-from fullduplex.limits import ConnectionLimits, HTTP1Limits, LoadLimits, WebSocketLimits
+from fullduplex.limits import ConnectionLimits, HTTP1Limits, HTTP2Limits, LoadLimits, WebSocketLimits
 from fullduplex.net.connection import Connection
+from fullduplex.net.http2_connection import HTTP2Connection
+from fullduplex.net.stream import ClientConnection
 from fullduplex.testing.transport import FakeTransport
 from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.http2_library import codec_class
+from tests.gateway.framed import ReadTransport, framed
+
+#: What the connections of :class:`Wired` speak: HTTP/1, or HTTP/2 by one of the libraries.
+framing = "http1"
 
 
 class RecordingLog:
@@ -51,7 +58,9 @@ class Wired:
         loop = asyncio.get_running_loop()
         self.now_s = loop.time()
         self.log = RecordingLog()
-        self.connections: set[Connection] = set()
+        self.connections: set[ClientConnection] = set()
+        self.connection: Any
+        self.transport: Any
         self.gateway = Gateway(
             app,
             self.log,
@@ -60,6 +69,12 @@ class Wired:
             _limits(LoadLimits, limits),
             server_header=False,
         )
+        if framing == "http1":
+            self._connect_http1(limits, loop)
+        else:
+            self._connect_http2(limits, loop)
+
+    def _connect_http1(self, limits: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
         self.connection = Connection(
             self.gateway,
             self.gateway.connection,
@@ -69,6 +84,15 @@ class Wired:
         )
         self.transport = FakeTransport(self.connection)
         self.connection.connection_made(self.transport)
+
+    def _connect_http2(self, limits: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        make = codec_class(framing)
+        codec = make(_limits(HTTP2Limits, limits), now_s=self.now_s, defaults=self.gateway.default_fields)
+        connection = HTTP2Connection(self.gateway, self.gateway.connection, codec, self.connections, loop)
+        connection.client, connection.server = ("127.0.0.1", 50_000), ("127.0.0.1", 8000)
+        transport = ReadTransport(connection)
+        connection.begin(transport, b"")
+        self.connection, self.transport = framed(connection, transport)
 
     async def settle(self) -> None:
         """Let everything happen that can happen without new input."""

@@ -10,8 +10,7 @@ from fullduplex.gateway.access_log import client
 from fullduplex.gateway.exchange import Exchange
 from fullduplex.gateway.session import Session
 from fullduplex.gateway.shared import Shared
-from fullduplex.net.connection import Connection
-from fullduplex.net.stream import Stream
+from fullduplex.net.stream import ClientConnection, Stream
 from fullduplex.wire.events import Data, RequestHead, ResponseHead
 
 logger = logging.getLogger("fullduplex.server")
@@ -20,7 +19,7 @@ logger = logging.getLogger("fullduplex.server")
 class Gateway(Shared):
     """Turns requests into calls of one ASGI application."""
 
-    connections: Collection[Connection] = ()  # of the worker, which sets it
+    connections: Collection[ClientConnection] = ()  # of the worker, which sets it
     _is_overfull = False
     _noted_bytes = 0  # since they were weighed last
 
@@ -51,7 +50,7 @@ class Gateway(Shared):
     def _weigh_all(self) -> None:
         self.weigh(self.connections)
 
-    def weigh(self, connections: Iterable[Connection]) -> None:
+    def weigh(self, connections: Iterable[ClientConnection]) -> None:
         """Bound what all connections hold together; a few times a second."""
         self._noted_bytes = 0
         most_bytes = self.load.max_buffers_bytes
@@ -65,7 +64,7 @@ class Gateway(Shared):
         if self._is_overfull and not was_overfull:
             logger.warning("The buffers of all connections hold %d bytes: new WebSockets get 503", total_bytes)
 
-    def _drop_largest(self, sizes: dict[Connection, int], total_bytes: int) -> int:
+    def _drop_largest(self, sizes: dict[ClientConnection, int], total_bytes: int) -> int:
         """Drop the connections that hold most, until no more is held than may be; return how much that is."""
         before_bytes, dropped = total_bytes, []
         for connection in sorted(sizes, key=sizes.__getitem__, reverse=True):

@@ -22,9 +22,18 @@ from typing import cast
 from fullduplex.limits import ConnectionLimits
 from fullduplex.log_lines import address
 from fullduplex.net.flow import WriteFlow
-from fullduplex.net.stream import Address, Gateway, Handler, Tunnel
+from fullduplex.net.stream import Address, ClientConnection, Gateway, Handler, Tunnel
 from fullduplex.net.tls import describe
-from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed, RequestHead
+from fullduplex.wire.events import (
+    ConnectionEnded,
+    Data,
+    EndOfMessage,
+    Event,
+    Fields,
+    PrefaceReceived,
+    ProtocolFailed,
+    RequestHead,
+)
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.proxy_protocol import ProxyHeader
 
@@ -72,6 +81,7 @@ class Connection(asyncio.Protocol):
         "scheme",
         "sending",
         "server",
+        "switch",
         "tls",
         "transport",
         "tunnel",
@@ -82,7 +92,7 @@ class Connection(asyncio.Protocol):
         gateway: Gateway,
         limits: ConnectionLimits,
         codec: HTTP1Codec,
-        connections: set[Connection],
+        connections: set[ClientConnection],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._gateway = gateway
@@ -93,10 +103,12 @@ class Connection(asyncio.Protocol):
         self.handler: Handler | None = None
         self.tunnel: Tunnel | None = None
         self.sending: asyncio.Task[int] | None = None  # a file, past the transport's buffer
-        # Set before the connection is made: what its proxy said; that it is one too many; what gives its seat up.
+        # Set before the connection is made: what its proxy said; that it is one too many; what gives its seat up; what
+        # goes on with it in HTTP/2, if it can.
         self.proxied: ProxyHeader | None = None
         self.refused = False
         self.leave: Callable[[], None] | None = None
+        self.switch: Callable[[Connection, bytes], bool] | None = None
         self._paused = 0
         self._dispatching = False
         self._discarding = False
@@ -116,6 +128,8 @@ class Connection(asyncio.Protocol):
         self.server = address_of(transport.get_extra_info("sockname"))
         if self.proxied is not None:
             self._apply_proxied(self.proxied)
+        if ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2" and self._switched(b""):
+            return
         self._connections.add(self)
         if self.refused:
             self.transport.write(self._gateway.refusal())
@@ -386,8 +400,15 @@ class Connection(asyncio.Protocol):
                 handler.end_received()
         elif type(event) is ProtocolFailed:
             self._gateway.refuse(self, event.error)
+        elif type(event) is PrefaceReceived:
+            if not self._switched(event.data):
+                self._gateway.refuse(self, event.error)
         elif type(event) is ConnectionEnded and handler is None:
             self.close()
+
+    def _switched(self, data: bytes) -> bool:
+        """Whether the connection goes on in HTTP/2; nobody asks this object anything any more then."""
+        return self.switch is not None and self.switch(self, data)
 
     def _has_unread_input(self) -> bool:
         """Whether the client has sent something that the loop has not read yet: closing now would lose a request."""

@@ -195,6 +195,35 @@ class Tunnel(Handler, Protocol):
         """The client sends no more."""
 
 
+class ClientConnection(Protocol):
+    """What a worker asks of each of its connections, whatever they speak."""
+
+    @property
+    def client(self) -> Address | None: ...
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Received and not yet taken by the application, and written and not yet taken by the client."""
+
+    def tick(self, now_s: float) -> None:
+        """Enforce the deadlines that have passed. Called by the worker's sweep, a few times a second."""
+
+    def drain(self, grace_s: float) -> None:
+        """The server is going down: the next answers are the last, and ``grace_s`` without a request end it, too."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what it carries goes on until somebody ends it."""
+
+    def dismiss(self) -> None:
+        """The server is going down: end what would go on."""
+
+    def abort(self) -> None:
+        """Drop the connection; what is not yet written is lost."""
+
+    def __hash__(self) -> int: ...
+
+
 class Gateway(Protocol):
     """What makes handlers."""
 

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fullduplex.gateway.forwarded import ProxyConfig
-from fullduplex.limits import Checked, ConnectionLimits, HTTP1Limits, LoadLimits, RecycleLimits, WebSocketLimits, opt
+from fullduplex.limits import (
+    Checked,
+    ConnectionLimits,
+    HTTP1Limits,
+    HTTP2Limits,
+    LoadLimits,
+    RecycleLimits,
+    WebSocketLimits,
+    opt,
+)
 from fullduplex.net.tls import TLSConfig
 from fullduplex.server.cores import cores_count
 
@@ -187,6 +196,24 @@ class ServerConfig(Checked):
     server_header: bool = opt(True, "Send the Server field.", group="Responses", flags=("--server-header",))
 
     http1: HTTP1Limits = opt(HTTP1Limits(), "Limits of HTTP/1.1.", group="HTTP/1.1", nested="http1")
+    speak_http2: bool = opt(
+        True, "Speak HTTP/2, too: over TLS by ALPN, and without it as --h2c says.", group="HTTP/2", flags=("--http2",)
+    )
+    h2c: str = opt(
+        "local",
+        "HTTP/2 without TLS, by clients that begin with it: on loopback and UNIX sockets, everywhere, or nowhere.",
+        group="HTTP/2",
+        flags=("--h2c",),
+        choices=("local", "on", "off"),
+    )
+    http2_library: str = opt(
+        "auto",
+        "What frames HTTP/2; auto is ngh2 where it is installed.",
+        group="HTTP/2",
+        flags=("--http2-library",),
+        choices=("auto", "ngh2", "h2"),
+    )
+    http2: HTTP2Limits = opt(HTTP2Limits(), "Limits of HTTP/2.", group="HTTP/2", nested="http2")
     websocket: WebSocketLimits = opt(WebSocketLimits(), "Limits of WebSocket.", group="WebSocket", nested="ws")
     connection: ConnectionLimits = opt(
         ConnectionLimits(), "Limits of each connection.", group="Connections", nested="connection"

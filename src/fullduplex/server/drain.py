@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Collection
 
 from fullduplex.net.acceptor import Acceptor
-from fullduplex.net.connection import Connection
+from fullduplex.net.stream import ClientConnection
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -40,7 +40,7 @@ class Drain:
 
     def __init__(
         self,
-        connections: set[Connection],
+        connections: set[ClientConnection],
         tasks: Collection[asyncio.Task[None]],
         *,
         timeout_s: float,
@@ -53,10 +53,10 @@ class Drain:
         self._grace_s = min(grace_s, timeout_s / 2)
         self._hurry = hurry
         self._clock = asyncio.get_running_loop().time
-        self._undismissed: list[Connection] = []
+        self._undismissed: list[ClientConnection] = []
         self._batch_count = AT_ONCE_COUNT
 
-    def take(self, connection: Connection) -> None:
+    def take(self, connection: ClientConnection) -> None:
         """A connection is accepted while the server goes down: its first response is its last."""
         connection.drain(self._grace_s)
 

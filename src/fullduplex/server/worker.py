@@ -29,8 +29,10 @@ from fullduplex.net import listeners
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.connection import Connection
 from fullduplex.net.listeners import Listener, ListenOptions
+from fullduplex.net.negotiate import Negotiation
 from fullduplex.net.proxied import ProxyHeaders
 from fullduplex.net.seats import Seats
+from fullduplex.net.stream import ClientConnection
 from fullduplex.net.tls import TLS, files_of, make_context
 from fullduplex.server.allocator import settle_allocator, settle_tls_buffers
 from fullduplex.server.amending import make_amend
@@ -41,10 +43,9 @@ from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.server.notify import Notifier
 from fullduplex.watched import watched
 from fullduplex.wire.http1 import HTTP1Codec
+from fullduplex.wire.http2_library import MakeCodec, codec_class
 
 logger = logging.getLogger("fullduplex.server")
-
-PROTOCOLS = ("http/1.1",)  # for ALPN, the preferred one first
 
 SWEEP_INTERVAL_S = 0.5  # deadlines are whole seconds; half of one is close enough, and costs next to nothing
 
@@ -77,7 +78,8 @@ class Worker:
         self.on_stopped: Callable[[int], None] | None = None
         self._app = app
         self._access_log = access_log or make_access_log(config)
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
+        self._negotiation: Negotiation | None = None
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -137,6 +139,8 @@ class Worker:
             self.load()
         loop_factory(self.config.loop)
         make_amend(self.config)
+        if self.config.speak_http2:
+            load_http2(self.config.http2_library)
         self._make_tls()
 
     def stop(self) -> None:
@@ -168,6 +172,7 @@ class Worker:
         gateway.state = lifespan.state
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
+        self._negotiation = self._make_negotiation(gateway)
         gateway.connections = self._connections
         sweep = self._loop.create_task(watched("The sweep", lambda: self._sweep(gateway), logger))
         self._gateway = gateway
@@ -227,9 +232,25 @@ class Worker:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time(), defaults=gateway.default_fields)
         connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
+        if self._negotiation is not None:
+            connection.switch = self._negotiation.take_over
         if self._draining is not None:
             self._draining.take(connection)
         return connection
+
+    def _make_negotiation(self, gateway: Gateway) -> Negotiation | None:
+        config = self.config
+        if not config.speak_http2:
+            return None
+        return Negotiation(
+            gateway,
+            load_http2(config.http2_library),
+            config.http2,
+            config.connection,
+            self._connections,
+            gateway.default_fields,
+            config.h2c,
+        )
 
     async def _sweep(self, gateway: Gateway) -> None:
         """Renew the date and enforce the deadlines of every connection, twice a second.
@@ -267,7 +288,7 @@ class Worker:
                 logger.exception("A connection failed in its deadline; it is dropped")
                 self._drop(connection)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         try:
             connection.abort()
         except Exception:
@@ -296,7 +317,7 @@ class Worker:
 
         def make() -> ssl.SSLContext:
             if config.context is None:
-                return make_context(config, PROTOCOLS)
+                return make_context(config, ("h2", "http/1.1") if self.config.speak_http2 else ("http/1.1",))
             context = load_callable(config.context, self.config.app_dir, "a context factory")()
             if not isinstance(context, ssl.SSLContext):
                 raise ConfigurationError(f"--ssl-context {config.context} returned no ssl.SSLContext.")
@@ -335,11 +356,18 @@ class Worker:
 
     def _description(self, lifespan: Lifespan) -> str:
         lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
-        return "Protocols: {}HTTP/1.1, WebSocket (permessage-deflate {}); lifespan: {}".format(
+        return "Protocols: {}{}HTTP/1.1, WebSocket (permessage-deflate {}); lifespan: {}".format(
             "TLS, " if self._tls else "",
+            self._http2_in_words(),
             "on" if self.config.websocket.deflate else "off",
             "off" if self.config.lifespan == "off" else lifespan_text,
         )
+
+    def _http2_in_words(self) -> str:
+        config = self.config
+        if not config.speak_http2 or (self._tls is None and config.h2c == "off"):
+            return ""
+        return "HTTP/2, " if self._tls is not None or config.h2c == "on" else "HTTP/2 (on loopback and UNIX sockets), "
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -381,6 +409,18 @@ def addresses_of(config: ServerConfig) -> list[str]:
     if config.fd is not None:
         addresses.append(f"fd://{config.fd}")
     return addresses or [config.host]
+
+
+def load_http2(library: str) -> MakeCodec:
+    """The maker of HTTP/2's codecs.
+
+    Raises:
+        ConfigurationError: the library that frames is not installed.
+    """
+    try:
+        return codec_class(library)
+    except ImportError as error:
+        raise ConfigurationError(f"--http2-library {library}: {error.name} is not installed here.") from None
 
 
 def _close_all(opened: list[Listener]) -> None:

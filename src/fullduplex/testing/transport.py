@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 
 class FakeTransport(asyncio.Transport):
@@ -43,6 +43,9 @@ class FakeTransport(asyncio.Transport):
         data = self.written
         self.writes.clear()
         return data
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = cast(asyncio.Protocol, protocol)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._closing or self.eof_written:

@@ -170,6 +170,19 @@ class ProtocolFailed(Event):
         )
 
 
+class PrefaceReceived(ProtocolFailed):
+    """HTTP/2's preface begins in the place of the first request (HTTP/1.1): who speaks it goes on with ``data``.
+
+    How much of it there is depends on how the input was cut, so it does not count for equality.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, error: Exception, data: bytes) -> None:
+        super().__init__(error)
+        self.data = data
+
+
 def detached(error: Failure) -> Failure:
     """The error without its traceback, whose frames would keep alive what they held: a message that was too big.
 

@@ -11,7 +11,7 @@ import enum
 from fullduplex.exceptions import IncompleteRequest, RemoteProtocolError
 from fullduplex.limits import HTTP1Limits
 from fullduplex.wire.chunked import ChunkedReader
-from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, ProtocolFailed
+from fullduplex.wire.events import ConnectionEnded, Data, EndOfMessage, Event, Fields, PrefaceReceived, ProtocolFailed
 from fullduplex.wire.http1_head import HeadReader
 from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields, HTTP1Writer, Response
 
@@ -28,6 +28,8 @@ class Request(enum.Enum):
 
 _HEAD, _LENGTH, _CHUNKED, _COMPLETE, _ENDED = Request
 _RESPONSE_IDLE, _RESPONSE_READY, _RESPONSE_DONE = Response.IDLE, Response.READY, Response.DONE
+
+_PREFACE_LINE = b"PRI * HTTP/2.0\r\n"  # RFC 9113 section 3.4: so HTTP/2 begins
 
 
 class HTTP1Codec(HTTP1Writer):
@@ -167,7 +169,12 @@ class HTTP1Codec(HTTP1Writer):
         try:
             self._advance(events, now_s)
         except RemoteProtocolError as exc:
-            self._fail(exc, events)
+            if exc.status_hint == 505 and self._input.startswith(_PREFACE_LINE) and self._heads.is_first:
+                begun = self._input
+                self._fail(exc, events)
+                events[-1] = PrefaceReceived(exc, begun)
+            else:
+                self._fail(exc, events)
         if self._position == len(self._input):  # do not keep a large read alive
             self._input = b""
             self._position = 0

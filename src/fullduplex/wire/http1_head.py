@@ -220,6 +220,11 @@ class HeadReader:
         self._framing_fields: Fields | None = None
         self._searched_bytes = 0  # of an incomplete head: found to be free of faults
 
+    @property
+    def is_first(self) -> bool:
+        """Whether no head has been read before."""
+        return self.framing is _NO_FRAMING
+
     def read(self, head: bytes) -> RequestHead:
         """Read one head, with the empty line at its end.
 
