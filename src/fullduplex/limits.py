@@ -205,7 +205,7 @@ class HTTP2Limits(Checked):
         "Content discarded after an early response before its stream is reset, which some clients wait over for ever. "
         "Nothing else of the connection is lost by that.",
     )
-    drain_timeout_s: float = opt(30.0, "The same in time. nginx lingering_time: 30.")
+    drain_timeout_s: float = opt(10.0, "The same in time. nginx lingering_time: 30.")
     max_resets_count: int = opt(
         300, "Requests that a client cancels, or makes us reset, in ten seconds. CVE-2023-44487, CVE-2025-8671."
     )

@@ -345,11 +345,11 @@ def test_events_at_the_wrong_time(peer: Peer) -> None:
 def test_8_1_an_early_response_ends_when_its_request_has(peer: Peer) -> None:
     peer.head(POST, end=False)
     peer.codec.respond(1, 200, [], b"early")
-    assert peer.answer()[1:] == (b"early", False)
+    assert peer.answer()[1:] == (b"earl", False)
     assert peer.feed(data(b"x" * 100)) == []
     assert peer.answer()[1:] == (b"", False)
     events = peer.feed(data(b"", end=True))
-    assert peer.answer()[1:] == (b"", True)
+    assert peer.answer()[1:] == (b"y", True)
     assert events + peer.codec.late_events() == [StreamEnded(1)]
 
 
@@ -390,3 +390,29 @@ def test_an_end_of_input_resets_requests_without_ends(peer: Peer) -> None:
     assert peer.codec.receive_eof() == [StreamReset(ErrorCode.CANCEL, 3)]
     peer.codec.respond(1, 200, [], b"there")
     assert peer.answer()[1] == b"there"
+
+
+@pytest.mark.parametrize(("status", "first"), [(200, b"earl"), (413, b"early")])
+def test_the_last_byte_of_an_early_response_waits_unless_it_refuses(library: str, status: int, first: bytes) -> None:
+    """Who has all that was announced may read no more, not even the credit for its own content; curl does so."""
+    for fields in ([], [(b"content-length", b"5")]):
+        peer = Peer(library)
+        peer.head(POST, end=False)
+        peer.codec.send(ResponseHead(status, fields, stream_id=1))
+        peer.codec.send(Data(b"early", not fields, 1))
+        assert peer.answer()[1:] == (first, False)
+        if fields:
+            peer.codec.send(Data(b"", True, 1))
+        peer.feed(data(b"x" * 100, end=True))
+        assert peer.answer()[1:] == (b"early"[len(first) :], True)
+
+
+def test_the_last_byte_goes_before_the_trailers(peer: Peer) -> None:
+    peer.head(POST, end=False)
+    peer.codec.send(ResponseHead(200, [(b"content-length", b"5")], stream_id=1))
+    peer.codec.send(Data(b"early", False, 1))
+    peer.codec.send(EndOfMessage([(b"x-sum", b"1")], 1))
+    assert peer.answer()[1:] == (b"earl", False)
+    peer.feed(data(b"", end=True))
+    fields, content, end = peer.answer()
+    assert (fields, content, end) == ([(b"x-sum", b"1")], b"y", True)

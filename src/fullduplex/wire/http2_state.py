@@ -28,9 +28,11 @@ class Stream:
     __slots__ = (
         "content_left_bytes",
         "discarded_bytes",
+        "held_byte",
         "held_since_s",
         "is_complete",
         "is_head_request",
+        "is_refusal",
         "is_tunnel",
         "response",
         "response_left_bytes",
@@ -47,5 +49,7 @@ class Stream:
         self.response_left_bytes = -1
         self.without_content = False
         self.discarded_bytes = 0
+        self.held_byte = b""  # the last one of the content, while the request goes on
+        self.is_refusal = False
         self.held_since_s: float | None = None
         self.trailers: Fields | None = None

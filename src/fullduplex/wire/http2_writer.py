@@ -79,6 +79,8 @@ class HTTP2Writer:
         is_complete = stream.is_complete
         self._submit_head(stream_id, fields, not size and is_complete)
         if size:
+            if not is_complete and status < 400:
+                content = self._without_last(stream, content)
             self._submit_data(stream_id, content, is_complete)
             self._sent(size)
         if is_complete:
@@ -112,6 +114,7 @@ class HTTP2Writer:
         if length >= 0 and status != 204:  # RFC 9110 section 8.6
             fields.append((b"content-length", b"%d" % length))
         stream.response_left_bytes = -1 if stream.without_content else length
+        stream.is_refusal = status >= 400
         end_stream = event.end_stream and stream.is_complete
         self._submit_head(event.stream_id, fields, end_stream)
         if not event.end_stream:
@@ -135,6 +138,9 @@ class HTTP2Writer:
                 raise LocalProtocolError("RFC 9110 section 8.6: less content than the Content-Length")
             stream.response_left_bytes -= size
         end_stream = event.end_stream and (stream.is_complete or stream.is_tunnel)
+        is_last = event.end_stream or not stream.response_left_bytes
+        if is_last and data and not (stream.is_complete or stream.is_tunnel or stream.is_refusal):
+            data = self._without_last(stream, data)
         if data or end_stream:
             self._submit_data(event.stream_id, data, end_stream)
             self._sent(size)
@@ -154,6 +160,14 @@ class HTTP2Writer:
         else:
             self._hold(stream_id, stream)
 
+    def _without_last(self, stream: Stream, content: bytes) -> bytes:
+        """Content without its last byte, which goes with the end.
+
+        A client that has all the content that was announced may read no more, not even the credit for its own.
+        """
+        stream.held_byte = content[-1:]
+        return content[:-1]
+
     def _hold(self, stream_id: int, stream: Stream) -> None:
         """The response is complete before its request: its end waits until that has come, or enough of it.
 
@@ -167,10 +181,13 @@ class HTTP2Writer:
         """Queue the end of a response."""
         self._held.discard(stream_id)
         stream.response = _DONE
+        last, stream.held_byte = stream.held_byte, b""
         if stream.trailers:
+            if last:
+                self._submit_data(stream_id, last, False)
             self._submit_trailers(stream_id, stream.trailers)
         else:
-            self._submit_data(stream_id, b"", True)
+            self._submit_data(stream_id, last, True)
 
     # What a subclass does --------------------------------------------------------------------
 

@@ -1,0 +1,160 @@
+"""HTTP/2 with the clients that people have: curl, nghttp, h2load, Node, httpx."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+
+from tests.e2e.process import Process, fullduplex
+
+pytestmark = pytest.mark.e2e
+
+HERE = Path(__file__).parent
+CA = trustme.CA()
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="module", params=[("ngh2", "uvloop"), ("ngh2", "asyncio"), ("h2", "uvloop")], ids="-".join)
+def options(request) -> tuple[str, ...]:
+    library, loop = request.param
+    return ("--http2-library", library, "--loop", loop)
+
+
+@pytest.fixture(scope="module")
+def server(options):
+    with fullduplex("http2_asgi:app", *options) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def secure(options, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tls")
+    CA.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path / "cert.pem")
+    CA.cert_pem.write_to_path(path / "ca.pem")
+    with fullduplex("http2_asgi:app", *options, "--ssl-certfile", str(path / "cert.pem")) as process:
+        process.ca = path / "ca.pem"  # type: ignore[attr-defined]
+        yield process
+
+
+@pytest.fixture(scope="module")
+def upload(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("upload") / "content"
+    path.write_bytes(bytes(1_000_000))
+    return path
+
+
+def client(*command: str) -> str:
+    """What it wrote, where it is at hand."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+def curl(*arguments: str) -> str:
+    if "HTTP2" not in client("curl", "--version"):
+        pytest.skip("this curl has no HTTP/2")
+    return client("curl", "--silent", "--show-error", "--max-time", "40", *arguments)
+
+
+def base(process: Process) -> str:
+    return f"https://localhost:{process.port}" if hasattr(process, "ca") else f"http://127.0.0.1:{process.port}"
+
+
+def test_curl_by_prior_knowledge(server, upload) -> None:
+    known = "--http2-prior-knowledge"
+    assert curl(known, base(server) + "/") == "2 http"
+    assert curl(base(server) + "/") == "1.1 http"
+    assert curl(known, "--upload-file", str(upload), base(server) + "/count") == "1000000"
+    assert curl(known, "--upload-file", str(upload), base(server) + "/early") == "2 http"
+    assert len(curl(known, base(server) + "/big")) == 65_536
+    assert (
+        curl(known, "--upload-file", str(upload), "--write-out", " %{http_code}", base(server) + "/refuse") == "no 413"
+    )
+    head = curl(known, "--include", base(server) + "/parts")
+    assert "HTTP/2 103" in head
+    assert "HTTP/2 200" in head
+    assert "connection:" not in head
+
+
+def test_curl_over_tls_by_alpn(secure, upload) -> None:
+    trust = ("--cacert", str(secure.ca), "--resolve", f"localhost:{secure.port}:127.0.0.1")
+    assert curl("--http2", *trust, base(secure) + "/") == "2 https"
+    assert curl("--http1.1", *trust, base(secure) + "/") == "1.1 https"
+    assert curl("--http2", *trust, "--upload-file", str(upload), base(secure) + "/count") == "1000000"
+    assert len(curl("--http2", *trust, base(secure) + "/big")) == 65_536
+
+
+def test_nghttp(server, upload) -> None:
+    assert client("nghttp", base(server) + "/") == "2 http"
+    assert client("nghttp", "--data", str(upload), base(server) + "/count") == "1000000"
+
+
+@pytest.mark.parametrize("windows", [(), ("-w", "10", "-W", "12")], ids=["large windows", "small windows"])
+def test_h2load(server, windows) -> None:
+    for path in ("/", "/big"):
+        output = client("h2load", "-n", "400", "-c", "8", "-m", "10", *windows, base(server) + path)
+        assert "400 succeeded, 0 failed, 0 errored, 0 timeout" in output
+
+
+def test_h2load_uploads(server, upload) -> None:
+    output = client("h2load", "-n", "40", "-c", "4", "-m", "5", "-d", str(upload), base(server) + "/count")
+    assert "40 succeeded, 0 failed, 0 errored, 0 timeout" in output
+
+
+def test_node(server) -> None:
+    seen = json.loads(client("node", str(HERE / "http2_client.js"), base(server)))
+    assert "INTERNAL_ERROR" in seen.pop("cut")
+    assert seen == {
+        "connect": True,
+        "uploads": ["200000"] * 20,
+        "pages": [65_536] * 40,
+        "parts": ["part" * 10, 1, "40"],  # and no field of a connection
+        "early": "2 http",
+        "socket": "\x81\x05hello\x88\x02\x03\xe8",
+    }
+
+
+def test_httpx(secure, upload) -> None:
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    with httpx.Client(http2=True, verify=context, timeout=TIMEOUT_S) as session:
+        answer = session.get(base(secure) + "/")
+        assert (answer.http_version, answer.text) == ("HTTP/2", "2 https")
+        assert session.post(base(secure) + "/count", content=upload.read_bytes()).text == "1000000"
+        assert session.post(base(secure) + "/refuse", content=upload.read_bytes()).status_code == 413
+        assert session.post(base(secure) + "/early", content=upload.read_bytes()).text == "2 https"
+        assert session.get(base(secure) + "/parts").text == "part" * 10
+        with pytest.raises(httpx.RemoteProtocolError):
+            session.get(base(secure) + "/cut")
+        assert session.get(base(secure) + "/").text == "2 https"
+
+
+def test_a_request_in_flight_is_answered_before_the_server_stops(options) -> None:
+    with fullduplex("http2_asgi:app", *options) as process:
+        with (
+            httpx.Client(http1=False, http2=True, timeout=TIMEOUT_S) as session,
+            session.stream("GET", base(process) + "/slow") as answer,
+        ):
+            pieces = answer.iter_text()
+            first = next(pieces)
+            process.signal(signal.SIGTERM)
+            assert first + "".join(pieces) == "begun done"
+        assert process.wait() == 0
+
+
+def test_without_http2_there_is_none(options) -> None:
+    with fullduplex("http2_asgi:app", "--no-http2", *options) as process:
+        assert "HTTP/2" not in process.output
+        with httpx.Client(http1=False, http2=True, timeout=TIMEOUT_S) as session, pytest.raises(httpx.HTTPError):
+            session.get(base(process) + "/")
+        assert httpx.get(base(process) + "/").text == "1.1 http"
