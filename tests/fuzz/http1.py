@@ -10,6 +10,7 @@ from fullduplex.wire.events import (
     Data,
     EndOfMessage,
     Event,
+    PrefaceReceived,
     ProtocolFailed,
     RequestHead,
     ResponseHead,
@@ -126,8 +127,13 @@ def assert_head(head: RequestHead) -> None:
 
 
 def assert_same_behind_responses(data: bytes) -> None:
-    """What a connection remembers of earlier requests changes nothing about the next one."""
+    """What a connection remembers of earlier requests changes nothing about the next one.
+
+    But for HTTP/2's preface, which is a fault like any other behind a request.
+    """
     expected = make_codec().receive_data(data, 0.0)
+    if any(isinstance(event, PrefaceReceived) for event in expected):
+        return
     codec = make_codec()
     for earlier in (_REQUEST, data, data):
         events = codec.receive_data(earlier, 0.0)

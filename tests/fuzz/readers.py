@@ -8,10 +8,10 @@ from tests.fuzz.forwarded import ForwardedFields
 from tests.fuzz.handshake import Handshake
 from tests.fuzz.harness import Harness
 from tests.fuzz.http1 import HTTP1
+from tests.fuzz.http2 import HTTP2, HTTP2OverH2
 from tests.fuzz.proxy_protocol import ProxyProtocol
 from tests.fuzz.websocket import WebSocket
 
-READERS: dict[str, type[Harness]] = {
-    harness.name: harness
-    for harness in (HTTP1, WebSocket, Deflate, Handshake, ProxyProtocol, ForwardedFields, ConfigFile)
-}
+_HARNESSES = (HTTP1, HTTP2, HTTP2OverH2, WebSocket, Deflate, Handshake, ProxyProtocol, ForwardedFields, ConfigFile)
+
+READERS: dict[str, type[Harness]] = {harness.name: harness for harness in _HARNESSES}

@@ -395,3 +395,13 @@ async def test_8441_a_refused_socket_is_an_answer(library: str) -> None:
     sent = await peer.feed(headers([(b":method", b"CONNECT"), (b":protocol", b"other"), *GET[1:]], 5, end=False))
     assert b"CONNECT is not implemented" in content(sent, 5)
     await peer.finish()
+
+
+async def test_a_refusal_and_a_fault_in_one_read(library: str) -> None:
+    """What the server itself answers finds a connection that has failed already."""
+    peer = Peer(path, library)
+    peer.gateway.exchange_count = 10**9
+    sent = await peer.feed(headers(GET) + headers(SOCKET[:-1], 3, end=False) + data(b"x", 99))
+    assert sent[-1].kind == GOAWAY
+    assert peer.transport.eof_written
+    await peer.finish()

@@ -315,6 +315,22 @@ def test_6_8_after_the_goaway_of_a_client_its_requests_are_answered(peer: Peer) 
     assert peer.answer()[1] == b"still"
 
 
+def test_6_8_after_its_goaway_a_client_may_go_on_asking(peer: Peer) -> None:
+    """It says that it takes no streams of ours, and there are none."""
+    events = peer.feed(headers(GET) + frame(GOAWAY, payload=bytes(8)) + headers(GET, 3))
+    assert [event.stream_id for event in events if isinstance(event, RequestHead)] == [1, 3]
+    for stream_id in (1, 3):
+        peer.codec.respond(stream_id, 200, [], b"ok")
+    assert peer.answer()[1] == b"okok"
+    peer.feed(frame(GOAWAY, payload=bytes(8)))
+    assert peer.head(GET, 5).stream_id == 5
+
+
+def test_6_8_goaway_is_of_the_connection(library: str) -> None:
+    assert connection_error(Peer(library), frame(GOAWAY, 0, 1, bytes(8))) == PROTOCOL
+    assert connection_error(Peer(library), frame(GOAWAY, payload=bytes(7))) == SIZE
+
+
 def test_6_8_an_end_is_announced_and_then_said(peer: Peer) -> None:
     peer.head(GET)
     peer.codec.announce_end()

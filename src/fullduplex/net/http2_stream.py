@@ -121,10 +121,10 @@ class HTTP2Stream:
         Raises:
             LocalProtocolError: an event is malformed, or not allowed now.
         """
-        if self.closed:
-            return
         carrier = self._carrier
         codec = carrier.codec
+        if self.closed or codec.has_ended:
+            return
         carrier.write_soon()
         size_bytes = 0
         for event in events:
@@ -141,9 +141,9 @@ class HTTP2Stream:
         Raises:
             LocalProtocolError: as :meth:`send`.
         """
-        if self.closed:
-            return
         carrier = self._carrier
+        if self.closed or carrier.codec.has_ended:
+            return
         carrier.write_soon()
         carrier.codec.respond(self._stream_id, status, headers, content)
         if len(content) >= URGENT_BYTES:

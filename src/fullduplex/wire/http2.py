@@ -51,7 +51,6 @@ class HTTP2Codec(HTTP2Writer):
         "_gate",
         "_heads",
         "_late",
-        "_leaving",
         "_limits",
         "_now_s",
         "_pieces",
@@ -71,7 +70,6 @@ class HTTP2Codec(HTTP2Writer):
         self._now_s = now_s
         self._waiting_since_s: float | None = now_s  # for a preface, a head or anything at all
         self._ended = False
-        self._leaving = False  # the client has said that it will ask for nothing more
         self._late: list[Event] = []
         self._resets: set[int] = set()  # streams to be reset once all that was sent on them has left
         self._pieces: list[bytes] = []  # of content that came in several frames
@@ -174,8 +172,6 @@ class HTTP2Codec(HTTP2Writer):
                     raise HTTP2Error("a field block took too long", ErrorCode.ENHANCE_YOUR_CALM)
         elif self._streams:
             self._waiting_since_s = None
-        elif self._leaving:
-            self._end(events)
         elif since_s is None:
             self._waiting_since_s = self._now_s
         elif self._now_s - since_s >= limits.idle_timeout_s:

@@ -59,6 +59,7 @@ class FrameGate:
         "_reset_ids",
         "_resets_left",
         "_settings_left",
+        "_start",
         "_streams",
         "_updates_left",
         "has_more",
@@ -70,6 +71,7 @@ class FrameGate:
         self._streams = streams
         self._input = b""
         self._position = 0
+        self._start = 0  # of the frames that are to be read
         self._preface_seen = 0
         self._first = True  # the SETTINGS that must come first have not
         self._block_stream_id = 0  # of a field block whose end has not come
@@ -142,17 +144,17 @@ class FrameGate:
 
         With ``has_more`` the codec has to read these before the next one can be judged: then call again.
         """
-        start = self._position
+        self._start = self._position
         error: HTTP2Error | None = None
         try:
             if self._preface_seen < len(PREFACE):
                 self._read_preface()
-                start = self._position
-            self._advance(start)
+            self._advance()
         except HTTP2Error as fault:
             error = fault
             self.has_more = False
         data = self._input
+        start = self._start
         frames = data if start == 0 and self._position == len(data) else data[start : self._position]
         if self._position == len(data) or error is not None:
             self._input = b""
@@ -166,12 +168,13 @@ class FrameGate:
             raise HTTP2Error("RFC 9113 section 3.4: the connection preface is wrong")
         self._preface_seen += len(given)
         self._position += len(given)
+        self._start = self._position
 
-    def _advance(self, start: int) -> None:
+    def _advance(self) -> None:
         """Go to the end of the last whole frame that is in order."""
         data = self._input
         size = len(data)
-        position = self._position
+        position = start = self._position
         self.has_more = False
         streams = self._streams
         while size - position >= 9:
@@ -187,6 +190,14 @@ class FrameGate:
             end = position + 9 + length
             if end > size:
                 return
+            if kind == _GOAWAY and not self.is_waiting:
+                # Of streams that we open, and there are none. Libraries would stop reading, or answering.
+                if position > start:
+                    self.has_more = True
+                    return
+                self._judge_goaway(stream_id & 0x7FFFFFFF, length)
+                self._position = self._start = position = start = end
+                continue
             self._judge(kind, flags, stream_id & 0x7FFFFFFF, position + 9, length)
             self._position = position = end
 
@@ -280,6 +291,13 @@ class FrameGate:
         self._settings_left -= 1
         if self._settings_left < 0 or length > 6 * _SETTINGS_ENTRIES_COUNT:
             raise _calm("too many SETTINGS (CVE-2019-9515)")
+
+    def _judge_goaway(self, stream_id: int, length: int) -> None:
+        if stream_id:
+            raise HTTP2Error("RFC 9113 section 6.8: GOAWAY is of the connection")
+        if length < 8:
+            raise HTTP2Error("RFC 9113 section 6.8: GOAWAY of a wrong size", ErrorCode.FRAME_SIZE_ERROR)
+        self._count_empty()
 
     def _judge_other(self, kind: int, stream_id: int, position: int, length: int) -> None:
         if kind == _PRIORITY:

@@ -31,7 +31,6 @@ _CONFIGURATION = H2Configuration(
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
 )
-_GOAWAY = 0x7
 _frame_header = Struct(">IBI")
 
 
@@ -85,17 +84,14 @@ class H2Codec(HTTP2Codec):
         while position < len(frames):
             word, _, _ = _frame_header.unpack_from(frames, position)
             end = position + 9 + (word >> 8)
-            if word & 0xFF == _GOAWAY:  # h2 would send nothing more, not even the answers
-                self._leaving = True
-            else:
-                try:
-                    received = connection.receive_data(frames[position:end])
-                except ProtocolError as error:
-                    self._has_failed = True  # and the GOAWAY is queued
-                    code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
-                    raise HTTP2Error(f"RFC 9113 section 5.4.1: {error}", code) from None
-                for event in received:
-                    self._on_event(event, events)
+            try:
+                received = connection.receive_data(frames[position:end])
+            except ProtocolError as error:
+                self._has_failed = True  # and the GOAWAY is queued
+                code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
+                raise HTTP2Error(f"RFC 9113 section 5.4.1: {error}", code) from None
+            for event in received:
+                self._on_event(event, events)
             position = end
 
     def _on_event(self, event: LibraryEvent, events: list[Event]) -> None:

@@ -80,8 +80,6 @@ class NGH2Codec(HTTP2Codec):
                 self._on_closed(event.stream_id, events)
             else:
                 self._closed_by_fault(event.stream_id, event.error_code, events)
-        elif isinstance(event, ngh2.GoAwayReceived):
-            self._leaving = True
         elif isinstance(event, ngh2.ConnectionClosed):
             self._closed_by_library(event)
 
@@ -96,8 +94,8 @@ class NGH2Codec(HTTP2Codec):
         self._on_reset(stream_id, error_code, events)
 
     def _closed_by_library(self, event: ngh2.ConnectionClosed) -> None:
-        """The library has written its last; for a fault that it found, unless the client or one of us asked for it."""
-        if not self._ended and not self._leaving:
+        """The library has written its last; for a fault that it found, unless we asked for it."""
+        if not self._ended:
             text = event.debug_data.decode("latin-1") or "a fault of the connection"
             name = name_of(event.error_code)
             self._failure = HTTP2Error(f"RFC 9113 section 5.4.1: {name}: {text}", event.error_code)
