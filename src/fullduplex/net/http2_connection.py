@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from fullduplex.limits import ConnectionLimits
 from fullduplex.log_lines import address, escape_line
@@ -298,33 +298,33 @@ class HTTP2Connection(asyncio.Protocol):
     def _handle(self, events: list[Event]) -> None:
         streams = self._streams
         opened: list[HTTP2Stream] | None = None
-        for event in events:
-            kind = type(event)
+        one: Any  # typing.cast is a call, and this runs for every event
+        for one in events:
+            kind = type(one)
             if kind is RequestHead:
-                head = cast(RequestHead, event)
-                stream = HTTP2Stream(self, head.stream_id, head.upgrade is not None)
-                streams[head.stream_id] = stream
-                self._gateway.open(stream, head)
+                stream_id = one.stream_id
+                streams[stream_id] = stream = HTTP2Stream(self, stream_id, one.upgrade is not None)
+                self._gateway.open(stream, one)
                 if opened is None:
                     opened = [stream]
                 else:
                     opened.append(stream)
             elif kind is StreamEnded:
-                ended = streams.pop(cast(StreamEnded, event).stream_id, None)
+                ended = streams.pop(one.stream_id, None)
                 if ended is not None:
                     ended.ended()
             elif kind is Data:
-                found = streams.get(cast(Data, event).stream_id)
+                found = streams.get(one.stream_id)
                 if found is not None:
-                    found.received(cast(Data, event).data)
+                    found.received(one.data)
                 else:
-                    self.codec.acknowledge(cast(Data, event).stream_id, len(cast(Data, event).data))
+                    self.codec.acknowledge(one.stream_id, len(one.data))
             elif kind is EndOfMessage:
-                found = streams.get(cast(EndOfMessage, event).stream_id)
+                found = streams.get(one.stream_id)
                 if found is not None:
                     found.received_end()
             else:
-                self._handle_end(event)
+                self._handle_end(one)
         if opened and self._drain_deadline_s is not None:
             self._draining = True
         for stream in opened or ():
