@@ -51,7 +51,7 @@ def ws(process: Process, path: str = "/", **kwargs):
 
 
 def test_start_up_lines_say_what_listens_and_which_protocols_are_on(server):
-    assert "Protocols: HTTP/1.1, WebSocket" in server.output
+    assert "Protocols: HTTP/2 (on loopback and UNIX sockets), HTTP/1.1, WebSocket" in server.output
     assert "lifespan: on" in server.output
     assert server.url.startswith("http://127.0.0.1:")
 

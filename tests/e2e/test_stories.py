@@ -170,7 +170,7 @@ def test_the_command_serves_our_application(site_cli: Server) -> None:
     with pytest.raises(InvalidStatus) as refused, site_cli.websocket("/nothing/"):
         pass
     assert refused.value.response.status_code == 404
-    site_cli.wait_for(re.compile(r"Protocols: HTTP/1\.1.*WebSocket.*lifespan: on"))
+    site_cli.wait_for(re.compile(r"Protocols: .*HTTP/1\.1.*WebSocket.*lifespan: on"))
     site_cli.wait_for('"WebSocket /echo/lobby/" accepted')
     site_cli.wait_for(re.compile(r'"WebSocket /echo/lobby/" closed 1000 by client after'))
     site_cli.wait_for('"WebSocket /nothing/" refused 404')
