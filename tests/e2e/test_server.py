@@ -88,7 +88,6 @@ def test_ten_megabytes_both_ways_with_length_and_in_chunks(server):
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\nHost: a\n\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"A" * 100_000,
     ],
 )
