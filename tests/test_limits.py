@@ -12,6 +12,7 @@ from fullduplex.gateway.forwarded import ProxyConfig
 from fullduplex.limits import (
     ConnectionLimits,
     HTTP1Limits,
+    HTTP2Limits,
     LoadLimits,
     RecycleLimits,
     WebSocketLimits,
@@ -27,6 +28,7 @@ from fullduplex.server.settings import all_settings
 CONFIGURATIONS = (
     ServerConfig,
     HTTP1Limits,
+    HTTP2Limits,
     WebSocketLimits,
     ConnectionLimits,
     LoadLimits,
