@@ -68,6 +68,22 @@ def test_proxy_protocol(proxied, header):
     assert (seen["client"], seen["server"]) == (["1.2.3.4", 1000], ["5.6.7.8", 443])
 
 
+def test_version_1_says_https_by_the_port_where_its_proxy_ends_tls():
+    with serve(*PROXY_PROTOCOL, "--proxy-protocol-tls-ports", "443,8443") as process:
+        assert fetch(process, before=V1)["scheme"] == "https"
+        assert fetch(process, before=V1.replace(b" 443", b" 80"))["scheme"] == "http"
+        assert fetch(process, before=v2(0x20, 0, b""))["scheme"] == "http"
+
+
+def test_a_port_that_is_none_is_one_clear_line():
+    with fullduplex(
+        "scope_asgi:app", *PROXY_PROTOCOL, "--proxy-protocol-tls-ports", "https", env=HERE, ready=""
+    ) as process:
+        assert process.wait() == 1
+    assert "--proxy-protocol-tls-ports: 'https' is not a port." in process.output
+    assert "Traceback" not in process.output
+
+
 def test_a_health_check_of_the_proxy_itself(proxied):
     assert fetch(proxied, before=v2(0x20, 0, b""))["client"][0] == "127.0.0.1"
 

@@ -42,6 +42,14 @@ async def test_these_may_open_a_socket(origin: str | None, changes: dict[str, An
         await accept(application, headers={"host": host, "origin": origin}, **changes)
 
 
+@pytest.mark.parametrize("proto", ["https", "wss", "wss, http"])
+async def test_a_proxy_may_say_wss_where_the_setting_has_https(proto: str) -> None:
+    headers = {"origin": "https://testserver", "x-forwarded-proto": proto}
+    with project(path("", view), SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")) as application:
+        await accept(application, headers=headers)
+        assert await refusal(application, headers={**headers, "x-forwarded-proto": "ws"})
+
+
 @pytest.mark.parametrize(
     "origin",
     [

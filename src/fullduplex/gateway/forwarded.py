@@ -53,6 +53,13 @@ class ProxyConfig(Checked):
         "From connecting to the end of the PROXY header; then dropped. HAProxy sends it at once.",
         flags=("--proxy-protocol-timeout-s",),
     )
+    protocol_tls_ports: tuple[str, ...] = opt(
+        (),
+        "Ports where the proxy ends TLS: clients that it took there are on https. Version 1 of the PROXY protocol "
+        "(nginx, stunnel) says nothing of TLS, but to which port the client came; version 2 can say it itself.",
+        flags=("--proxy-protocol-tls-ports",),
+        metavar="PORTS",
+    )
 
 
 class TrustedPeers:

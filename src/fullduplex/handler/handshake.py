@@ -17,6 +17,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, cast
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.core.handlers.asgi import get_script_prefix
@@ -52,6 +53,17 @@ class HandshakeRequest(ASGIRequest):
         super().__init__({**scope, "method": "GET"}, io.BytesIO())
         self.scope = scope
         self.fullduplex_handshake: Handshake | None = handshake
+
+    @property
+    def scheme(self) -> str | None:
+        """Django's; ``wss``, which Traefik writes where SECURE_PROXY_SSL_HEADER has ``https``, means the same."""
+        scheme: str | None = super().scheme
+        if scheme == "http" and settings.SECURE_PROXY_SSL_HEADER is not None:
+            header, secure_value = settings.SECURE_PROXY_SSL_HEADER
+            value = self.META.get(header, "").partition(",")[0].strip()
+            if (value, secure_value) == ("wss", "https"):
+                return "https"
+        return scheme
 
     def _get_scheme(self) -> str | None:
         # ``scheme``, is_secure() and build_absolute_uri() ask here, after SECURE_PROXY_SSL_HEADER.

@@ -224,7 +224,9 @@ class Worker:
             gateway.refusal,
             context=self._tls.context if self._tls else None,
             handshake_timeout_s=self.config.tls.handshake_timeout_s,
-            proxies=ProxyHeaders(peers.trusts, proxy.protocol_timeout_s) if proxy.protocol else None,
+            proxies=ProxyHeaders(peers.trusts, proxy.protocol_timeout_s, proxy.protocol_tls_ports)
+            if proxy.protocol
+            else None,
             **options,
         )
 
