@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.stream import ClientConnection
+from fullduplex.server.connections import Connections
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -31,7 +32,7 @@ class Drain:
     """The graceful stop of one worker.
 
     Args:
-        connections: those of the worker; each removes itself when it ends.
+        connections: those of the worker.
         tasks: the application's calls in progress.
         timeout_s: how long they may take.
         grace_s: how long a connection without a request may still begin one.
@@ -40,7 +41,7 @@ class Drain:
 
     def __init__(
         self,
-        connections: set[ClientConnection],
+        connections: Connections,
         tasks: Collection[asyncio.Task[None]],
         *,
         timeout_s: float,
@@ -56,10 +57,6 @@ class Drain:
         self._undismissed: list[ClientConnection] = []
         self._batch_count = AT_ONCE_COUNT
 
-    def take(self, connection: ClientConnection) -> None:
-        """A connection is accepted while the server goes down: its first response is its last."""
-        connection.drain(self._grace_s)
-
     async def run(self, acceptors: Collection[Acceptor], *, stay: bool) -> None:
         """Answer what has begun; then cut off what is left, and cancel what even then does not end.
 
@@ -68,8 +65,7 @@ class Drain:
             stay: go on accepting for the grace; not where another worker does it already.
         """
         began_s = self._clock()
-        for connection in [*self._connections]:
-            connection.drain(self._grace_s)
+        self._connections.drain(self._grace_s)
         self._gather()
         # A connection of the last moment has its grace, too.
         accept_until_s = began_s + self._grace_s if stay else began_s

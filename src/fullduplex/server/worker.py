@@ -37,6 +37,7 @@ from fullduplex.net.tls import TLS, files_of, make_context
 from fullduplex.server.allocator import settle_allocator, settle_tls_buffers
 from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.connections import Connections
 from fullduplex.server.drain import Drain
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
@@ -78,7 +79,7 @@ class Worker:
         self.on_stopped: Callable[[int], None] | None = None
         self._app = app
         self._access_log = access_log or make_access_log(config)
-        self._connections: set[ClientConnection] = set()
+        self._connections = Connections()
         self._negotiation: Negotiation | None = None
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,7 +87,6 @@ class Worker:
         self._tls: TLS | None = None
         self._notifier: Notifier | None = None  # of a worker that is a service by itself
         self._hurry = False
-        self._draining: Drain | None = None
         self._stays = True  # in a drain, it goes on accepting for the grace
         self._has_process = False
 
@@ -192,14 +192,14 @@ class Worker:
 
     async def _drain(self, gateway: Gateway) -> None:
         config = self.config
-        self._draining = Drain(
+        drain = Drain(
             self._connections,
             gateway.tasks,
             timeout_s=config.graceful_timeout_s,
             grace_s=config.drain_grace_s,
             hurry=lambda: self._hurry,
         )
-        await self._draining.run(self._acceptors, stay=self._stays)
+        await drain.run(self._acceptors, stay=self._stays)
 
     def load(self) -> Application:
         """Import the application.
@@ -236,8 +236,6 @@ class Worker:
         connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
         if self._negotiation is not None:
             connection.switch = self._negotiation.take_over
-        if self._draining is not None:
-            self._draining.take(connection)
         return connection
 
     def _make_negotiation(self, gateway: Gateway) -> Negotiation | None:
