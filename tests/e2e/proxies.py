@@ -57,7 +57,7 @@ backend site
     server site 127.0.0.1:{upstream}
 """
 
-_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
+PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 
 
 class Proxy(Process):
@@ -70,7 +70,7 @@ class Proxy(Process):
     """
 
     def __init__(self, name: str, upstream: int, folder: Path) -> None:
-        program = shutil.which(name, path=_PATH)
+        program = shutil.which(name, path=PATH)
         if program is None:
             pytest.skip(f"{name} is not installed")
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -83,14 +83,8 @@ class Proxy(Process):
 
     def __enter__(self) -> Proxy:
         super().__enter__()
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return self
-            time.sleep(0.05)
-        self.kill()
-        raise AssertionError(self.output)
+        wait_until_open(self, self._port)
+        return self
 
     @property
     def port(self) -> int:
@@ -98,3 +92,15 @@ class Proxy(Process):
 
     def end(self) -> None:
         self.kill()
+
+
+def wait_until_open(process: Process, port: int) -> None:
+    """Wait until somebody listens on a port of loopback; where nobody does in time, ``process`` is killed."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        with socket.socket() as sock:
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.output)

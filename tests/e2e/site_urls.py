@@ -18,4 +18,9 @@ urlpatterns = [
     path("room/<slug:room>/", views.room),
     path("room/<slug:room>/say/", views.say),
     path("totals/", views.totals),
+    path("who/", views.who),
+    path("digest/", views.digest),
+    path("download/", views.download),
+    path("held/", views.held),
+    path("release/", views.release),
 ]

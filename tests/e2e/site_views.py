@@ -1,14 +1,17 @@
 """Views of every kind; the module stands as ``mysite/views.py`` in the projects of the end-to-end tests."""
 
 import asyncio
+import hashlib
 import time
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.decorators import async_only_middleware
 from django.views import View
+from django.views.decorators.csrf import csrf_exempt
 
 from fullduplex import Group, websocket
 from fullduplex.realtime import outbox
@@ -113,3 +116,35 @@ async def room(socket, room):
     await socket.send("welcome")
     async for message in socket:
         await Group(f"room.{room}").asend({"text": message})
+
+
+def who(request):
+    seen = {"address": request.META.get("REMOTE_ADDR"), "secure": request.is_secure(), "host": request.get_host()}
+    return JsonResponse(seen)
+
+
+@csrf_exempt
+def digest(request):
+    return HttpResponse(hashlib.sha256(request.body).hexdigest())
+
+
+def download(request):
+    return FileResponse(open(settings.DATABASES["default"]["NAME"], "rb"))
+
+
+released = asyncio.Event()
+
+
+async def held(request):
+    async def ticks():
+        yield "data: first\n\n"
+        await released.wait()
+        yield "data: last\n\n"
+
+    released.clear()
+    return StreamingHttpResponse(ticks(), content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def release(request):
+    released.set()
+    return HttpResponse("released")
