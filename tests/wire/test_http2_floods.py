@@ -17,6 +17,7 @@ from tests.wire.http2_frames import (
     POST,
     PRIORITY,
     PRIORITY_UPDATE,
+    START,
     Peer,
     block,
     connection_error,
@@ -199,3 +200,33 @@ def test_what_is_counted_says_so(library: str) -> None:
         events = peer.feed(frame(PING, payload=bytes(8)))
         assert peer.codec.buffered_bytes < 100_000
     assert "PING" in str(events[-1].error)
+
+
+def test_a_client_that_asks_us_to_remember_everything(library: str) -> None:
+    """SETTINGS_HEADER_TABLE_SIZE says what the client can remember; what we remember for it is our own matter."""
+    peer = Peer(library, start=START + settings((1, 2**31)))
+    peer.decoder.max_allowed_table_size = 2**31
+    for stream_id in range(1, 21, 2):
+        peer.feed(headers(GET, stream_id))
+        peer.codec.respond(stream_id, 200, [(b"x-id", b"%d" % stream_id * 1000)], b"")
+        assert (b"x-id", b"%d" % stream_id * 1000) in peer.answer()[0]
+    assert peer.decoder.header_table.maxsize <= 4096
+
+
+def test_a_client_that_can_remember_nothing(library: str) -> None:
+    peer = Peer(library, start=START + settings((1, 0)))
+    for stream_id in (1, 3):
+        peer.feed(headers(GET, stream_id))
+        peer.codec.respond(stream_id, 200, [(b"x-id", b"1")], b"")
+        assert (b"x-id", b"1") in peer.answer()[0]
+    assert peer.decoder.header_table.maxsize == 0
+
+
+def test_a_client_that_takes_frames_of_16_megabytes(library: str) -> None:
+    """One response would keep all others waiting for as long as that takes."""
+    peer = Peer(library, start=START + settings((5, 2**24 - 1), (4, 2**31 - 1)) + update(2**31 - 65_536))
+    for stream_id in (1, 3):
+        peer.feed(headers(GET, stream_id))
+        peer.codec.respond(stream_id, 200, [], bytes(200_000))
+    sent = [one for one in peer.output() if one.kind == DATA]
+    assert max(len(one.payload) for one in sent) == 16_384

@@ -11,6 +11,7 @@ from h2.events import DataReceived, RequestReceived, StreamReset, TrailersReceiv
 from h2.events import Event as LibraryEvent
 from h2.exceptions import NoSuchStreamError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder
 
 from fullduplex.exceptions import LocalProtocolError
 from fullduplex.limits import HTTP2Limits
@@ -18,7 +19,7 @@ from fullduplex.wire.events import Event, Fields
 from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields
 from fullduplex.wire.http2 import HTTP2Codec
 from fullduplex.wire.http2_errors import ErrorCode, HTTP2Error, goaway_frame
-from fullduplex.wire.http2_gate import PREFACE
+from fullduplex.wire.http2_gate import MAX_FRAME_BYTES, PREFACE
 from fullduplex.wire.http2_settings import connection_window_bytes, settings_of
 from fullduplex.wire.http2_state import Response
 
@@ -32,6 +33,19 @@ _CONFIGURATION = H2Configuration(
     normalize_outbound_headers=False,
 )
 _frame_header = Struct(">IBI")
+_TABLE_BYTES = 4_096  # RFC 9113 section 6.5.2: what SETTINGS_HEADER_TABLE_SIZE is without a setting
+
+
+class _Encoder(Encoder):
+    """Remembers no more fields than it would for a client that asks for nothing, however many one asks it to."""
+
+    @property
+    def header_table_size(self) -> int:
+        return int(self.header_table.maxsize)
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        Encoder.header_table_size.fset(self, min(value, _TABLE_BYTES))  # type: ignore[attr-defined]
 
 
 class _Queue:
@@ -63,6 +77,7 @@ class H2Codec(HTTP2Codec):
         settings = dict(settings_of(limits))
         # Changing single settings before the start would send others as zero.
         connection.local_settings = Settings(client=False, initial_values=settings)  # type: ignore[arg-type]
+        connection.encoder = _Encoder()
         connection.initiate_connection()
         connection.receive_data(PREFACE)
         # How many streams there may be is ours to refuse, one by one: h2 would end the connection.
@@ -144,7 +159,7 @@ class H2Codec(HTTP2Codec):
             progress = False
             for stream_id, queue in [*self._queues.items()]:
                 try:
-                    room = min(connection.local_flow_control_window(stream_id), connection.max_outbound_frame_size)
+                    room = min(connection.local_flow_control_window(stream_id), MAX_FRAME_BYTES)
                 except (NoSuchStreamError, StreamClosedError):
                     self._drop_queue(stream_id)
                     continue
