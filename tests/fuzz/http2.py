@@ -36,6 +36,7 @@ from tests.wire.http2_frames import (
     PRIORITY,
     PRIORITY_UPDATE,
     PUSH_PROMISE,
+    RST_STREAM,
     SETTINGS,
     SOCKET,
     START,
@@ -142,6 +143,7 @@ class HTTP2(Harness):
     def check(self, data: bytes) -> None:
         codec = self.make_codec()
         open_ids: set[int] = set()
+        begun_ids: set[int] = set()
         left_bytes: dict[int, int] = {}
         sent = b""
         for start in range(0, len(data), 40):
@@ -150,8 +152,9 @@ class HTTP2(Harness):
             sent += codec.data_to_send()
             self._assert_in_order(events + codec.late_events(), open_ids)
             assert_content(events, left_bytes)
+            begun_ids |= open_ids | {event.stream_id for event in events if isinstance(event, RequestHead)}
             assert codec.buffered_bytes < 100_000
-        frames(sent)
+        assert_sent(sent, begun_ids)
         assert set(codec._streams) <= open_ids
 
     def _assert_in_order(self, events: list[Event], open_ids: set[int]) -> None:
@@ -207,6 +210,14 @@ def assert_content(events: list[Event], left_bytes: dict[int, int]) -> None:
         elif isinstance(event, EndOfMessage):
             assert not left_bytes.get(event.stream_id)
             assert not any(name.startswith(b":") for name, _ in event.trailers)
+
+
+def assert_sent(sent: bytes, begun_ids: set[int]) -> None:
+    """Browsers repeat what is refused, and leave HTTP/2 for good when it is said to be required."""
+    for one in frames(sent):
+        if one.kind in (RST_STREAM, GOAWAY):
+            assert one.code != ErrorCode.HTTP_1_1_REQUIRED
+            assert one.kind == GOAWAY or one.code != ErrorCode.REFUSED_STREAM or one.stream_id not in begun_ids
 
 
 def by_stream(events: list[Event]) -> dict[int, list[Event]]:

@@ -30,6 +30,7 @@ _SETTINGS_ENTRIES_COUNT = 32
 _UPDATE_BYTES = 1_024  # a client may send two WINDOW_UPDATEs for each so many bytes that it gets
 _GAPS_COUNT = 64
 _REMEMBERED_COUNT = 512
+_NONE: frozenset[int] = frozenset()
 
 _frame_header = Struct(">IBI")  # length and type, flags, stream
 _word = Struct(">I")
@@ -177,6 +178,7 @@ class FrameGate:
         position = start = self._position
         self.has_more = False
         streams = self._streams
+        ended = _NONE  # by these frames, or perhaps: what follows on them is judged when that is known
         while size - position >= 9:
             word, flags, stream_id = _frame_header.unpack_from(data, position)
             length, kind = word >> 8, word & 0xFF
@@ -184,9 +186,11 @@ class FrameGate:
                 raise HTTP2Error("RFC 9113 section 4.2: a frame is too large", ErrorCode.FRAME_SIZE_ERROR)
             if kind <= _HEADERS and position > start and not self._first:  # judged by what the frames before it did
                 stream_id &= 0x7FFFFFFF
-                if stream_id <= self.last_stream_id and stream_id not in streams:
+                if stream_id <= self.last_stream_id and (stream_id not in streams or stream_id in ended):
                     self.has_more = True
                     return
+                if kind == _HEADERS and stream_id in streams:
+                    ended = ended | {stream_id}
             end = position + 9 + length
             if end > size:
                 return
@@ -200,6 +204,8 @@ class FrameGate:
                 continue
             self._judge(kind, flags, stream_id & 0x7FFFFFFF, position + 9, length)
             self._position = position = end
+            if kind == _RST_STREAM:
+                ended = ended | {stream_id & 0x7FFFFFFF}
 
     def _judge(self, kind: int, flags: int, stream_id: int, position: int, length: int) -> None:
         if self._block_stream_id:

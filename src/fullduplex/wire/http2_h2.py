@@ -104,7 +104,8 @@ class H2Codec(HTTP2Codec):
             except ProtocolError as error:
                 self._has_failed = True  # and the GOAWAY is queued
                 code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
-                raise HTTP2Error(f"RFC 9113 section 5.4.1: {error}", code) from None
+                reason = str(error).partition(" from <memory")[0]  # which would stand there with its address
+                raise HTTP2Error(f"RFC 9113 section 5.4.1: {reason}", code) from None
             for event in received:
                 self._on_event(event, events)
             position = end
