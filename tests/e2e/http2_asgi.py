@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+PAGE = b"""<!doctype html><title>loading</title><pre id=seen></pre><script>
+const say = (number) => new Promise((resolve, reject) => {
+  const socket = new WebSocket(`wss://${location.host}/ws/${number}`);
+  socket.onopen = () => socket.send(`hello ${number}`);
+  socket.onmessage = (message) => { seen.textContent += message.data + "\\n"; resolve(); };
+  socket.onerror = reject;
+});
+const load = () => fetch("/count", { method: "POST", body: new Uint8Array(500000) }).then((answer) => answer.text());
+Promise.all([say(1), say(2), load()]).then(
+  ([, , size]) => { document.title = `uploaded ${size}`; }, (error) => { document.title = `failed ${error}`; });
+</script>"""
 HEADERS = [(b"content-type", b"text/plain"), (b"connection", b"close")]
 
 
@@ -45,6 +56,33 @@ async def parts(scope, receive, send):
     await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"40")]})
 
 
+async def large(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    for _ in range(200):
+        await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+async def trailers(scope, receive, send):
+    """Without an early hint: haproxy 2.6 loses content behind one."""
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True})
+    for _ in range(10):
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        await asyncio.sleep(0)
+    await send({"type": "http.response.body"})
+    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"40")]})
+
+
+async def page(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+    await send({"type": "http.response.body", "body": PAGE})
+
+
+async def cookies(scope, receive, send):
+    """The Cookie fields that came, one a line."""
+    await respond(send, b"\n".join(value for name, value in scope["headers"] if name == b"cookie"))
+
+
 async def slow(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
@@ -69,4 +107,16 @@ async def echo(receive, send):
         await send({**message, "type": "websocket.send"})
 
 
-PATHS = {"/count": count, "/big": big, "/early": hello, "/parts": parts, "/slow": slow, "/refuse": refuse, "/cut": cut}
+PATHS = {
+    "/big": big,
+    "/cookies": cookies,
+    "/count": count,
+    "/cut": cut,
+    "/early": hello,
+    "/large": large,
+    "/page": page,
+    "/parts": parts,
+    "/refuse": refuse,
+    "/slow": slow,
+    "/trailers": trailers,
+}

@@ -48,6 +48,7 @@ session.once("remoteSettings", async (settings) => {
     pages: (await Promise.all(pages)).map((seen) => seen.text.length),
     parts: [parts.text, parts.hints, parts.trailers["x-sum"]].concat(parts.fields.connection || []),
     early: early.text,
+    cookies: (await request("/cookies", undefined, { cookie: ["a=b", "c=d"], te: "trailers" })).text,
     cut: await request("/cut").then(() => "whole", (error) => error.message),
     socket: await socket(),
   };

@@ -1,4 +1,4 @@
-"""nginx and haproxy before a server of ours, with pools of connections to it, where they are installed."""
+"""Proxies before a server of ours, with pools of connections to it, where they are installed."""
 
 from __future__ import annotations
 
@@ -54,8 +54,27 @@ frontend outside
     default_backend site
 backend site
     http-reuse safe
-    server site 127.0.0.1:{upstream}
+    server site 127.0.0.1:{upstream}{server}
 """
+
+NGHTTPX = """
+workers=1
+errorlog-file=/dev/stderr
+accesslog-file=/dev/null
+insecure=yes
+frontend=127.0.0.1,{port};no-tls
+backend=127.0.0.1,{upstream};;{server}
+"""
+
+# Program, configuration, options before its file, and how the server behind it is spoken to.
+KINDS = {
+    "nginx": ("nginx", NGINX, ("-e", "stderr", "-c"), ""),
+    "haproxy": ("haproxy", HAPROXY, ("-db", "-f"), ""),
+    "haproxy, HTTP/2": ("haproxy", HAPROXY, ("-db", "-f"), " proto h2"),
+    "haproxy, HTTP/2 over TLS": ("haproxy", HAPROXY, ("-db", "-f"), " ssl verify none alpn h2 sni str(localhost)"),
+    "nghttpx, HTTP/2": ("nghttpx", NGHTTPX, ("--conf",), "proto=h2"),
+    "nghttpx, HTTP/2 over TLS": ("nghttpx", NGHTTPX, ("--conf",), "proto=h2;tls;sni=localhost"),
+}
 
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 
@@ -64,21 +83,20 @@ class Proxy(Process):
     """A proxy process.
 
     Args:
-        name: ``nginx`` or ``haproxy``; the test is skipped where it is not installed.
+        name: one of ``KINDS``; the test is skipped where its program is not installed.
         upstream: port of the server behind it.
         folder: for its files.
     """
 
     def __init__(self, name: str, upstream: int, folder: Path) -> None:
-        program = shutil.which(name, path=PATH)
+        program_name, template, options, server = KINDS[name]
+        program = shutil.which(program_name, path=PATH)
         if program is None:
-            pytest.skip(f"{name} is not installed")
+            pytest.skip(f"{program_name} is not installed")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
-        config = folder / f"{name}.conf"
-        text = NGINX if name == "nginx" else HAPROXY
-        config.write_text(text.format(folder=folder, port=self._port, upstream=upstream))
-        options = ("-e", "stderr", "-c") if name == "nginx" else ("-db", "-f")
+        config = folder / f"{program_name}.conf"
+        config.write_text(template.format(folder=folder, port=self._port, upstream=upstream, server=server))
         super().__init__(program, *options, str(config), ready="")
 
     def __enter__(self) -> Proxy:

@@ -1,4 +1,4 @@
-"""HTTP/2 with the clients that people have: curl, nghttp, h2load, Node, httpx."""
+"""HTTP/2 with the clients that people have: curl, nghttp, h2load, Node, undici, httpx."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 import trustme
 
+from tests.e2e.clients import flat_memory
 from tests.e2e.process import Process, fullduplex
 
 pytestmark = pytest.mark.e2e
@@ -20,9 +21,17 @@ pytestmark = pytest.mark.e2e
 HERE = Path(__file__).parent
 CA = trustme.CA()
 TIMEOUT_S = 60.0
+UNDICI = "undici@7.30.2"
 
 
-@pytest.fixture(scope="module", params=[("ngh2", "uvloop"), ("ngh2", "asyncio"), ("h2", "uvloop")], ids="-".join)
+SETUPS = [
+    ("ngh2", "uvloop"),
+    pytest.param(("ngh2", "asyncio"), marks=pytest.mark.slow),  # the same on another loop
+    pytest.param(("h2", "uvloop"), marks=pytest.mark.slow),  # which the wire's tests have
+]
+
+
+@pytest.fixture(scope="module", params=SETUPS, ids=lambda setup: "-".join(setup))
 def options(request) -> tuple[str, ...]:
     library, loop = request.param
     return ("--http2-library", library, "--loop", loop)
@@ -97,6 +106,7 @@ def test_curl_over_tls_by_alpn(secure, upload) -> None:
 def test_nghttp(server, upload) -> None:
     assert client("nghttp", base(server) + "/") == "2 http"
     assert client("nghttp", "--data", str(upload), base(server) + "/count") == "1000000"
+    assert len(client("nghttp", "-w", "6", "-W", "6", base(server) + "/big")) == 65_536  # windows of 63 bytes
 
 
 @pytest.mark.parametrize("windows", [(), ("-w", "10", "-W", "12")], ids=["large windows", "small windows"])
@@ -120,8 +130,40 @@ def test_node(server) -> None:
         "pages": [65_536] * 40,
         "parts": ["part" * 10, 1, "40"],  # and no field of a connection
         "early": "2 http",
+        "cookies": "a=b; c=d",
         "socket": "\x81\x05hello\x88\x02\x03\xe8",
     }
+
+
+@pytest.mark.slow
+def test_undici(secure, tmp_path) -> None:
+    install = ("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(tmp_path), UNDICI)
+    if shutil.which("npm") is None or subprocess.run(install, capture_output=True, timeout=300).returncode:
+        pytest.skip(f"npm does not install {UNDICI} here")
+    program = ("node", str(HERE / "undici_client.js"))
+    seen = client(*program, base(secure), str(secure.ca), str(tmp_path / "node_modules" / "undici"))
+    assert json.loads(seen) == {
+        "hello": "2 https",
+        "pages": [65_536] * 40,
+        "uploads": ["200000"] * 20,
+        "early": "2 https",
+        "refused": "no",
+        "parts": "part" * 10,
+        "cut": "an error",
+        "after": "2 https",
+    }
+
+
+@pytest.mark.slow
+def test_large_uploads_and_downloads_are_held_nowhere(server, upload) -> None:
+    known = "--http2-prior-knowledge"
+    with flat_memory(server, 32_000_000) as look:
+        with upload.with_name("large").open("wb") as file:
+            file.truncate(200_000_000)
+        assert curl(known, "--upload-file", file.name, base(server) + "/count") == "200000000"
+        look()
+        size = curl(known, "--output", "/dev/null", "--write-out", "%{size_download}", base(server) + "/large")
+        assert size == "200000000"
 
 
 def test_httpx(secure, upload) -> None:
