@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -12,10 +11,7 @@ from bench import environment
 
 def main() -> int:
     options = _parser().parse_args()
-    if not environment.inside():
-        python = environment.ensure()
-        os.chdir(environment.ROOT)
-        os.execv(python, [python, "-m", "bench", *sys.argv[1:]])
+    environment.enter("bench")
     from bench import run  # what follows needs the packages of the venv
 
     if options.list:

@@ -26,6 +26,14 @@ def inside() -> bool:
     return Path(sys.prefix).resolve() == VENV_DIR.resolve() and _stamp_is_current()
 
 
+def enter(module: str) -> None:
+    """Run this program again with the interpreter of the environment, unless that runs it already."""
+    if not inside():
+        python = ensure()
+        os.chdir(ROOT)
+        os.execv(python, [python, "-m", module, *sys.argv[1:]])
+
+
 def ensure() -> str:
     """Make the environment where it is missing or out of date; return the path of its interpreter."""
     python = VENV_DIR / "bin" / "python"

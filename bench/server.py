@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from types import TracebackType
 from bench import cores
 from bench.environment import ROOT, STATE_DIR
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 LAST_WORDS_COUNT = 300  # characters of its log in an error
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -66,10 +67,17 @@ class CPU:
 
 
 class Server:
-    """The running process group of a peer, as a context manager."""
+    """The running process group of a peer, as a context manager.
 
-    def __init__(self, peer: Peer, log_name: str) -> None:
+    Args:
+        peer: to be started.
+        log_name: of the file with what it says.
+        pins: to one core; else the system chooses.
+    """
+
+    def __init__(self, peer: Peer, log_name: str, *, pins: bool = True) -> None:
         self._peer = peer
+        self._pin = cores.server_pin() if pins else None
         self._log_file = STATE_DIR / "logs" / f"{log_name}.log"
         self._process: subprocess.Popen[bytes]
         self.port = 0
@@ -88,7 +96,7 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # its workers share its process group, and end with it
-                preexec_fn=cores.server_pin(),
+                preexec_fn=self._pin,
             )
         try:
             self._wait_for_port()
@@ -128,7 +136,28 @@ class Server:
 
     def memory_kib(self) -> float:
         """Memory of the server's processes in KiB: PSS, where pages shared by n processes count 1/n."""
-        return sum(_pss_kib(int(stat[-1])) for stat in self._stats())
+        return sum(_rollup_kib(int(stat[-1]), "Pss:") for stat in self._stats())
+
+    def private_kib(self) -> float:
+        """Memory of the server's processes that each has for itself."""
+        return sum(_rollup_kib(int(stat[-1]), "Private_Clean:", "Private_Dirty:") for stat in self._stats())
+
+    def pids(self) -> set[int]:
+        """Its processes."""
+        return {int(stat[-1]) for stat in self._stats()}
+
+    def wait_for_lines(self, pattern: str, count: int) -> None:
+        """Wait until so many lines of its log match.
+
+        Raises:
+            ServerFailed: they do not come.
+        """
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while len(re.findall(pattern, self._log_file.read_text(errors="replace"))) < count:
+            self.check_alive()
+            if time.monotonic() > deadline_s:
+                raise ServerFailed(f"does not say {pattern} {count} times: {self.last_words()}")
+            time.sleep(0.002)
 
     def check_alive(self) -> None:
         """Raises ServerFailed when the process has ended."""
@@ -169,9 +198,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _pss_kib(pid: int) -> float:
+def _rollup_kib(pid: int, *names: str) -> float:
+    """The sum of some lines of proc_pid_smaps_rollup(5)."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
         return 0.0
-    return next((float(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0.0)
+    return sum(float(line.split()[1]) for line in rollup.splitlines() if line.startswith(names))

@@ -14,6 +14,8 @@ from bench.load.patient import KINDS, Kind
 from bench.report import Table, markdown, text
 from bench.scenario import Column, Measurement, Scenario
 from bench.server import CPU, Peer
+from bench.workers import Row as WorkersRow
+from bench.workers import table as workers_table
 from bench.worst import Row
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire.events import Message
@@ -154,3 +156,11 @@ def test_kinds_of_patient_clients_say_what_the_codecs_understand(kind: Kind) -> 
     assert head.startswith((b"GET /", b"POST /"))
     assert len(head) < 65_536
     assert kind.data or not kind.again
+
+
+def test_workers_compare_round_by_round() -> None:
+    ours = [WorkersRow(1.0, 40.0, 80.0, 0.1), WorkersRow(2.0, 40.0, 80.0, 0.1)]
+    theirs = [WorkersRow(4.0, 100.0, 160.0, 0.5), WorkersRow(8.0, 100.0, 160.0, 0.5)]
+    *_, line = workers_table({"fullduplex": ours, "uvicorn": theirs})
+    assert "6.00 (4.00 - 8.00); ours is 0.25 of 0.5: reached" in line
+    assert "ours is 0.40 of 0.35: missed" in line

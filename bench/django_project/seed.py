@@ -27,7 +27,7 @@ if __name__ == "__main__":
     if connection.vendor == "sqlite":  # PostgreSQL is empty when it has started
         Path(settings.DATABASES["default"]["NAME"]).unlink(missing_ok=True)
     call_command("migrate", verbosity=0)
-    user = User.objects.create_user("ada", password="lovelace")
+    user = User.objects.create_superuser("ada", password="lovelace")
     content = {
         USER_KEY: str(user.pk),
         BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.server import cores, platform
-from fullduplex.server.child import pack, unpack
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.orders import pack, unpack
 from fullduplex.server.settings import all_settings
 from fullduplex.server.spawn import how_it_ended
 from fullduplex.server.supervisor import Supervisor
@@ -37,3 +39,10 @@ def test_a_configuration_goes_to_a_worker_as_it_is():
 @pytest.mark.parametrize(("status", "text"), [(3, "ended with status 3"), (-9, "was killed by SIGKILL"), (-99, "99")])
 def test_how_a_process_ended(status, text):
     assert text in how_it_ended(status)
+
+
+def test_a_supervisor_imports_nothing_that_serves():
+    heavy = {"asyncio", "ssl", "uvloop", "httptools", "websockets", "django", "logging.config"}
+    code = "import sys, fullduplex.server.cli, fullduplex.server.supervisor; print(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not heavy & {*imported}

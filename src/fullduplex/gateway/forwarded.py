@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.gateway.asgi import Scope
 from fullduplex.limits import Checked, opt
 from fullduplex.wire.grammar import is_authority
+
+if TYPE_CHECKING:  # the configuration is here, and a supervisor, which has no event loop, needs it
+    from fullduplex.gateway.asgi import Scope
 
 Address = tuple[str, int]
 

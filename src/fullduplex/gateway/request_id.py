@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fullduplex.gateway.asgi import Scope
 from fullduplex.gateway.forwarded import TrustedPeers
+
+if TYPE_CHECKING:  # logs of a supervisor, which has no event loop, come from here, too
+    from fullduplex.gateway.asgi import Scope
 
 EXTENSION = "fullduplex.request_id"
 HEADER = b"x-request-id"
@@ -38,7 +40,7 @@ class RequestIds:
     def apply(self, scope: Scope) -> None:
         given = [value for name, value in scope["headers"] if name == HEADER]
         trusted = given and self._peers.trusts(scope["client"], scope["server"])
-        value = given[0] if trusted and _is_valid(given[0]) else secrets.token_hex(16).encode()
+        value = given[0] if trusted and _is_valid(given[0]) else os.urandom(16).hex().encode()
         headers = [field for field in scope["headers"] if field[0] != HEADER] if given else [*scope["headers"]]
         scope["headers"] = [*headers, (HEADER, value)]
         names = scope["extensions"][EXTENSION] = {"id": value.decode("ascii")}

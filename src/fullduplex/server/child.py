@@ -9,12 +9,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import itertools
 import logging
 import os
-import pickle
 import signal
 import socket
 import sys
@@ -29,6 +27,7 @@ from fullduplex.net.listeners import Listener
 from fullduplex.server.channel import Channel, Message
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging, tell_failed_start
+from fullduplex.server.orders import BEAT_INTERVAL_S, unpack
 from fullduplex.server.process import run_to_the_end
 from fullduplex.server.recycling import Recycling
 from fullduplex.server.watchdog import Watchdog
@@ -36,7 +35,6 @@ from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
 
-BEAT_INTERVAL_S = 0.2
 RECYCLING_BEATS_COUNT = 5
 
 Places = dict[int, list[socket.socket]]
@@ -194,16 +192,6 @@ def leave_signals_to_supervisor() -> None:
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-
-
-def pack(config: ServerConfig) -> str:
-    """A configuration for :func:`unpack`, in a child of this process."""
-    return base64.b64encode(pickle.dumps(config)).decode()
-
-
-def unpack(text: str) -> ServerConfig:
-    config: ServerConfig = pickle.loads(base64.b64decode(text))
-    return config
 
 
 def _first(channel: Channel) -> Message:

@@ -14,10 +14,8 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.limits import RecycleLimits, suggest
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging, tell_failed_start
-from fullduplex.server.process import run_to_the_end
 from fullduplex.server.settings import Setting, all_settings
 from fullduplex.server.sources import Loaded, load
-from fullduplex.server.worker import Worker
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -51,10 +49,17 @@ def serve(config: ServerConfig, app: Any = None) -> int:
             return _supervise(config)
         if config.recycle != RecycleLimits(jitter=config.recycle.jitter):
             raise ConfigurationError("--limit-max-requests and --recycle-*: a single worker has nobody to replace it.")
-        return run_to_the_end(Worker(config, app))
+        return _serve_alone(config, app)
     except ConfigurationError as error:
         tell_failed_start("%s", error)
         return 1
+
+
+def _serve_alone(config: ServerConfig, app: Any) -> int:
+    from fullduplex.server.process import run_to_the_end  # a supervisor has no event loop, and stays small
+    from fullduplex.server.worker import Worker
+
+    return run_to_the_end(Worker(config, app))
 
 
 def _supervise(config: ServerConfig) -> int:
@@ -69,6 +74,8 @@ def check(loaded: Loaded, app: Any = None) -> int:
     Returns:
         The exit status: 1, and one line that says why, where a server would refuse to start.
     """
+    from fullduplex.server.worker import Worker
+
     print(loaded.describe())
     try:
         Worker(dataclasses.replace(loaded.config, workers=1), app).check()

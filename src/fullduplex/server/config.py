@@ -20,7 +20,7 @@ from fullduplex.limits import (
     WebSocketLimits,
     opt,
 )
-from fullduplex.net.tls import TLSConfig
+from fullduplex.net.tls_config import TLSConfig
 from fullduplex.server.cores import cores_count
 
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")

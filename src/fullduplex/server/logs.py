@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.config
 import sys
 import tomllib
 from datetime import UTC, datetime
@@ -131,6 +130,8 @@ class JSONFormatter(logging.Formatter):
 
 def _configure_from(path: str) -> None:
     """Apply a dictionary of ``logging.config.dictConfig`` from a JSON or TOML file."""
+    import logging.config  # brings a server of its own along, which hardly any process needs
+
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")

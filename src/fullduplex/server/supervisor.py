@@ -18,19 +18,18 @@ import time
 from typing import Any
 
 from fullduplex._version import __version__
+from fullduplex.server.addresses import addresses_of
 from fullduplex.server.channel import Message
-from fullduplex.server.child import BEAT_INTERVAL_S, pack
 from fullduplex.server.children import Child, Slot, State, share_out
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.generation import Generation
 from fullduplex.server.notify import Notifier
+from fullduplex.server.orders import BEAT_INTERVAL_S, DUMP_SIGNAL, pack
 from fullduplex.server.platform import check_platform
 from fullduplex.server.slots import Slots
 from fullduplex.server.spawn import Forked, Spawned, become_reaper, how_it_ended, reap_others
 from fullduplex.server.templates import Templates
 from fullduplex.server.waking import Signals
-from fullduplex.server.watchdog import DUMP_SIGNAL
-from fullduplex.server.worker import addresses_of
 
 logger = logging.getLogger("fullduplex.server")
 

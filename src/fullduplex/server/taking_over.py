@@ -10,9 +10,9 @@ import os
 import sys
 from typing import NoReturn
 
-from fullduplex.server.child import pack, unpack
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.logs import configure_logging
+from fullduplex.server.orders import pack, unpack
 from fullduplex.server.spawn import interpreter_flags
 
 _CODE = "import sys; sys.path[:] = {path!r}; from fullduplex.server.taking_over import main; main({fd})"

@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
-import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 
+from fullduplex.server.orders import DUMP_SIGNAL
+
 logger = logging.getLogger("fullduplex.server")
 
 TASKS_COUNT = 20  # whose stacks are logged; the one that blocks is among the threads'
-
-# Has faulthandler write the stacks of all threads to standard error. No application uses one from this range by chance.
-DUMP_SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
 
 
 class Watchdog:

@@ -34,6 +34,7 @@ from fullduplex.net.proxied import ProxyHeaders
 from fullduplex.net.seats import Seats
 from fullduplex.net.stream import ClientConnection
 from fullduplex.net.tls import TLS, files_of, make_context
+from fullduplex.server.addresses import addresses_of
 from fullduplex.server.allocator import settle_allocator, settle_tls_buffers
 from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
@@ -398,17 +399,6 @@ class Worker:
         if self._stop.is_set():
             self._hurry = True
         self._stop.set()
-
-
-def addresses_of(config: ServerConfig) -> list[str]:
-    """Where to listen, each as ``open_listeners`` takes it; what systemd opened is taken over."""
-    addresses = [f"fd://{fd}" for fd in listeners.systemd_descriptors(os.environ)]
-    addresses += config.bind
-    if config.uds is not None:
-        addresses.append(f"unix:{config.uds}")
-    if config.fd is not None:
-        addresses.append(f"fd://{config.fd}")
-    return addresses or [config.host]
 
 
 def load_http2(library: str) -> MakeCodec:
