@@ -14,7 +14,7 @@ from fullduplex.server.logs import configure_logging
 from fullduplex.server.settings import all_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
-GUIDES = [DOCS / "howto" / f"{name}.md" for name in ("tls", "http2", "proxies", "systemd", "logging")]
+GUIDES = [DOCS / "howto" / f"{name}.md" for name in ("tls", "http2", "proxies", "systemd", "logging", "metrics")]
 
 
 def blocks(guide: Path, language: str) -> list[str]:

@@ -136,6 +136,11 @@ def log_failure(text: str, scope: Scope, error: BaseException | None = None) -> 
     _failures.error("%s: %s%s", text, what, names_at_end(scope), exc_info=error, extra=fields)
 
 
+def log_refusal(scope: Scope, status: int, reason: str) -> None:
+    """Tell the log of the server what it has answered itself, where there is no access log."""
+    _failures.info("Refused a request from %s: %d %s", client(scope), status, escape_line(reason))
+
+
 def client(scope: Scope) -> str:
     """The peer: ``host:port``, or ``-``."""
     return address(scope.get("client"))

@@ -20,6 +20,7 @@ class Gateway(Shared):
     """Turns requests into calls of one ASGI application."""
 
     connections: Collection[ClientConnection] = ()  # of the worker, which sets it
+    buffered_bytes = 0  # by all of them, when they were weighed last
     _is_overfull = False
     _noted_bytes = 0  # since they were weighed last
 
@@ -54,12 +55,12 @@ class Gateway(Shared):
         """Bound what all connections hold together; a few times a second."""
         self._noted_bytes = 0
         most_bytes = self.load.max_buffers_bytes
+        sizes = {connection: connection.buffered_bytes for connection in connections}
+        total_bytes = self.buffered_bytes = sum(sizes.values())
         if not most_bytes:
             return
-        sizes = {connection: connection.buffered_bytes for connection in connections}
-        total_bytes = sum(sizes.values())
         if total_bytes > most_bytes:
-            total_bytes = self._drop_largest(sizes, total_bytes)
+            total_bytes = self.buffered_bytes = self._drop_largest(sizes, total_bytes)
         was_overfull, self._is_overfull = self._is_overfull, total_bytes > most_bytes // 4 * 3
         if self._is_overfull and not was_overfull:
             logger.warning("The buffers of all connections hold %d bytes: new WebSockets get 503", total_bytes)

@@ -13,10 +13,9 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from fullduplex.exceptions import IncompleteRequest
-from fullduplex.gateway.access_log import AccessLog, client
+from fullduplex.gateway.access_log import AccessLog, log_refusal
 from fullduplex.gateway.asgi import Application, Scope, http_scope
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
-from fullduplex.log_lines import escape_line
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
 from fullduplex.wire.http1_writer import DefaultFields
@@ -196,7 +195,7 @@ class Shared:
         if self.access_log is not None:
             self.access_log.http_refuse(scope, status, reason)
         else:
-            logger.info("Refused a request from %s: %d %s", client(scope), status, escape_line(reason))
+            log_refusal(scope, status, reason)
 
     def own_response(
         self, status: int, text: str, *, close: bool = False, headers: Fields | None = None

@@ -24,6 +24,7 @@ from fullduplex.chain.loading import ChainHandler
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
+from fullduplex.handler.figures import offer_figures
 from fullduplex.handler.handshake import HandshakeRequest
 from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.observer import Entered, observer
@@ -178,6 +179,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.state = scope.get("state") or {}
+        offer_figures(self.state)
         while True:
             phase = (await receive())["type"].removeprefix("lifespan.")
             try:

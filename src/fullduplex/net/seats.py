@@ -15,12 +15,18 @@ class Seats:
 
     Args:
         most_count: how many there are; 0 without end.
+
+    Attributes:
+        accepted_count: who has come so far, to be served or not.
+        unserved_count: of them, those who came when all seats were taken.
     """
 
     def __init__(self, most_count: int) -> None:
         self.most_count = most_count
         self._served_count = 0
         self._refused_count = 0
+        self.accepted_count = 0
+        self.unserved_count = 0
 
     @property
     def taken_count(self) -> int:
@@ -28,9 +34,11 @@ class Seats:
 
     def take(self) -> bool | None:
         """Take a seat: True to be served, False to be refused, None when there is none at all."""
+        self.accepted_count += 1
         if self._served_count < self.most_count or not self.most_count:
             self._served_count += 1
             return True
+        self.unserved_count += 1
         if self._refused_count < REFUSALS_COUNT:
             self._refused_count += 1
             return False

@@ -3,7 +3,7 @@
 ::
 
     supervisor ── accept, listener, drain, hurry ──> worker
-               <── ready, beat, leaving, recycle ───
+               <── ready, beat, leaving, recycle, figures ───
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.listeners import Listener
 from fullduplex.server.channel import Channel, Message
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.figures import Family, to_json
 from fullduplex.server.logs import configure_logging, tell_failed_start
 from fullduplex.server.orders import BEAT_INTERVAL_S, unpack
 from fullduplex.server.process import run_to_the_end
@@ -112,6 +113,10 @@ class SupervisedWorker(Worker):
                 if reason is not None:
                     self._channel.send({"kind": "recycle", "reason": reason})
             await asyncio.sleep(BEAT_INTERVAL_S)
+
+    def _tell_figures(self, families: list[Family]) -> None:
+        if not self._channel.is_behind:  # a supervisor that is busy gets the next ones
+            self._channel.send({"kind": "figures", "figures": to_json(families)})
 
     def _listen_to_supervisor(self) -> None:
         for message in self._channel.receive():

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from fullduplex.server.overview import State
 from fullduplex.server.spawn import Forked, Spawned
-
-
-class State(enum.Enum):
-    STARTING = enum.auto()
-    READY = enum.auto()
-    DRAINING = enum.auto()
 
 
 class Child:

@@ -146,7 +146,8 @@ class ServerConfig(Checked):
     )
     watchdog_timeout_s: float = opt(
         30.0,
-        "With several workers: one whose event loop does not run for so long is replaced. 0: never. gunicorn: 30.",
+        "With several workers: one whose event loop does not run for so long is replaced. 0: never. gunicorn: 30. "
+        "Where there is one alone, /healthz answers 503 from then on.",
         group="Process",
     )
     loop: str = opt(
@@ -167,6 +168,23 @@ class ServerConfig(Checked):
         "When the server stops, new connections are taken for so long, and one without a request may begin a last one "
         "within this; its response says Connection: close.",
         group="Process",
+    )
+
+    metrics_port: int | None = opt(
+        None,
+        "Answer /healthz, /readyz and /metrics (for Prometheus; needs the extra metrics) on a port of their own, for "
+        "all workers; 0 takes a free one. Without it nothing is counted.",
+        group="Health and metrics",
+        flags=("--metrics-port",),
+        metavar="PORT",
+        maximum=65_535,
+    )
+    metrics_host: str = opt(
+        "127.0.0.1",
+        "Address of that port. It tells of the site, and asks nobody for a password.",
+        group="Health and metrics",
+        flags=("--metrics-host",),
+        metavar="HOST",
     )
 
     log_level: str = opt("info", "How much is logged.", group="Logs", flags=("--log-level",), choices=LOG_LEVELS)

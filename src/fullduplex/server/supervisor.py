@@ -15,21 +15,26 @@ import random
 import selectors
 import signal
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fullduplex._version import __version__
 from fullduplex.server.addresses import addresses_of
+from fullduplex.server.books import Books
 from fullduplex.server.channel import Message
-from fullduplex.server.children import Child, Slot, State, share_out
+from fullduplex.server.children import Child, Slot, share_out
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.generation import Generation
 from fullduplex.server.notify import Notifier
 from fullduplex.server.orders import BEAT_INTERVAL_S, DUMP_SIGNAL, pack
+from fullduplex.server.overview import Overview, State
 from fullduplex.server.platform import check_platform
 from fullduplex.server.slots import Slots
 from fullduplex.server.spawn import Forked, Spawned, become_reaper, how_it_ended, reap_others
 from fullduplex.server.templates import Templates
 from fullduplex.server.waking import Signals
+
+if TYPE_CHECKING:
+    from fullduplex.server.metrics_port import MetricsPort
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -69,6 +74,9 @@ class Supervisor:
         self._was_told = False  # systemd: that it is ready
         self._stopping = False
         self._status = 0
+        self._books = Books()
+        self._metrics: MetricsPort | None = None
+        self._overview = self._look()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT.
@@ -80,6 +88,10 @@ class Supervisor:
             ConfigurationError: the address cannot be listened on.
         """
         self._sockets = Slots(self.config, addresses_of(self.config))
+        if self.config.metrics_port is not None:
+            from fullduplex.server.metrics_port import MetricsPort  # has an event loop, which costs memory
+
+            self._metrics = MetricsPort(self.config, lambda: self._overview)
         logger.info("fullduplex %s, supervisor %d, %d workers", __version__, os.getpid(), self.config.workers)
         self._templates = Templates(self.config, self._order, self._sockets, self._selector, self._generation_failed)
         self._notifier = Notifier(os.environ)
@@ -90,6 +102,8 @@ class Supervisor:
                 self._sockets.open(number)
                 self._slots[number] = Slot(number)
             become_reaper()
+            if self._metrics is not None:
+                self._metrics.start()
             self._generation = self._templates.begin(1)
             while not self._is_over():
                 for key, _ in self._selector.select(TICK_S):
@@ -99,6 +113,8 @@ class Supervisor:
             for process in self._processes():
                 process.kill()
             self._sockets.close()
+            if self._metrics is not None:
+                self._metrics.close()
             signals.close()
             self._selector.close()
         logger.info("Stopped")
@@ -146,6 +162,8 @@ class Supervisor:
             self._left(child)
         elif kind == "recycle":
             self._recycle(child, message["reason"])
+        elif kind == "figures":
+            self._books.take(child, message["figures"], self._clock())
 
     def _ready(self, child: Child, description: str) -> None:
         child.state = State.READY
@@ -168,6 +186,7 @@ class Supervisor:
                 for slot in self._slots.values():
                     self._take_over(slot)
                 logger.info("Reloaded: generation %d serves", self._generation.number)
+                self._books.reloaded("done")
                 if self._reload_again:
                     self._reload()
         else:
@@ -214,10 +233,13 @@ class Supervisor:
         if self._incoming is None and all(one.next is None for one in self._slots.values()):
             logger.info("Worker %s %s; a fresh one gets ready", child, reason)
             slot.next = self._start(slot, self._generation)
+            if slot.next is not None:
+                self._books.restarted(slot.number, "recycled")
 
     def _left(self, child: Child) -> None:
         """A worker goes by itself: somebody has signalled it."""
         logger.info("Worker %s stops by itself; another one takes its place", child)
+        self._books.restarted(child.slot, "left")
         slot = self._slots.get(child.slot)
         self._dismiss(child)
         if slot is not None and slot.current is child:
@@ -234,6 +256,9 @@ class Supervisor:
         if not child.is_silent:
             self._selector.unregister(child.process.channel)
         child.process.channel.close()
+        self._books.bury(child)
+        if self._metrics is not None:
+            self._metrics.forget(child.process.pid)
         if child in self._draining:
             self._draining.remove(child)
             if status and child.ready_s is not None:
@@ -257,6 +282,7 @@ class Supervisor:
         when = f"in {delay_s:.1f} s" if delay_s else "at once"
         if not self._stopping:
             logger.error("Worker %s %s%s; another one starts %s", child, how, before, when)
+            self._books.restarted(child.slot, "blocked" if child.is_dumping else "died")
         self._share_out()
         self._tell_systemd()
         if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
@@ -292,6 +318,8 @@ class Supervisor:
 
     def _tick(self) -> None:
         now_s = self._clock()
+        if self._metrics is not None:
+            self._overview = self._look()
         self._templates.tick()
         reap_others({process.pid for process in self._processes()})
         for child in self._children():
@@ -340,6 +368,10 @@ class Supervisor:
             child.process.kill(DUMP_SIGNAL)
         elif blocked_s > limit_s + DUMP_S:
             child.process.kill()
+
+    def _look(self) -> Overview:
+        """What the port for health checks and metrics may know; it reads that in a thread of its own."""
+        return self._books.overview(self._children(), self._stopping, self._clock())
 
     def _is_over(self) -> bool:
         return self._stopping and not self._processes()
@@ -401,6 +433,7 @@ class Supervisor:
 
     def _give_up_reload(self, why: str) -> None:
         logger.error("The reload failed: %s. The workers from before go on serving", why)
+        self._books.reloaded("failed")
         if self._incoming is not None:
             self._incoming.end()
         self._incoming = None

@@ -40,9 +40,12 @@ from fullduplex.server.amending import make_amend
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.connections import Connections
 from fullduplex.server.drain import Drain
+from fullduplex.server.figures import Family
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.server.notify import Notifier
+from fullduplex.server.overview import State
+from fullduplex.server.telemetry import OwnPort, Telemetry
 from fullduplex.watched import watched
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.http2_library import MakeCodec, codec_class
@@ -81,6 +84,11 @@ class Worker:
         self._app = app
         self._access_log = access_log or make_access_log(config)
         self._connections = Connections()
+        self._telemetry: Telemetry | None = None
+        if config.metrics_port is not None:
+            self._telemetry = Telemetry(self._access_log, self._tell_figures)
+            self._access_log = self._telemetry.access_log
+        self._own_port: OwnPort | None = None  # of a worker that is a service by itself
         self._negotiation: Negotiation | None = None
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,6 +117,15 @@ class Worker:
 
     async def serve(self) -> int:
         """The same inside a running loop."""
+        if self._telemetry is not None and not self.is_supervised:
+            self._own_port = OwnPort(self.config)
+        try:
+            return await self._serve_application()
+        finally:
+            if self._own_port is not None:
+                self._own_port.close()
+
+    async def _serve_application(self) -> int:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         app = self._app or self.load()
@@ -179,15 +196,21 @@ class Worker:
         self._gateway = gateway
         self._seats = Seats(config.load.max_connections_count)
         self._acceptors = [self._acceptor(listener.sock) for listener in opened]
+        telling = self._telemetry.begin(gateway, self._seats) if self._telemetry is not None else None
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
             logger.info("Stopping: %d connections open", len(self._connections))
             if self._notifier is not None:
                 self._notifier.stopping()
+            if self._own_port is not None:
+                self._own_port.is_now(State.DRAINING)
             await self._drain(gateway)
         finally:
             sweep.cancel()
+            if telling is not None and self._telemetry is not None:
+                telling.cancel()
+                self._telemetry.tell()
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
 
@@ -297,7 +320,10 @@ class Worker:
             logger.exception("A connection could not be dropped")
 
     async def _start_application(self, app: Application) -> Lifespan | None:
-        lifespan = Lifespan(app, {"fullduplex.worker_count": self.config.workers})
+        state: dict[str, Any] = {"fullduplex.worker_count": self.config.workers}
+        if self._telemetry is not None:
+            self._telemetry.prepare(state)
+        lifespan = Lifespan(app, state)
         if self.config.lifespan == "off":
             lifespan.support = Support.OFF
             return lifespan
@@ -352,8 +378,14 @@ class Worker:
             logger.info("Listening on %s (CTRL+C stops)", url)
         self._notifier = Notifier(os.environ)
         self._notifier.ready(f"Listening on {', '.join(urls)}")
+        if self._own_port is not None:
+            self._own_port.is_now(State.READY)
         if self.on_started is not None:
             self.on_started(urls)
+
+    def _tell_figures(self, families: list[Family]) -> None:
+        if self._own_port is not None:
+            self._own_port.publish(families)
 
     def _description(self, lifespan: Lifespan) -> str:
         lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"

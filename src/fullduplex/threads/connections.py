@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -32,6 +32,8 @@ _WRAPPERS = "_fullduplex_wrappers"
 _CURSORS = "_fullduplex_cursors"
 
 _thread = threading.local()
+_known: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # that have connected, of all threads
+_opened_count = 0
 _lost_s: dict[str, float] = {}  # by alias: when one of its connections was last found to be dead
 
 
@@ -51,6 +53,7 @@ def _send_created(sender: Any, **named: Any) -> Any:
     connection = named["connection"]
     own = tuple(connection.execute_wrappers)  # of the request that connects
     answers = (_others_send or partial(Signal.send, connection_created))(sender, **named)
+    _count(connection)
     connection.__dict__[_OPENED] = time.monotonic()
     connection.__dict__[_WRAPPERS] = tuple(wrapper for wrapper in connection.execute_wrappers if wrapper not in own)
     _track(connection)
@@ -59,6 +62,26 @@ def _send_created(sender: Any, **named: Any) -> Any:
 
 # Not a receiver: it must be around all of them, and those who watch receivers would see it.
 connection_created.send = _send_created  # type: ignore[method-assign]
+
+
+def _count(connection: Any) -> None:
+    global _opened_count
+    _opened_count += 1
+    _known[id(connection)] = connection
+
+
+class ConnectionFigures(NamedTuple):
+    """How many connections to databases this process has open, and has opened so far."""
+
+    open_count: int
+    opened_count: int
+
+
+def connection_figures() -> ConnectionFigures:
+    """Of all threads, from any of them."""
+    known = [reference() for reference in _known.valuerefs()]  # a list at once: other threads connect meanwhile
+    is_open = [getattr(connection, "connection", None) is not None for connection in known]
+    return ConnectionFigures(sum(is_open), _opened_count)
 
 
 # What is open ------------------------------------------------------------------------------------
