@@ -408,6 +408,7 @@ class Supervisor:
                 child.process.channel.send({"kind": "hurry"})
             return
         self._stopping = True
+        self._overview = self._look()  # whoever asks hears of it from now on
         self._notifier.stopping()
         logger.info("Stopping: %d workers", len(self._children()))
         for child in self._children():

@@ -200,11 +200,11 @@ class Worker:
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
+            if self._own_port is not None:
+                self._own_port.is_now(State.DRAINING)
             logger.info("Stopping: %d connections open", len(self._connections))
             if self._notifier is not None:
                 self._notifier.stopping()
-            if self._own_port is not None:
-                self._own_port.is_now(State.DRAINING)
             await self._drain(gateway)
         finally:
             sweep.cancel()
