@@ -145,6 +145,26 @@ async def test_on_loopback_and_unix_sockets_it_is_spoken(library: str, name: Any
     await peer.finish()
 
 
+async def test_what_is_neither_is_told_so_in_http2_where_it_is_spoken(library: str) -> None:
+    """RFC 9113 section 3.4: a preface that is wrong. What has anything of HTTP/1 is answered as before."""
+    neither = b"INVALID CONNECTION PREFACE\r\n\r\n"
+    for piece in (neither, neither[:-2]):
+        peer = Peer(path, library, start=b"")
+        sent = await peer.feed(piece)
+        assert [(one.kind, one.code) for one in sent if one.kind == GOAWAY] == [(GOAWAY, ErrorCode.PROTOCOL_ERROR)]
+        assert peer.transport.eof_written
+        await peer.finish()
+    for line in (b"GET / RTSP/1.0", b"GET a HTTP/1.1", b"GET /", b"GET / PREFACE", b"GET a b c", b"HTTP/1.1 200 OK"):
+        peer = Peer(path, library, start=b"")
+        peer.transport.protocol.data_received(line + b"\r\n\r\n")  # type: ignore[attr-defined]
+        assert peer.transport.take().startswith(b"HTTP/1.1 400 ")
+        peer.transport.lose()
+    peer = Peer(path, library, start=b"", h2c="off")
+    peer.transport.protocol.data_received(neither)  # type: ignore[attr-defined]
+    assert peer.transport.take().startswith(b"HTTP/1.1 400 ")
+    peer.transport.lose()
+
+
 async def test_a_preface_behind_a_request_is_none(library: str) -> None:
     """Or whoever has one request passed on by a proxy could take its connection over."""
     peer = Peer(path, library, start=b"")

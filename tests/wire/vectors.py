@@ -88,6 +88,7 @@ BAD: dict[str, tuple[bytes, int, int]] = {
     "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + H + b"\r\n", 505, 0),
     "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + H + b"\r\n", 505, 0),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 505, 0),
+    "neither HTTP/1 nor HTTP/2": (b"INVALID CONNECTION PREFACE\r\n\r\n", 400, 0),
     "http/1.1": (b"GET / http/1.1\r\n" + H + b"\r\n", 400, 0),
     "HTTP/1.10": (b"GET / HTTP/1.10\r\n" + H + b"\r\n", 400, 0),
     "HTTP/11": (b"GET / HTTP/11\r\n" + H + b"\r\n", 400, 0),

@@ -171,7 +171,9 @@ class ProtocolFailed(Event):
 
 
 class PrefaceReceived(ProtocolFailed):
-    """HTTP/2's preface begins in the place of the first request (HTTP/1.1): who speaks it goes on with ``data``.
+    """HTTP/2's preface in the place of the first request, or a line that has nothing of HTTP/1.
+
+    Who speaks HTTP/2 goes on with ``data``.
 
     How much of it there is depends on how the input was cut, so it does not count for equality.
     """

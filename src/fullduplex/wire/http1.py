@@ -7,6 +7,7 @@ Heads are read by :class:`~fullduplex.wire.http1_head.HeadReader`, responses wri
 from __future__ import annotations
 
 import enum
+import re
 
 from fullduplex.exceptions import IncompleteRequest, RemoteProtocolError
 from fullduplex.limits import HTTP1Limits
@@ -29,7 +30,9 @@ class Request(enum.Enum):
 _HEAD, _LENGTH, _CHUNKED, _COMPLETE, _ENDED = Request
 _RESPONSE_IDLE, _RESPONSE_READY, _RESPONSE_DONE = Response.IDLE, Response.READY, Response.DONE
 
-_PREFACE_LINE = b"PRI * HTTP/2.0\r\n"  # RFC 9113 section 3.4: so HTTP/2 begins
+#: So HTTP/2 begins (RFC 9113 section 3.4); or so it may have been meant: of a line with neither a target (RFC 9112
+#: section 3.2) nor a version of HTTP/1, it is as HTTP/2 that the fault is told, where that is spoken.
+_PREFACE_LINE = re.compile(rb"(?:PRI \* HTTP/2\.0|[!-.0-~]+ [!-)+-.0-9;-~]+ (?!(?i:HTTP))[!-~]+)\r\n")
 
 
 class HTTP1Codec(HTTP1Writer):
@@ -169,7 +172,7 @@ class HTTP1Codec(HTTP1Writer):
         try:
             self._advance(events, now_s)
         except RemoteProtocolError as exc:
-            if exc.status_hint == 505 and self._input.startswith(_PREFACE_LINE) and self._heads.is_first:
+            if exc.status_hint in (400, 505) and self._heads.is_first and _PREFACE_LINE.match(self._input):
                 begun = self._input
                 self._fail(exc, events)
                 events[-1] = PrefaceReceived(exc, begun)
