@@ -19,7 +19,22 @@ from fullduplex.wire.events import (
 from fullduplex.wire.http1_writer import DefaultFields
 from fullduplex.wire.http2_errors import ErrorCode
 from fullduplex.wire.http2_library import LIBRARIES, codec_class
-from tests.wire.http2_frames import DATA, GET, HEADERS, POST, RST_STREAM, START, Peer, data, headers, stream_error
+from tests.wire.http2_frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GET,
+    HEADERS,
+    PADDED,
+    POST,
+    RST_STREAM,
+    START,
+    Peer,
+    data,
+    frame,
+    headers,
+    stream_error,
+)
 
 
 @pytest.fixture(params=LIBRARIES)
@@ -98,6 +113,18 @@ def test_8_1_1_content_has_the_length_that_was_announced(library: str) -> None:
         peer.head(fields, end=False)
         assert stream_error(peer, wrong) == ErrorCode.PROTOCOL_ERROR
     assert stream_error(Peer(library), headers(fields)) == ErrorCode.PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize("length", [b"", b"+3", b"-3", b"3, 3", b"3 ", b"0x3", b"9" * 40])
+def test_8_1_1_a_content_length_is_a_number(peer: Peer, length: bytes) -> None:
+    request = headers([*POST, (b"content-length", length)], end=False) + data(b"abc", end=True)
+    assert stream_error(peer, request) == ErrorCode.PROTOCOL_ERROR
+
+
+def test_8_1_1_the_content_is_counted_without_its_padding(peer: Peer) -> None:
+    peer.head([*POST, (b"content-length", b"4")], end=False)
+    padded = frame(DATA, PADDED, 1, b"\x03ab\0\0\0")
+    assert peer.feed(padded, data(b"cd", end=True))[-1] == EndOfMessage([], 1)
 
 
 def test_8_1_1_a_malformed_request_leaves_the_others_alone(peer: Peer) -> None:
@@ -204,6 +231,23 @@ def test_8_5_connect_is_not_implemented(library: str) -> None:
     assert stream_error(Peer(library), headers(fields)) == ErrorCode.PROTOCOL_ERROR
 
 
+@pytest.mark.parametrize("protocol", [[], [(b":protocol", b"connect-udp"), *GET[1:2], *GET[3:]]])
+def test_8_5_a_refusal_of_connect_ends_although_the_request_has_not(
+    peer: Peer, protocol: list[tuple[bytes, bytes]]
+) -> None:
+    """Such a client sends nothing, and no end, before it knows (RFC 9110 section 9.3.6)."""
+    fields = [(b":method", b"CONNECT"), *protocol, (b":authority", b"a:443")]
+    [event] = peer.feed(headers(fields, end=False))
+    assert isinstance(event, ProtocolFailed)
+    peer.codec.respond(1, 501, [], b"no")
+    assert peer.answer()[1:] == (b"no", True)
+    assert peer.codec.receive_data(b"", 1.0) == []
+    assert peer.codec.next_deadline_s() == 11.0
+    peer.codec.receive_data(b"", 11.0)
+    assert peer.resets() == {1: ErrorCode.NO_ERROR}
+    assert peer.codec.late_events() == [StreamEnded(1)]
+
+
 def test_requests_that_are_in_order_and_too_much(library: str) -> None:
     limits = HTTP2Limits(max_head_bytes=4096, max_target_bytes=100, max_fields_count=20)
     assert refusal(Peer(library, limits), replaced(b":path", b"/" * 101)) == 414
@@ -300,6 +344,15 @@ def test_responses_without_content(peer: Peer, method: bytes, status: int) -> No
     assert (content, end) == (b"", True)
     length = {204: [], 205: [(b"content-length", b"0")]}.get(status, [(b"content-length", b"5")])
     assert fields == [(b":status", b"%d" % status), *length]
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", 200), (b"GET", 204), (b"GET", 304)])
+def test_8_1_a_response_without_content_ends_with_its_head(peer: Peer, method: bytes, status: int) -> None:
+    peer.head(replaced(b":method", method))
+    peer.codec.respond(1, status, [], b"hello")
+    [sent] = peer.output()
+    assert (sent.kind, sent.flags) == (HEADERS, END_HEADERS | END_STREAM)
+    assert peer.codec.late_events() == [StreamEnded(1)]
 
 
 def test_content_matches_the_content_length(peer: Peer) -> None:

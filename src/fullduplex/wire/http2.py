@@ -65,7 +65,7 @@ class HTTP2Codec(HTTP2Writer):
     def __init__(self, limits: HTTP2Limits, *, now_s: float, defaults: DefaultFields = NO_DEFAULTS) -> None:
         super().__init__(defaults)
         self._limits = limits
-        self._gate = FrameGate(limits, self._streams)
+        self._gate = FrameGate(limits, self._streams, self._window_of)
         self._heads = HeadReader(limits)
         self._now_s = now_s
         self._waiting_since_s: float | None = now_s  # for a preface, a head or anything at all
@@ -130,6 +130,8 @@ class HTTP2Codec(HTTP2Writer):
                         finally:
                             if self._pieces:
                                 self._flush_pieces(events)
+                    if gate.faulty is not None:
+                        self._reject_faulty(*gate.faulty, events)
                     if error is not None:
                         raise error
                     if not gate.has_more:
@@ -189,7 +191,9 @@ class HTTP2Codec(HTTP2Writer):
                 or self._now_s - stream.held_since_s >= limits.drain_timeout_s
             ):
                 self._resets.add(stream_id)
-                self._release(stream_id, stream)
+                if stream.response is _HELD:
+                    self._release(stream_id, stream)
+                self._held.discard(stream_id)
 
     def _fail(self, error: HTTP2Error, events: list[Event]) -> None:
         """The connection cannot go on."""
@@ -212,7 +216,8 @@ class HTTP2Codec(HTTP2Writer):
         except HTTP2Error as error:
             self._reject(stream_id, error)
         except RemoteProtocolError as error:
-            self._streams[stream_id] = Stream(heads.length, end_stream, (b":method", b"HEAD") in fields, False)
+            is_tunnel = (b":method", b"CONNECT") in fields  # and its content nothing that an answer waits for
+            self._streams[stream_id] = Stream(heads.length, end_stream, (b":method", b"HEAD") in fields, is_tunnel)
             events.append(ProtocolFailed(error, stream_id))
         else:
             is_tunnel = head.upgrade is not None
@@ -290,6 +295,12 @@ class HTTP2Codec(HTTP2Writer):
         self._submit_reset(stream_id, error.error_code)
         self._gate.count_reset()
 
+    def _reject_faulty(self, stream_id: int, error: HTTP2Error, events: list[Event]) -> None:
+        """Reset a stream that the gate has found a fault of."""
+        self._gate.faulty = None
+        events.append(StreamReset(error.error_code, stream_id))
+        self._reject(stream_id, error)
+
     def _forget(self, stream_id: int) -> None:
         """A stream is reset by us: what still comes of it is read over."""
         self._streams.pop(stream_id, None)
@@ -349,6 +360,10 @@ class HTTP2Codec(HTTP2Writer):
 
     def queued_bytes(self, stream_id: int | None = None) -> int:
         """Content that waits to be fetched, of one stream or of all."""
+        raise NotImplementedError
+
+    def _window_of(self, stream_id: int) -> int:
+        """What the client lets us send on a stream that is open, of all windows but that of the connection."""
         raise NotImplementedError
 
     def _feed(self, frames: bytes, events: list[Event]) -> None:

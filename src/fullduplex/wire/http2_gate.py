@@ -8,7 +8,7 @@ half done when a stream is reset, and the cuts of the input cannot matter to it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
 from struct import Struct
 
 from fullduplex.limits import HTTP2Limits
@@ -20,6 +20,7 @@ MAX_FRAME_BYTES = 16_384  # SETTINGS_MAX_FRAME_SIZE: what it is without a settin
 _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
     range(10)
 )
+_PRIORITY_UPDATE = 0x10
 _END_STREAM = _ACK = 0x1
 _END_HEADERS = 0x4
 _PADDED = 0x8
@@ -27,6 +28,8 @@ _PRIORITIZED = 0x20
 
 _COUNTED_S = 10.0  # what is counted is counted anew after so long
 _SETTINGS_ENTRIES_COUNT = 32
+_LARGE_UPDATE_BYTES = 2**20  # those below, in the number that there may be, hardly fill a window that is not wide
+_WIDE_BYTES = 2**30
 _UPDATE_BYTES = 1_024  # a client may send two WINDOW_UPDATEs for each so many bytes that it gets
 _GAPS_COUNT = 64
 _REMEMBERED_COUNT = 512
@@ -34,6 +37,7 @@ _NONE: frozenset[int] = frozenset()
 
 _frame_header = Struct(">IBI")  # length and type, flags, stream
 _word = Struct(">I")
+_setting = Struct(">HI")
 
 
 class FrameGate:
@@ -42,6 +46,11 @@ class FrameGate:
     Args:
         limits: bounds.
         streams: the identifiers of streams that are open, kept by the codec.
+        window_of: what may still be sent on a stream.
+
+    Attributes:
+        has_more: the codec has to read what was taken before the next frame can be judged.
+        faulty: a stream whose window the next frame would have spoilt, and the fault; the frame was left out.
     """
 
     __slots__ = (
@@ -52,6 +61,7 @@ class FrameGate:
         "_empty_left",
         "_first",
         "_gaps",
+        "_has_wide",
         "_input",
         "_limits",
         "_pings_left",
@@ -63,13 +73,16 @@ class FrameGate:
         "_start",
         "_streams",
         "_updates_left",
+        "_window_of",
+        "faulty",
         "has_more",
         "last_stream_id",
     )
 
-    def __init__(self, limits: HTTP2Limits, streams: Container[int]) -> None:
+    def __init__(self, limits: HTTP2Limits, streams: Container[int], window_of: Callable[[int], int]) -> None:
         self._limits = limits
         self._streams = streams
+        self._window_of = window_of
         self._input = b""
         self._position = 0
         self._start = 0  # of the frames that are to be read
@@ -81,6 +94,8 @@ class FrameGate:
         self._gaps: list[tuple[int, int]] = []  # identifiers that were passed over, and can never be used
         self._reset_ids: OrderedDict[int, None] | None = None  # by us, lately: their frames may still be on their way
         self.last_stream_id = 0
+        self._has_wide = False  # some window may be near its bound
+        self.faulty: tuple[int, HTTP2Error] | None = None
         self.has_more = False
         self._counted_since_s = 0.0
         self._refill(0.0)
@@ -194,18 +209,47 @@ class FrameGate:
             end = position + 9 + length
             if end > size:
                 return
-            if kind == _GOAWAY and not self.is_waiting:
-                # Of streams that we open, and there are none. Libraries would stop reading, or answering.
+            if kind >= _GOAWAY and self._stands_alone(kind, stream_id & 0x7FFFFFFF, position + 9, length):
                 if position > start:
                     self.has_more = True
                     return
-                self._judge_goaway(stream_id & 0x7FFFFFFF, length)
-                self._position = self._start = position = start = end
-                continue
+                if kind == _GOAWAY:
+                    # Of streams that we open, and there are none. Libraries would stop reading, or answering.
+                    self._judge_goaway(stream_id & 0x7FFFFFFF, length)
+                    self._position = self._start = position = start = end
+                    continue
+                if self._is_faulty(stream_id & 0x7FFFFFFF, position + 9):
+                    self.has_more = True
+                    self._position = self._start = end
+                    return
             self._judge(kind, flags, stream_id & 0x7FFFFFFF, position + 9, length)
             self._position = position = end
             if kind == _RST_STREAM:
                 ended = ended | {stream_id & 0x7FFFFFFF}
+
+    def _stands_alone(self, kind: int, stream_id: int, position: int, length: int) -> bool:
+        """Whether all before a frame must have been read before it is judged: GOAWAY, and some WINDOW_UPDATEs."""
+        if kind == _GOAWAY or self.is_waiting:
+            return not self.is_waiting
+        if kind != _WINDOW_UPDATE or length != 4 or not stream_id:
+            return False
+        increment = _word.unpack_from(self._input, position)[0] & 0x7FFFFFFF
+        self._has_wide = self._has_wide or increment >= _WIDE_BYTES
+        return self._has_wide or not 0 < increment < _LARGE_UPDATE_BYTES
+
+    def _is_faulty(self, stream_id: int, position: int) -> bool:
+        """Whether a WINDOW_UPDATE is the fault of one stream, for which a library may end the connection."""
+        if stream_id not in self._streams:
+            return self.was_reset(stream_id)
+        increment = _word.unpack_from(self._input, position)[0] & 0x7FFFFFFF
+        if not increment:
+            error = HTTP2Error("RFC 9113 section 6.9: a WINDOW_UPDATE of nothing")
+        elif self._window_of(stream_id) + increment > 2**31 - 1:
+            error = HTTP2Error("RFC 9113 section 6.9.1: a window is too large", ErrorCode.FLOW_CONTROL_ERROR)
+        else:
+            return False
+        self.faulty = stream_id, error
+        return True
 
     def _judge(self, kind: int, flags: int, stream_id: int, position: int, length: int) -> None:
         if self._block_stream_id:
@@ -214,7 +258,7 @@ class FrameGate:
             if kind != _SETTINGS or flags & _ACK:
                 raise HTTP2Error("RFC 9113 section 3.4: the first frame is not SETTINGS")
             self._first = False
-            self._judge_settings(flags, length)
+            self._judge_settings(flags, position, length)
         elif kind == _HEADERS:
             self._judge_headers(flags, stream_id, position, length)
         elif kind == _DATA:
@@ -226,7 +270,7 @@ class FrameGate:
         elif kind == _RST_STREAM:
             self.count_reset()
         elif kind == _SETTINGS:
-            self._judge_settings(flags, length)
+            self._judge_settings(flags, position, length)
         elif kind == _PING:
             if flags & _ACK:
                 self._count_empty()
@@ -288,7 +332,7 @@ class FrameGate:
             raise HTTP2Error("RFC 9113 section 5.1.1: a stream identifier that was passed over")
         raise HTTP2Error("RFC 9113 section 5.1: a frame on a closed stream", ErrorCode.STREAM_CLOSED)
 
-    def _judge_settings(self, flags: int, length: int) -> None:
+    def _judge_settings(self, flags: int, position: int, length: int) -> None:
         if flags & _ACK:
             if length:
                 raise HTTP2Error("RFC 9113 section 6.5: an acknowledgement with settings", ErrorCode.FRAME_SIZE_ERROR)
@@ -297,6 +341,12 @@ class FrameGate:
         self._settings_left -= 1
         if self._settings_left < 0 or length > 6 * _SETTINGS_ENTRIES_COUNT:
             raise _calm("too many SETTINGS (CVE-2019-9515)")
+        for start in range(position, position + length - 5, 6):
+            name, value = _setting.unpack_from(self._input, start)
+            if name == 0x9 and value > 1:
+                raise HTTP2Error("RFC 9218 section 2.1: SETTINGS_NO_RFC7540_PRIORITIES is 0 or 1")
+            if name == 0x4 and value >= _WIDE_BYTES:
+                self._has_wide = True
 
     def _judge_goaway(self, stream_id: int, length: int) -> None:
         if stream_id:
@@ -312,7 +362,16 @@ class FrameGate:
             if length != 5:
                 raise HTTP2Error("RFC 9113 section 6.3: PRIORITY of a wrong size", ErrorCode.FRAME_SIZE_ERROR)
             self._judge_dependency(stream_id, position)
+        elif kind == _PRIORITY_UPDATE:
+            self._judge_priority_update(stream_id, position, length)
         self._count_empty()
+
+    def _judge_priority_update(self, stream_id: int, position: int, length: int) -> None:
+        """RFC 9218 section 7.1."""
+        if length < 4:
+            raise HTTP2Error("RFC 9218 section 7.1: PRIORITY_UPDATE of a wrong size", ErrorCode.FRAME_SIZE_ERROR)
+        if stream_id or not _word.unpack_from(self._input, position)[0] & 0x7FFFFFFF:
+            raise HTTP2Error("RFC 9218 section 7.1: PRIORITY_UPDATE is of the connection, and names a stream")
 
     def _judge_dependency(self, stream_id: int, position: int) -> None:
         """RFC 7540 section 5.3.1, since clients may still send it: nothing depends on itself."""

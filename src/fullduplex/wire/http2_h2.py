@@ -9,9 +9,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived, StreamReset, TrailersReceived
 from h2.events import Event as LibraryEvent
-from h2.exceptions import NoSuchStreamError, ProtocolError, StreamClosedError
+from h2.exceptions import DenialOfServiceError, NoSuchStreamError, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hpack import Encoder
+from hpack import Decoder, Encoder, HeaderTuple, HPACKError
 
 from fullduplex.exceptions import LocalProtocolError
 from fullduplex.limits import HTTP2Limits
@@ -20,6 +20,7 @@ from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields
 from fullduplex.wire.http2 import HTTP2Codec
 from fullduplex.wire.http2_errors import ErrorCode, HTTP2Error, goaway_frame
 from fullduplex.wire.http2_gate import MAX_FRAME_BYTES, PREFACE
+from fullduplex.wire.http2_head import LibraryFields
 from fullduplex.wire.http2_settings import connection_window_bytes, settings_of
 from fullduplex.wire.http2_state import Response
 
@@ -34,6 +35,8 @@ _CONFIGURATION = H2Configuration(
 )
 _frame_header = Struct(">IBI")
 _TABLE_BYTES = 4_096  # RFC 9113 section 6.5.2: what SETTINGS_HEADER_TABLE_SIZE is without a setting
+_HEADERS, _WINDOW_UPDATE = 0x1, 0x8
+_END_STREAM = 0x1
 
 
 class _Encoder(Encoder):
@@ -46,6 +49,16 @@ class _Encoder(Encoder):
     @header_table_size.setter
     def header_table_size(self, value: int) -> None:
         Encoder.header_table_size.fset(self, min(value, _TABLE_BYTES))  # type: ignore[attr-defined]
+
+
+class _FieldsDecoder(Decoder):
+    """Decodes field blocks for us; h2 gets none to judge, since for one Content-Length it ends the whole connection."""
+
+    last: LibraryFields = ()
+
+    def decode(self, data: bytes, raw: bool = False) -> list[HeaderTuple]:
+        self.last = [(name, value) for name, value in super().decode(data, raw=True)]
+        return []
 
 
 class _Queue:
@@ -63,7 +76,7 @@ class _Queue:
 class H2Codec(HTTP2Codec):
     """See :class:`~fullduplex.wire.http2.HTTP2Codec`."""
 
-    __slots__ = ("_connection", "_has_failed", "_output", "_queued_bytes", "_queues")
+    __slots__ = ("_connection", "_fields", "_has_failed", "_output", "_queued_bytes", "_queues", "_unended_id")
 
     library = "h2"
 
@@ -83,7 +96,9 @@ class H2Codec(HTTP2Codec):
         # How many streams there may be is ours to refuse, one by one: h2 would end the connection.
         settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 2**31 - 1
         connection.local_settings = Settings(client=False, initial_values=settings)  # type: ignore[arg-type]
-        connection.decoder.max_header_list_size = 4 * limits.max_head_bytes
+        self._fields = connection.decoder = _FieldsDecoder()
+        self._fields.max_header_list_size = 4 * limits.max_head_bytes
+        self._unended_id = 0  # of trailers that are not the end of their stream
         connection.increment_flow_control_window(connection_window_bytes(limits) - 65_535)
 
     def queued_bytes(self, stream_id: int | None = None) -> int:
@@ -92,23 +107,53 @@ class H2Codec(HTTP2Codec):
         queue = self._queues.get(stream_id)
         return 0 if queue is None else queue.size_bytes
 
+    def _window_of(self, stream_id: int) -> int:
+        stream = self._connection.streams.get(stream_id)
+        return 0 if stream is None else stream.outbound_flow_control_window
+
     def _feed(self, frames: bytes, events: list[Event]) -> None:
         """One frame at a time: when one is at fault, h2 forgets what those before it in the same call have meant."""
         position = 0
         connection = self._connection
         while position < len(frames):
-            word, _, _ = _frame_header.unpack_from(frames, position)
+            word, _, stream_id = _frame_header.unpack_from(frames, position)
             end = position + 9 + (word >> 8)
+            is_late = word & 0xFF <= _HEADERS and self._gate.was_reset(stream_id & 0x7FFFFFFF)
+            if is_late:
+                self._output += connection.data_to_send()
             try:
-                received = connection.receive_data(frames[position:end])
+                received = connection.receive_data(self._adapted(frames[position:end], word & 0xFF))
             except ProtocolError as error:
-                self._has_failed = True  # and the GOAWAY is queued
+                self._output += connection.data_to_send()[: -len(goaway_frame(0, 0))]  # without that of h2
                 code = getattr(error, "error_code", ErrorCode.PROTOCOL_ERROR)
+                if isinstance(error.__cause__, HPACKError) and not isinstance(error, DenialOfServiceError):
+                    code = ErrorCode.COMPRESSION_ERROR
                 reason = str(error).partition(" from <memory")[0]  # which would stand there with its address
                 raise HTTP2Error(f"RFC 9113 section 5.4.1: {reason}", code) from None
+            if is_late:
+                self._read_over()
             for event in received:
                 self._on_event(event, events)
             position = end
+
+    def _read_over(self) -> None:
+        """For what was on its way to a stream that we have reset, h2 resets it again (RFC 9113 section 5.4.2)."""
+        output = self._connection.data_to_send()
+        self._output += output[:-13] if output[-10:-9] == b"\x03" else output
+
+    def _adapted(self, frame: bytes, kind: int) -> bytes:
+        """A frame without what h2 would end the connection for: a reserved bit, and trailers that have no end.
+
+        The bit is to be ignored (RFC 9113 section 6.9); such trailers are the fault of one stream, rejected behind h2.
+        """
+        if kind == _WINDOW_UPDATE and len(frame) == 13 and frame[9] & 0x80:
+            return frame[:9] + bytes((frame[9] & 0x7F,)) + frame[10:]
+        if kind == _HEADERS and not frame[4] & _END_STREAM:
+            stream_id = int.from_bytes(frame[5:9], "big") & 0x7FFFFFFF
+            if stream_id in self._streams:
+                self._unended_id = stream_id
+                return frame[:4] + bytes((frame[4] | _END_STREAM,)) + frame[5:]
+        return frame
 
     def _on_event(self, event: LibraryEvent, events: list[Event]) -> None:
         if isinstance(event, RequestReceived):
@@ -119,7 +164,7 @@ class H2Codec(HTTP2Codec):
                 self._submit_reset(stream_id, ErrorCode.REFUSED_STREAM)
                 self._gate.count_reset()
             else:
-                self._on_request(stream_id, [(name, value) for name, value in event.headers], end, events)
+                self._on_request(stream_id, self._fields.last, end, events)
         elif isinstance(event, DataReceived):
             padding = event.flow_controlled_length - len(event.data)
             if padding:
@@ -128,9 +173,9 @@ class H2Codec(HTTP2Codec):
             if event.stream_ended is not None:
                 self._check_closed(event.stream_id, events)
         elif isinstance(event, TrailersReceived):
-            fields = [(name, value) for name, value in event.headers]
-            self._on_trailers(event.stream_id, fields, event.stream_ended is not None, events)
-            self._check_closed(event.stream_id, events)
+            stream_id = event.stream_id
+            self._on_trailers(stream_id, self._fields.last, stream_id != self._unended_id, events)
+            self._check_closed(stream_id, events)
         elif isinstance(event, StreamReset):
             self._drop_queue(event.stream_id)
             if not event.remote_reset:

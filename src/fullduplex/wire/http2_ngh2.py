@@ -41,6 +41,9 @@ class NGH2Codec(HTTP2Codec):
     def queued_bytes(self, stream_id: int | None = None) -> int:
         return self._connection.queued_body_size(stream_id)
 
+    def _window_of(self, stream_id: int) -> int:
+        return self._connection.stream_remote_window_size(stream_id)
+
     def _feed(self, frames: bytes, events: list[Event]) -> None:
         connection = self._connection
         failure: HTTP2Error | None = None

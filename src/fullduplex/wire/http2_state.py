@@ -30,6 +30,7 @@ class Stream:
         "discarded_bytes",
         "held_byte",
         "held_since_s",
+        "is_accepted",
         "is_complete",
         "is_head_request",
         "is_refusal",
@@ -45,6 +46,7 @@ class Stream:
         self.is_complete = is_complete
         self.is_head_request = is_head_request
         self.is_tunnel = is_tunnel  # or asks to be one
+        self.is_accepted = False  # as a tunnel
         self.response = Response.READY
         self.response_left_bytes = -1
         self.without_content = False

@@ -62,7 +62,10 @@ class HTTP2Writer:
             LocalProtocolError: as :meth:`send`.
         """
         stream = self._stream(stream_id)
-        if status in STATUSES_WITHOUT_CONTENT or stream.is_head_request or type(content) is not bytes:
+        if status in STATUSES_WITHOUT_CONTENT or stream.is_head_request:
+            self.send(ResponseHead(status, headers, True, stream_id))
+            return
+        if type(content) is not bytes:
             self.send(ResponseHead(status, headers, stream_id=stream_id))
             self.send(Data(content, True, stream_id))
             return
@@ -76,15 +79,15 @@ class HTTP2Writer:
         if length not in (-1, size):
             raise LocalProtocolError("RFC 9110 section 8.6: other content than the Content-Length says")
         fields.append((b"content-length", b"%d" % size))
-        is_complete = stream.is_complete
-        self._submit_head(stream_id, fields, not size and is_complete)
+        ends = stream.is_complete or stream.is_tunnel
+        self._submit_head(stream_id, fields, not size and ends)
         if size:
-            if not is_complete and status < 400:
+            if not ends and status < 400:
                 content = self._without_last(stream, content)
-            self._submit_data(stream_id, content, is_complete)
+            self._submit_data(stream_id, content, ends)
             self._sent(size)
-        if is_complete:
-            stream.response = _DONE
+        if ends:
+            self._note_end(stream_id, stream)
         else:
             self._hold(stream_id, stream)
 
@@ -102,6 +105,7 @@ class HTTP2Writer:
             fields, _ = response_fields(200, event.headers, self._defaults.fields)
             self._submit_head(event.stream_id, fields, False)
             stream.response = _BODY
+            stream.is_accepted = True
             return
         if status < 200:
             raise LocalProtocolError("RFC 9110 section 15.2: 1xx is not a final response")
@@ -115,12 +119,12 @@ class HTTP2Writer:
             fields.append((b"content-length", b"%d" % length))
         stream.response_left_bytes = -1 if stream.without_content else length
         stream.is_refusal = status >= 400
-        end_stream = event.end_stream and stream.is_complete
+        end_stream = event.end_stream and (stream.is_complete or stream.is_tunnel)
         self._submit_head(event.stream_id, fields, end_stream)
         if not event.end_stream:
             stream.response = _BODY
         elif end_stream:
-            stream.response = _DONE
+            self._note_end(event.stream_id, stream)
         else:
             self._hold(event.stream_id, stream)
 
@@ -145,7 +149,7 @@ class HTTP2Writer:
             self._submit_data(event.stream_id, data, end_stream)
             self._sent(size)
         if end_stream:
-            stream.response = _DONE
+            self._note_end(event.stream_id, stream)
         elif event.end_stream:
             self._hold(event.stream_id, stream)
 
@@ -155,7 +159,7 @@ class HTTP2Writer:
         if stream.response_left_bytes > 0:
             raise LocalProtocolError("RFC 9110 section 8.6: less content than the Content-Length")
         stream.trailers = trailer_fields(trailers) or None
-        if stream.is_complete:
+        if stream.is_complete or stream.is_tunnel:
             self._release(stream_id, stream)
         else:
             self._hold(stream_id, stream)
@@ -176,6 +180,12 @@ class HTTP2Writer:
         """
         stream.response = _HELD
         self._held.add(stream_id)
+
+    def _note_end(self, stream_id: int, stream: Stream) -> None:
+        """The end of a response is queued. A tunnel that was refused has one although its client may never end it."""
+        stream.response = _DONE
+        if stream.is_tunnel and not stream.is_accepted and not stream.is_complete:
+            self._held.add(stream_id)
 
     def _release(self, stream_id: int, stream: Stream) -> None:
         """Queue the end of a response."""
