@@ -5,9 +5,23 @@ from __future__ import annotations
 import http.client
 import itertools
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 
 TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request without a good answer.
+
+    Attributes:
+        pid: who had answered on its connection before; None for the first request of one.
+    """
+
+    kind: str
+    error: str
+    pid: str | None
 
 
 class Load:
@@ -20,7 +34,7 @@ class Load:
         clients_count: a quarter of them for each pair of method and persistence.
 
     Attributes:
-        failures: what came of requests without a good answer.
+        failures: requests without a good answer.
     """
 
     def __init__(self, port: int, clients_count: int = 8) -> None:
@@ -29,7 +43,7 @@ class Load:
         self._answered = threading.Condition()
         self.answers_count = 0
         self.pids: set[str] = set()
-        self.failures: list[str] = []
+        self.failures: list[Failure] = []
         kinds = itertools.cycle(itertools.product(("GET", "POST"), (True, False)))
         self._threads = [
             threading.Thread(target=self._run, args=next(kinds), daemon=True) for _ in range(clients_count)
@@ -52,6 +66,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def tell(self, what: str) -> None:
+        """Print what came of it; ``pytest -rP`` shows it."""
+        print(f"{what}: {self.answers_count} answers by {len(self.pids)} processes, {len(self.failures)} failures")
+
     def go_on(self, count: int) -> None:
         """Wait for so many more answers."""
         with self._answered:
@@ -65,11 +83,13 @@ class Load:
 
     def _run(self, method: str, keep: bool) -> None:
         client: http.client.HTTPConnection | None = None
+        pid: str | None = None
         for number in itertools.count():
             if self._over.is_set():
                 break
             if client is None:
                 client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
+                pid = None
             body = b"%d" % number * 100 if method == "POST" else None
             try:
                 client.request(method, "/echo", body, {} if keep else {"Connection": "close"})
@@ -79,7 +99,7 @@ class Load:
                 pid = response.headers["x-pid"]
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 with self._answered:
-                    self.failures.append(f"{method} {'kept' if keep else 'single'}: {error!r}")
+                    self.failures.append(Failure(f"{method} {'kept' if keep else 'single'}", repr(error), pid))
                     self._answered.notify_all()
                 client.close()
                 client = None

@@ -22,6 +22,7 @@ from tests.e2e.proxies import Proxy
 pytestmark = pytest.mark.e2e
 
 HERE = {"PYTHONPATH": str(ROOT)}
+few_and_many = pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 ALL_READY = r"All \d+ workers are ready"
 
 
@@ -66,11 +67,12 @@ def test_bursts_are_spread_over_all_workers():
         assert sum(shares) / len(shares) < 1.6, shares  # 1.25 by chance alone
 
 
-def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails():
+@few_and_many
+def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails(count):
     with serve(count=2) as process:
         process.wait_for(re.compile(ALL_READY))
-        with Load(process.port, 4) as load:
-            for _ in range(3):
+        with Load(process.port, 8) as load:
+            for _ in range(count):
                 load.go_on(200)
                 before, failed_before = len(process.output), len(load.failures)
                 pid = get(process)[0]
@@ -78,9 +80,12 @@ def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails():
                 process.wait_for(f"(process {pid}) was killed by SIGKILL", after=before)
                 assert worker_ready(process, before) != pid
                 load.go_on(200)
-                assert len(load.failures) - failed_before <= 4, "each client had one request at most inside"
+                failed = load.failures[failed_before:]
+                assert len(failed) <= 8, "each client had one request at most inside"
+                assert {failure.pid for failure in failed} <= {str(pid), None}
             at_the_end = len(load.failures)
             load.go_on(500)
+        load.tell(f"{count} times kill -9")
         assert len(load.failures) == at_the_end
 
 
@@ -102,32 +107,31 @@ def test_where_no_worker_can_start_the_service_ends(tmp_path):
         assert "No worker could start" in process.output
 
 
-def test_a_reload_loses_no_request():
+def reload_under_load(process, port, count):
+    process.wait_for(re.compile(ALL_READY))
+    with Load(port) as load:
+        for generation in range(2, count + 2):
+            load.go_on(300)
+            process.signal(signal.SIGHUP)
+            process.wait_for(f"Reloaded: generation {generation} serves", 60)
+            load.wait_for_pid(generation)
+        load.go_on(300)
+    load.tell(f"{count} reloads")
+    assert not load.failures
+    assert len(workers_of(process)) == 2 * count + 2
+
+
+@few_and_many
+def test_a_reload_loses_no_request(count):
     with serve(count=2) as process:
-        process.wait_for(re.compile(ALL_READY))
-        with Load(process.port) as load:
-            for generation in range(2, 5):
-                load.go_on(300)
-                process.signal(signal.SIGHUP)
-                process.wait_for(f"Reloaded: generation {generation} serves", 60)
-                load.wait_for_pid(generation)
-            load.go_on(300)
-        assert not load.failures
-        assert len(workers_of(process)) == 8
+        reload_under_load(process, process.port, count)
 
 
+@few_and_many
 @pytest.mark.parametrize("name", ["nginx", "haproxy"])
-def test_a_reload_loses_no_request_behind_a_proxy_that_pools(name, tmp_path):
+def test_a_reload_loses_no_request_behind_a_proxy_that_pools(name, count, tmp_path):
     with serve(count=2) as process, Proxy(name, process.port, tmp_path) as proxy:
-        process.wait_for(re.compile(ALL_READY))
-        with Load(proxy.port) as load:
-            for generation in range(2, 5):
-                load.go_on(300)
-                process.signal(signal.SIGHUP)
-                process.wait_for(f"Reloaded: generation {generation} serves", 60)
-                load.wait_for_pid(generation)
-            load.go_on(300)
-        assert not load.failures
+        reload_under_load(process, proxy.port, count)
 
 
 def test_a_reload_that_fails_leaves_the_old_workers_serving(tmp_path):
