@@ -29,6 +29,7 @@ from fullduplex.handler.handshake import HandshakeRequest
 from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.observer import Entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
+from fullduplex.handler.preload import preload
 from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
@@ -115,6 +116,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         """
         get_settings()
         _ = get_resolver().url_patterns
+        preload()
         for connection in connections.all(initialized_only=True):
             connection.close()
             close_pool = getattr(connection, "close_pool", None)
