@@ -1,0 +1,86 @@
+"""Finding the sequencer, or starting one.
+
+Who gets the lock listens, and hands both to a process that is the sequencer from then on. It is nobody's child, so
+that whoever has started it may end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fullduplex.exceptions import ConfigurationError, LayerUnavailable
+from fullduplex.layers.local.place import Place, release
+
+logger = logging.getLogger("fullduplex.layers")
+
+RETRY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # a sequencer that begins, or ends, does so within milliseconds
+START_TIMEOUT_S = 10.0
+
+_CODE = "import sys; sys.path.append({path!r}); from fullduplex.sequencer.process import main; main({fd}, {place!r})"
+_PACKAGES = str(Path(__file__).parents[3])
+
+
+def connect(place: Place, timeout_s: float) -> socket.socket:
+    """Connect to the sequencer of this place; start it where there is none.
+
+    Raises:
+        LayerUnavailable: neither could be done in time.
+        ConfigurationError: the directory cannot be used.
+    """
+    end_s = time.monotonic() + timeout_s
+    attempt = 0
+    while True:
+        sock = place.connect()
+        if sock is None and _start(place):
+            sock = place.connect()
+        if sock is not None:
+            return sock
+        if time.monotonic() > end_s:
+            raise LayerUnavailable(f"the local layer finds no sequencer in {place.path}, and could not start one")
+        time.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        attempt += 1
+
+
+def _start(place: Place) -> bool:
+    """Start the sequencer, unless somebody is about to, or it is there."""
+    place.make()
+    try:
+        lock = place.lock()
+        if lock is None:
+            return False
+        try:
+            with place.listen() as listener:
+                _spawn(listener.fileno(), lock, place)
+        finally:
+            release(lock)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LayerUnavailable(f"the sequencer of the local layer cannot be started: {error}") from error
+    return True
+
+
+def _spawn(listener: int, lock: int, place: Place) -> None:
+    """Start the process; it inherits the lock with the descriptor."""
+    if not sys.executable:
+        raise ConfigurationError("The local layer needs an interpreter for its sequencer, and sys.executable is empty.")
+    # Nothing but the standard library and this package: no site, no variables of the environment.
+    command = [sys.executable, "-I", "-S", "-c", _CODE.format(path=_PACKAGES, fd=listener, place=str(place.path))]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(listener, lock),
+        start_new_session=True,  # what a terminal sends to the group is not for it
+    )
+    try:
+        status = process.wait(START_TIMEOUT_S)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if status:
+        raise LayerUnavailable(f"the sequencer of the local layer ended with status {status} as it started")
