@@ -54,6 +54,8 @@ class Wired:
         limits: changed fields of the limits, whichever of the classes has them.
     """
 
+    gateway_class = Gateway
+
     def __init__(self, app: Any, **limits: Any) -> None:
         loop = asyncio.get_running_loop()
         self.now_s = loop.time()
@@ -61,7 +63,7 @@ class Wired:
         self.connections: set[ClientConnection] = set()
         self.connection: Any
         self.transport: Any
-        self.gateway = Gateway(
+        self.gateway = self.gateway_class(
             app,
             self.log,
             _limits(WebSocketLimits, limits),

@@ -187,6 +187,15 @@ class ServerConfig(Checked):
         metavar="HOST",
     )
 
+    health_paths: tuple[str, ...] = opt(
+        (),
+        "Paths of the site where the server itself answers health checks (GET, HEAD and OPTIONS; of / OPTIONS alone, "
+        "as HAProxy sends): for any Host, and without an access line.",
+        group="Health and metrics",
+        flags=("--health-path",),
+        metavar="PATHS",
+    )
+
     log_level: str = opt("info", "How much is logged.", group="Logs", flags=("--log-level",), choices=LOG_LEVELS)
     log_format: str = opt(
         "text",

@@ -22,6 +22,7 @@ from fullduplex.gateway.access_log import AccessLog
 from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
+from fullduplex.gateway.health import CheckedGateway, checked_paths
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed, Support
 from fullduplex.gateway.wsgi import WSGIAdapter
 from fullduplex.log_lines import Spate, enable_loggers
@@ -157,6 +158,7 @@ class Worker:
             self.load()
         loop_factory(self.config.loop)
         make_amend(self.config)
+        checked_paths(self.config.health_paths)
         if self.config.speak_http2:
             load_http2(self.config.http2_library)
         self._make_tls()
@@ -186,7 +188,7 @@ class Worker:
         assert self._loop is not None
         assert self._stop is not None
         config = self.config
-        gateway = Gateway(app, self._access_log, config.websocket, config.connection, config.load, config.server_header)
+        gateway = self._make_gateway(app)
         gateway.state = lifespan.state
         gateway.amend = make_amend(self.config)
         gateway.set_clock(time.time())
@@ -200,6 +202,7 @@ class Worker:
         self._announce(lifespan, opened)
         try:
             await self._stop.wait()
+            gateway.is_leaving = self._stays  # else others of the service go on
             if self._own_port is not None:
                 self._own_port.is_now(State.DRAINING)
             logger.info("Stopping: %d connections open", len(self._connections))
@@ -213,6 +216,15 @@ class Worker:
                 self._telemetry.tell()
             await lifespan.shutdown(self.config.graceful_timeout_s)
             logger.info("Stopped")
+
+    def _make_gateway(self, app: Application) -> Gateway:
+        config = self.config
+        make, paths = Gateway, checked_paths(config.health_paths)
+        if paths:
+            make = CheckedGateway
+        gateway = make(app, self._access_log, config.websocket, config.connection, config.load, config.server_header)
+        gateway.checked_paths = paths
+        return gateway
 
     async def _drain(self, gateway: Gateway) -> None:
         config = self.config
