@@ -34,3 +34,4 @@ class FullduplexConfig(AppConfig):
             checks.register(check, "fullduplex")
         checks.register(check_connections, checks.Tags.database, deploy=True)
         checks.register(check_seams, "fullduplex", deploy=True)
+        checks.register(ours.check_layer_in_force, "fullduplex", deploy=True)

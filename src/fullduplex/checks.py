@@ -9,12 +9,13 @@ import importlib.util
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.management import BaseCommand, get_commands, load_command_class
 
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
 from fullduplex.layers import get_layer
+from fullduplex.layers.in_force import in_force
 
 
 def check_runserver(**kwargs: Any) -> list[CheckMessage]:
@@ -75,6 +76,11 @@ def check_layer(**kwargs: Any) -> list[CheckMessage]:
     except ConfigurationError as error:
         return [Error(str(error), id="fullduplex.E003")]
     return []
+
+
+def check_layer_in_force(**kwargs: Any) -> list[CheckMessage]:
+    """Tell which layer carries groups. For ``check --deploy``: it is nothing that anybody must do."""
+    return [Info(f"Groups are carried by this layer: {in_force()}.", id="fullduplex.I001")]
 
 
 def check_server(**kwargs: Any) -> list[CheckMessage]:

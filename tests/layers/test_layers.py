@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
+from fullduplex import layers
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
-from fullduplex.layers import allow_in_process, close_layer, get_layer, note_serving, serving
+from fullduplex.layers import allow_in_process, close_layer, configured, get_layer, note_serving, open_layer, serving
 from fullduplex.layers.base import BaseLayer
+from fullduplex.layers.in_force import in_force
+from fullduplex.layers.local import LocalLayer
+from fullduplex.layers.local.place import Place, release
 from fullduplex.layers.memory import MemoryLayer
 
 CONFIGURED = override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "fullduplex.layers.memory.MemoryLayer"}})
@@ -39,6 +46,8 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(serving, "_serving", False)
     monkeypatch.setattr(serving, "_worker_count", None)
     monkeypatch.setattr(serving, "_in_tests", lambda: False)
+    monkeypatch.setattr(layers, "_layer", None)
+    monkeypatch.setattr(configured, "_layer", None)
     return
 
 
@@ -64,10 +73,20 @@ class TestTheInProcessLayer:
         note_serving(None)
         assert isinstance(get_layer(), MemoryLayer)
 
-    @pytest.mark.parametrize("settings", [override_settings(), CONFIGURED], ids=["implied", "configured"])
-    def test_is_none_among_several_workers(self, settings: Any) -> None:
+    @CONFIGURED
+    def test_is_none_among_several_workers(self) -> None:
         note_serving(4)
-        with settings, pytest.raises(LayerNotConfigured, match="4 workers serve this site"):
+        with pytest.raises(LayerNotConfigured, match="4 workers serve this site"):
+            get_layer()
+
+    def test_the_local_layer_is_implied_among_several_workers(self) -> None:
+        note_serving(4)
+        assert isinstance(get_layer(), LocalLayer)
+
+    def test_nothing_is_implied_among_several_workers_where_the_local_layer_cannot_be(self, monkeypatch) -> None:
+        monkeypatch.setattr("fullduplex.layers.configured.is_possible", lambda: False)
+        note_serving(4)
+        with pytest.raises(LayerNotConfigured, match="4 workers serve this site"):
             get_layer()
 
     def test_is_implied_in_a_single_worker(self) -> None:
@@ -140,3 +159,62 @@ def test_a_shell_never_publishes_to_nobody() -> None:
 def test_the_base_layer_is_abstract() -> None:
     with pytest.raises(TypeError):
         BaseLayer()  # type: ignore[abstract]
+
+
+@pytest.mark.usefixtures("process")
+class TestBesideWorkers:
+    """A shell or a task, where several workers of ours serve the same project for the same user."""
+
+    @pytest.fixture(autouse=True)
+    def place(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+        with tempfile.TemporaryDirectory() as path:
+            monkeypatch.setattr("fullduplex.layers.local.place.ABOVE", Path(path))
+            yield Place()
+
+    def test_the_local_layer_is_implied_as_long_as_they_run(self, place: Place) -> None:
+        for _ in range(2):  # each time anew: they may begin later
+            with pytest.raises(LayerNotConfigured, match="No workers of fullduplex serve this project here"):
+                get_layer()
+        mark = place.mark_served()
+        try:
+            assert isinstance(get_layer(), LocalLayer)
+        finally:
+            release(mark)
+
+    def test_a_worker_shows_that_it_serves_and_starts_nothing(self, place: Place) -> None:
+        async def scenario() -> None:
+            note_serving(4)
+            await open_layer()
+            assert place.is_served()
+            assert not (place.path / "socket").exists()
+            await close_layer()
+            assert not place.is_served()
+
+        asyncio.run(scenario())
+
+    def test_a_directory_that_cannot_be_used_is_told_at_the_start_and_at_the_first_use(
+        self, place: Place, caplog
+    ) -> None:
+        place.path.mkdir(mode=0o755)
+
+        async def scenario() -> None:
+            note_serving(4)
+            await open_layer()
+            assert "with mode 700" in caplog.text
+            with pytest.raises(ConfigurationError, match="with mode 700"):
+                await get_layer().subscribe("a", print)
+            await close_layer()
+
+        asyncio.run(scenario())
+
+    def test_what_is_in_force_is_told(self, place: Place) -> None:
+        assert "elsewhere an error" in in_force()
+        assert "(none run now)" in in_force()
+        mark = place.mark_served()
+        assert f"LocalLayer in {place.path}" in in_force()
+        assert "they run now, and this process reaches them" in in_force()
+        release(mark)
+        with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer"}}):
+            assert in_force() == "fullduplex.layers.redis.RedisLayer, of CHANNEL_LAYERS"
+        with override_settings(CHANNEL_LAYERS={"default": 3}):
+            assert in_force().startswith("none: CHANNEL_LAYERS must be")

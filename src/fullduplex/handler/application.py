@@ -34,7 +34,7 @@ from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
 from fullduplex.handler.upgrade import Upgrade
-from fullduplex.layers import close_layer, get_layer, note_serving
+from fullduplex.layers import close_layer, note_serving, open_layer
 from fullduplex.log_lines import enable_loggers
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
@@ -229,11 +229,10 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         await self._import_views()
         if self._views_error is not None:  # each request meets it, too, as under Django
             logger.error("The URLconf cannot be imported: %s", self._views_error, exc_info=self._views_error)
-        if getattr(settings, "CHANNEL_LAYERS", None):
-            try:
-                await get_layer().open()
-            except LayerUnavailable as error:  # the pages work without it, and the first use tries again
-                logger.warning("The layer cannot be reached yet: %s", error)
+        try:
+            await open_layer()
+        except LayerUnavailable as error:  # the pages work without it, and the first use tries again
+            logger.warning("The layer cannot be reached yet: %s", error)
 
     async def shutdown(self) -> None:
         """The server has served its last request: disconnect the layer, end the threads."""

@@ -7,16 +7,27 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
 from django.core.signals import setting_changed
 
+from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.adopted import AdoptedLayer
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.channels import channel_layers
-from fullduplex.layers.configured import entry, import_backend, own_layer
-from fullduplex.layers.serving import SETTING, allow_in_process, check_in_process, in_process_allowed, note_serving
+from fullduplex.layers.configured import MEMORY_LAYER, entry, import_backend, own_layer
+from fullduplex.layers.local import LocalLayer
+from fullduplex.layers.serving import (
+    SETTING,
+    allow_in_process,
+    check_in_process,
+    in_process_allowed,
+    in_several_workers,
+    is_configured,
+    note_serving,
+)
 
 __all__ = [
     "BaseLayer",
@@ -26,7 +37,10 @@ __all__ = [
     "get_layer",
     "in_process_allowed",
     "note_serving",
+    "open_layer",
 ]
+
+logger = logging.getLogger("fullduplex.layers")
 
 # Channel layers that stand on a layer of ours: groups use the same one, and its connections.
 _CHANNEL_LAYERS = frozenset(
@@ -57,6 +71,25 @@ def get_layer() -> BaseLayer:
     return layer
 
 
+async def open_layer() -> None:
+    """Connect a configured layer, as workers do when they start. The local one, where it is implied, is only shown to
+    be there: its sequencer begins with the first member.
+
+    Raises:
+        LayerUnavailable: the broker cannot be reached.
+        ConfigurationError: ``CHANNEL_LAYERS`` is wrong.
+    """
+    if is_configured():
+        await get_layer().open()
+    elif in_several_workers():
+        try:
+            layer = get_layer()
+            if isinstance(layer, LocalLayer):
+                await layer.mark_served()
+        except (ConfigurationError, OSError) as error:  # perhaps there are no groups; they meet it, too
+            logger.warning("Groups will not reach other processes: %s", error)
+
+
 async def close_layer() -> None:
     """Give back what the layer holds for the running loop, at the end of a process or a test."""
     if _layer is not None:
@@ -73,6 +106,8 @@ def _make_layer() -> BaseLayer:
 
 def _find() -> BaseLayer:
     backend, _ = entry()
+    if backend == MEMORY_LAYER and not is_configured():
+        check_in_process()  # an error is not for ever: workers may begin beside this process
     if backend in _CHANNEL_LAYERS:
         beneath: BaseLayer = channel_layers["default"].layer
         return beneath

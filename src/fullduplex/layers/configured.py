@@ -11,10 +11,12 @@ from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.base import BaseLayer
-from fullduplex.layers.serving import SETTING
+from fullduplex.layers.local.place import Place, is_possible
+from fullduplex.layers.serving import SETTING, in_process_allowed, in_several_workers, serves
 from fullduplex.limits import shown
 
 MEMORY_LAYER = "fullduplex.layers.memory.MemoryLayer"
+LOCAL_LAYER = "fullduplex.layers.local.LocalLayer"
 
 # Channels' paths, and those options of theirs that have no meaning here: our bounds are in bytes, and a message is
 # delivered at once or not at all.
@@ -43,12 +45,14 @@ def own_layer() -> BaseLayer:
 
 
 def entry() -> tuple[str, dict[str, Any]]:
-    """Return path and options of the default layer; the in-process one where none is configured.
+    """Return path and options of the default layer; where none is configured, of the implied one.
 
     Raises:
         ConfigurationError: ``CHANNEL_LAYERS`` has another form.
     """
-    layers = getattr(settings, SETTING, None) or {"default": {"BACKEND": MEMORY_LAYER}}
+    layers = getattr(settings, SETTING, None)
+    if not layers:
+        return implied(), {}
     try:
         config = layers["default"]
         backend = config["BACKEND"]
@@ -61,6 +65,17 @@ def entry() -> tuple[str, dict[str, Any]]:
         backend = _ALIASES[backend]
         options = {name: value for name, value in options.items() if name not in _CHANNELS_OPTIONS}
     return backend, options
+
+
+def implied() -> str:
+    """The layer without the setting. The in-process one refuses to work where it does not reach all members."""
+    local = is_possible() and not in_process_allowed() and (in_several_workers() or is_beside_workers())
+    return LOCAL_LAYER if local else MEMORY_LAYER
+
+
+def is_beside_workers() -> bool:
+    """Whether this process serves nothing, and several workers of ours serve this project for the same user."""
+    return not serves() and is_possible() and Place().is_served()
 
 
 def import_backend(backend: str) -> Any:

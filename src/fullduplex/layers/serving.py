@@ -1,7 +1,8 @@
 """Which processes serve sockets, and whether the in-process layer reaches all of them.
 
 Without ``CHANNEL_LAYERS`` that layer is implied where it reaches every member: in ``runserver``, in tests and in a
-single fullduplex worker. Elsewhere it would deliver to some members and say nothing of the others, so that is an error.
+single fullduplex worker. Among several workers of ours, and beside them, it is the local one. Elsewhere one of them
+would deliver to some members and say nothing of the others, so that is an error.
 """
 
 from __future__ import annotations
@@ -43,9 +44,23 @@ def note_serving(worker_count: int | None) -> None:
     _worker_count = worker_count
 
 
+def is_configured() -> bool:
+    return bool(getattr(settings, SETTING, None))
+
+
 def in_process_allowed() -> bool:
     """Whether this process is known to hold every socket of the site, so that the in-process layer is implied."""
     return _allowed_reason is not None or _in_tests()
+
+
+def in_several_workers() -> bool:
+    """Whether this is one of several workers of ours, which the local layer connects."""
+    return _serving and (_worker_count or 0) > 1
+
+
+def serves() -> bool:
+    """Whether this process is known to serve sockets."""
+    return _serving
 
 
 def check_in_process() -> None:
@@ -56,7 +71,7 @@ def check_in_process() -> None:
     """
     if in_process_allowed():
         return
-    configured = bool(getattr(settings, SETTING, None))
+    configured = is_configured()
     if configured and _serving and _worker_count is None:
         return  # the project chose it and the server does not tell: the choice counts
     raise LayerNotConfigured(
@@ -67,7 +82,8 @@ def check_in_process() -> None:
 
 def _obstacle(configured: bool) -> str:
     if not _serving:
-        return "This process serves no sockets, and the in-process layer reaches none outside of it."
+        beside = "" if configured else " No workers of fullduplex serve this project here for the user of this process."
+        return f"This process serves no sockets, and the in-process layer reaches none outside of it.{beside}"
     if _worker_count is not None:
         return f"{_worker_count} workers serve this site, and the in-process layer reaches the sockets of one."
     return "No layer is configured, and this server does not tell whether other workers serve the site, too."

@@ -12,6 +12,7 @@ from django.urls import Resolver404, ResolverMatch, resolve
 from fullduplex.handler.application import ASGIHandler
 from fullduplex.handler.hops import Hop, hops, thread
 from fullduplex.handler.seams import patches
+from fullduplex.layers.in_force import in_force
 from fullduplex.sockets.views import is_socket_view
 
 
@@ -38,6 +39,7 @@ class Command(BaseCommand):
         for patch in patched:
             write(f"seam    {patch}")
         write(f"thread  {thread(handler, match)}")
+        write(f"layer   {in_force()}")
         write(f"hops    {len(certain)}")
         for number, hop in enumerate(certain, 1):
             self._explain(f"{number}.", hop)
