@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.server import cores, platform
+from fullduplex.server.children import Slot
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.orders import pack, unpack
 from fullduplex.server.settings import all_settings
@@ -46,3 +48,11 @@ def test_a_supervisor_imports_nothing_that_serves():
     code = "import sys, fullduplex.server.cli, fullduplex.server.supervisor; print(*sys.modules)"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not heavy & {*imported}
+
+
+@pytest.mark.parametrize(("ready_s", "longest_s"), [(100.0, 1.2), (None, 36.0)])
+def test_one_that_has_served_is_replaced_soon_however_often_it_ends(ready_s, longest_s):
+    supervisor, slot = Supervisor(ServerConfig(app="a:b", workers=2)), Slot(0)
+    child = SimpleNamespace(ready_s=ready_s)
+    delays = [supervisor._delay(slot, child, 101.0) for _ in range(10)]
+    assert longest_s * 0.6 < max(delays) <= longest_s

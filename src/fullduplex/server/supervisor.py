@@ -46,6 +46,7 @@ KILL_MARGIN_S = 15.0  # beyond the graceful time: cancelled tasks, lifespan, thr
 DUMP_S = 0.5  # for a blocked worker to write its stacks
 HEALTHY_S = 10.0  # who was ready for so long is replaced at once
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+SERVED_BACKOFF_S = 1.0  # after one that was ready: a request that ends workers must not keep others waiting for long
 
 
 class Supervisor:
@@ -312,7 +313,10 @@ class Supervisor:
         slot.failures_count += 1
         if child.ready_s is not None and slot.failures_count == 1:
             return 0.0
-        return BACKOFF_S[min(slot.failures_count, len(BACKOFF_S)) - 1] * random.uniform(0.8, 1.2)
+        delay_s = BACKOFF_S[min(slot.failures_count, len(BACKOFF_S)) - 1]
+        if child.ready_s is not None:
+            delay_s = min(delay_s, SERVED_BACKOFF_S)
+        return delay_s * random.uniform(0.8, 1.2)
 
     # Time ------------------------------------------------------------------------------------
 
