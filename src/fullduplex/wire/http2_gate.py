@@ -8,7 +8,7 @@ half done when a stream is reset, and the cuts of the input cannot matter to it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from struct import Struct
 
 from fullduplex.limits import HTTP2Limits
@@ -59,6 +59,7 @@ class FrameGate:
         "_block_stream_id",
         "_counted_since_s",
         "_empty_left",
+        "_ended",
         "_first",
         "_gaps",
         "_has_wide",
@@ -79,7 +80,7 @@ class FrameGate:
         "last_stream_id",
     )
 
-    def __init__(self, limits: HTTP2Limits, streams: Container[int], window_of: Callable[[int], int]) -> None:
+    def __init__(self, limits: HTTP2Limits, streams: Collection[int], window_of: Callable[[int], int]) -> None:
         self._limits = limits
         self._streams = streams
         self._window_of = window_of
@@ -97,6 +98,7 @@ class FrameGate:
         self._has_wide = False  # some window may be near its bound
         self.faulty: tuple[int, HTTP2Error] | None = None
         self.has_more = False
+        self._ended = _NONE  # by frames that are read now, or perhaps: what follows on these waits for the next turn
         self._counted_since_s = 0.0
         self._refill(0.0)
 
@@ -193,7 +195,7 @@ class FrameGate:
         position = start = self._position
         self.has_more = False
         streams = self._streams
-        ended = _NONE  # by these frames, or perhaps: what follows on them is judged when that is known
+        ended = self._ended = _NONE
         while size - position >= 9:
             word, flags, stream_id = _frame_header.unpack_from(data, position)
             length, kind = word >> 8, word & 0xFF
@@ -205,7 +207,7 @@ class FrameGate:
                     self.has_more = True
                     return
                 if kind == _HEADERS and stream_id in streams:
-                    ended = ended | {stream_id}
+                    ended = self._ended = ended | {stream_id}
             end = position + 9 + length
             if end > size:
                 return
@@ -225,7 +227,7 @@ class FrameGate:
             self._judge(kind, flags, stream_id & 0x7FFFFFFF, position + 9, length)
             self._position = position = end
             if kind == _RST_STREAM:
-                ended = ended | {stream_id & 0x7FFFFFFF}
+                ended = self._ended = ended | {stream_id & 0x7FFFFFFF}
 
     def _stands_alone(self, kind: int, stream_id: int, position: int, length: int) -> bool:
         """Whether all before a frame must have been read before it is judged: GOAWAY, and some WINDOW_UPDATEs."""
@@ -294,6 +296,8 @@ class FrameGate:
                 if len(self._gaps) > _GAPS_COUNT:
                     self._gaps = [(0, stream_id)]  # none of those below is used again by anybody honest
             self.last_stream_id = stream_id
+            if len(self._streams) - len(self._ended) >= self._limits.max_streams_count:
+                self.count_reset()  # it will be refused
         elif stream_id not in self._streams:
             self._judge_closed(stream_id)
         if flags & _PRIORITIZED:

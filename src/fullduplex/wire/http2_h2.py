@@ -162,7 +162,6 @@ class H2Codec(HTTP2Codec):
             if len(self._streams) >= self._limits.max_streams_count:
                 self._gate.remember_reset(stream_id)
                 self._submit_reset(stream_id, ErrorCode.REFUSED_STREAM)
-                self._gate.count_reset()
             else:
                 self._on_request(stream_id, self._fields.last, end, events)
         elif isinstance(event, DataReceived):
