@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from hpack import Decoder
 
 from fullduplex.wire.http2_errors import ErrorCode
 from tests.e2e.clients import dial, flat_memory
@@ -35,6 +36,7 @@ OPTIONS = (
 )
 WAIT = [*GET[:3], (b":path", b"/wait")]
 LARGE = [*GET[:3], (b":path", b"/large")]
+SLOW = [*POST[:3], (b":path", b"/count-slowly")]
 UNREAD = [*POST[:3], (b":path", b"/wait")]
 
 
@@ -247,3 +249,104 @@ def exchange(sock: socket.socket, pieces: Iterator[bytes]) -> bytes:
         except ConnectionError:
             return received
     raise TimeoutError(f"still open, after {received[-100:]!r}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "start",
+    [settings((4, 0)), settings((4, 2**31 - 1)) + update(2**31 - 65_536)],
+    ids=["no windows", "windows, and nothing is read"],
+)
+def test_responses_that_nobody_takes(server: Process, start: bytes) -> None:
+    """CVE-2019-9517, internal data buffering, by the stream's window and by the connection itself.
+
+    128 times one megabyte is more than all connections may hold together, so the connection is dropped.
+    """
+    before = len(server.output)
+    with attacked(server, grown_bytes=200_000_000), dial(server, START + start) as sock:
+        sock.sendall(b"".join(headers(LARGE, stream_id) for stream_id in range(1, 257, 2)))
+        line = server.wait_for("that hold most are dropped, the first of 127.0.0.1", after=before)
+    assert line
+
+
+@pytest.mark.slow
+def test_a_window_that_stays_shut_ends_the_stream_alone(server: Process) -> None:
+    with attacked(server), dial(server, START + settings((4, 0)) + headers(GET)) as sock:
+        client = Client(sock)
+        ended = client.until(h2.RST_STREAM)
+        assert (ended.stream_id, ended.code) == (1, ErrorCode.INTERNAL_ERROR)
+        sock.sendall(settings((4, 100)) + headers(GET, 3))
+        assert client.until(h2.DATA).payload == b"hello"
+
+
+@pytest.mark.slow
+def test_content_that_drips_is_408(server: Process) -> None:
+    """R.U.D.Y., on a hundred streams of one connection."""
+    with attacked(server), dial(server, START) as sock:
+        ids = range(1, 201, 2)
+        sock.sendall(b"".join(headers(SLOW, stream_id, end=False) + data(b"x", stream_id) for stream_id in ids))
+        client = Client(sock)
+        while len(client.statuses) < len(ids):
+            client.until(h2.HEADERS)
+            sock.sendall(b"".join(data(b"x", stream_id) for stream_id in ids if stream_id not in client.statuses))
+        assert {*client.statuses.values()} == {b"408"}
+
+
+@pytest.mark.slow
+def test_more_fields_than_may_be_are_431_and_the_connection_lives(server: Process) -> None:
+    with attacked(server), dial(server, START) as sock:
+        large = h2.block([*GET, *((b"x-%d" % number, b"v" * 1000) for number in range(80))])
+        pieces = [large[start : start + 16_000] for start in range(0, len(large), 16_000)]
+        sock.sendall(frame(h2.HEADERS, h2.END_STREAM, 1, pieces[0]))
+        for piece in pieces[1:-1]:
+            sock.sendall(frame(h2.CONTINUATION, 0, 1, piece))
+        sock.sendall(frame(h2.CONTINUATION, h2.END_HEADERS, 1, pieces[-1]))
+        client = Client(sock)
+        client.until(h2.HEADERS)
+        sock.sendall(headers(GET, 3))
+        client.until(h2.HEADERS)
+        assert client.statuses == {1: b"431", 3: b"200"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begun", [h2.PREFACE[:18], h2.PREFACE, START], ids=["half a preface", "a preface", "SETTINGS"])
+def test_connections_that_ask_for_nothing_are_closed_in_time(server: Process, begun: bytes) -> None:
+    with attacked(server):
+        socks = [dial(server, begun) for _ in range(50)]
+        for sock in socks:
+            with sock:
+                sock.settimeout(WAIT_TIMEOUT_S)
+                while sock.recv(1 << 16):
+                    pass
+
+
+class Client:
+    """A connection, frame by frame."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+        self.decoder = Decoder()
+        self.statuses: dict[int, bytes] = {}  # of each stream
+
+    def next(self) -> h2.Frame:
+        """The next frame.
+
+        Raises:
+            AssertionError: the server has ended the connection.
+        """
+        while len(self.received) < 9 or len(self.received) < 9 + int.from_bytes(self.received[:3], "big"):
+            piece = self.sock.recv(1 << 16)
+            assert piece, "it ended"
+            self.received += piece
+        size = 9 + int.from_bytes(self.received[:3], "big")
+        [one] = h2.frames(self.received[:size])
+        self.received = self.received[size:]
+        if one.kind == h2.HEADERS:
+            self.statuses[one.stream_id] = dict(self.decoder.decode(one.payload, raw=True))[b":status"]
+        return one
+
+    def until(self, kind: int) -> h2.Frame:
+        while (one := self.next()).kind != kind:
+            pass
+        return one

@@ -425,3 +425,25 @@ async def test_a_refusal_and_a_fault_in_one_read(library: str) -> None:
     assert sent[-1].kind == GOAWAY
     assert peer.transport.eof_written
     await peer.finish()
+
+
+async def test_responses_of_one_turn_that_nobody_takes_are_bounded(library: str) -> None:
+    """CVE-2019-9517: all of them are queued before anybody could weigh them in another turn."""
+    most = 0
+    peer: Any = None
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal most
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
+        most = max(most, *(connection.buffered_bytes for connection in peer.gateway.connections), 0)
+
+    peer = Peer(app, library, start=PREFACE + settings((4, 0)))
+    peer.gateway.connections = peer.connections
+    peer.gateway.load = LoadLimits(max_buffers_bytes=8_000_000)
+    connection = peer.connection
+    await peer.feed(b"".join(headers(GET, stream_id) for stream_id in range(1, 200, 2)))
+    assert most <= 9_100_000
+    assert connection.buffered_bytes == 0
+    assert not peer.connections
+    assert len(peer.gateway.tasks) == 0

@@ -50,6 +50,12 @@ class Gateway(Shared):
             self._noted_bytes = 0
             loop.call_soon(self._weigh_all)
 
+    def note_queued(self, size_bytes: int) -> None:
+        """The same for what clients do not take, and at once: many responses are queued in one turn of the loop."""
+        self._noted_bytes += size_bytes
+        if self._noted_bytes > self.load.max_buffers_bytes // 8 > 0:
+            self._weigh_all()
+
     def _weigh_all(self) -> None:
         self.weigh(self.connections)
 

@@ -180,9 +180,10 @@ class HTTP2Connection(asyncio.Protocol):
         self._writes_soon = False
         self.flush()
 
-    def wait_for_room(self, stream: HTTP2Stream) -> None:
-        """Call ``stream.check_room()`` whenever something has been written."""
+    def wait_for_room(self, stream: HTTP2Stream, size_bytes: int) -> None:
+        """So much more waits: call ``stream.check_room()`` whenever something has been written."""
         self._full.add(stream)
+        self._gateway.note_queued(size_bytes)
 
     def flush(self) -> None:
         """Write what is queued, as far as the client takes it."""
@@ -281,7 +282,8 @@ class HTTP2Connection(asyncio.Protocol):
             self._close_in(self.limits.linger_timeout_s)
 
     def abort(self) -> None:
-        """Drop the connection; what is not yet written is lost."""
+        """Drop the connection; what is not yet written is lost, and what comes for it until it is gone."""
+        self.codec.abandon()
         self.transport.abort()
 
     # Inside ----------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ class Carrier(Protocol):
     def flush(self) -> None:
         """Write what is queued, as far as the client takes it."""
 
-    def wait_for_room(self, stream: HTTP2Stream) -> None:
-        """Call ``stream.check_room()`` whenever something has been written."""
+    def wait_for_room(self, stream: HTTP2Stream, size_bytes: int) -> None:
+        """So much more waits: call ``stream.check_room()`` whenever something has been written."""
 
 
 class HTTP2Stream:
@@ -179,7 +179,7 @@ class HTTP2Stream:
             carrier.flush()
         if not self.closed and self._is_behind(self.limits.write_buffer_bytes):
             self.paused = True
-            carrier.wait_for_room(self)
+            carrier.wait_for_room(self, size_bytes)
 
     # Flow ------------------------------------------------------------------------------------
 

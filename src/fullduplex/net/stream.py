@@ -235,3 +235,6 @@ class Gateway(Protocol):
 
     def refusal(self) -> bytes:
         """What a connection hears that is one too many."""
+
+    def note_queued(self, size_bytes: int) -> None:
+        """So much more waits for a client that does not take it; its connection may be dropped for that, at once."""

@@ -344,6 +344,12 @@ class HTTP2Codec(HTTP2Writer):
             self._ended = True
             self._submit_goaway(error_code, final=True)
 
+    def abandon(self) -> None:
+        """The connection is dropped: hold nothing any more."""
+        self._ended = True
+        self._gate.clear()
+        self._abandon()
+
     def data_to_send(self, most_bytes: int | None = None) -> bytes:
         """Return and forget bytes queued for the client, at most so many; what has no window stays."""
         data = self._fetch(most_bytes)
@@ -382,6 +388,10 @@ class HTTP2Codec(HTTP2Writer):
         raise NotImplementedError
 
     def _submit_credit(self, stream_id: int, size_bytes: int) -> None:
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
+        """Let go of what is queued."""
         raise NotImplementedError
 
     def _submit_goaway(self, error_code: int, *, final: bool) -> None:

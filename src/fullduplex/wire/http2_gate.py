@@ -145,6 +145,11 @@ class FrameGate:
         if self._resets_left < 0:
             raise _calm("too many streams are reset (CVE-2023-44487)")
 
+    def clear(self) -> None:
+        """Let go of input that waits."""
+        self._input = b""
+        self._position = 0
+
     # Input -----------------------------------------------------------------------------------
 
     def add(self, data: bytes, now_s: float) -> None:

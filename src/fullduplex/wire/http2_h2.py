@@ -309,6 +309,12 @@ class H2Codec(HTTP2Codec):
         except ProtocolError:
             pass
 
+    def _abandon(self) -> None:
+        self._queues.clear()
+        self._queued_bytes = 0
+        self._output.clear()
+        self._has_failed = True
+
     def _submit_goaway(self, error_code: int, *, final: bool) -> None:
         """By hand: after one of its own h2 sends nothing more."""
         if self._has_failed:

@@ -160,6 +160,10 @@ class NGH2Codec(HTTP2Codec):
         except ngh2.NGH2Error:
             pass
 
+    def _abandon(self) -> None:
+        self._own_output = b""
+        self._connection = ngh2.Connection(ngh2.Role.SERVER)  # with an empty queue, which asks for nothing
+
     def _submit_goaway(self, error_code: int, *, final: bool) -> None:
         connection = self._connection
         try:
