@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fullduplex.limits import HTTP2Limits
@@ -230,3 +232,27 @@ def test_a_client_that_takes_frames_of_16_megabytes(library: str) -> None:
         peer.codec.respond(stream_id, 200, [], bytes(200_000))
     sent = [one for one in peer.output() if one.kind == DATA]
     assert max(len(one.payload) for one in sent) == 16_384
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_streams_that_are_refused(library: str, whole: bool) -> None:
+    """They count as those do that are reset, since each costs a field block."""
+    peer = Peer(library, replace(LIMITS, max_streams_count=4))
+    pieces = [headers(GET, stream_id) for stream_id in range(1, 100, 2)]
+    for piece in [b"".join(pieces)] if whole else pieces:
+        peer.feed(piece)
+        if peer.codec.has_ended:
+            break
+    assert peer.codec.has_ended
+    sent = peer.output()
+    assert sent[-1].code == CALM
+    assert peer.codec.last_stream_id == 2 * (4 + 20 + 1) - 1
+
+
+def test_streams_that_take_the_places_of_those_that_are_reset(library: str) -> None:
+    peer = Peer(library, replace(LIMITS, max_streams_count=4))
+    peer.feed(b"".join(headers(GET, stream_id) for stream_id in range(1, 9, 2)))
+    peer.feed(b"".join(reset(stream_id) for stream_id in range(1, 9, 2)) + headers(GET, 9))
+    peer.feed(b"".join(headers(GET, stream_id) for stream_id in range(11, 17, 2)))
+    assert peer.codec.streams_count == 4
+    assert peer.resets() == {}

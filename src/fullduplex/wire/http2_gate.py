@@ -65,6 +65,7 @@ class FrameGate:
         "_has_wide",
         "_input",
         "_limits",
+        "_opened_count",
         "_pings_left",
         "_position",
         "_preface_seen",
@@ -99,6 +100,7 @@ class FrameGate:
         self.faulty: tuple[int, HTTP2Error] | None = None
         self.has_more = False
         self._ended = _NONE  # by frames that are read now, or perhaps: what follows on these waits for the next turn
+        self._opened_count = 0  # the same
         self._counted_since_s = 0.0
         self._refill(0.0)
 
@@ -201,6 +203,7 @@ class FrameGate:
         self.has_more = False
         streams = self._streams
         ended = self._ended = _NONE
+        self._opened_count = 0
         while size - position >= 9:
             word, flags, stream_id = _frame_header.unpack_from(data, position)
             length, kind = word >> 8, word & 0xFF
@@ -301,8 +304,9 @@ class FrameGate:
                 if len(self._gaps) > _GAPS_COUNT:
                     self._gaps = [(0, stream_id)]  # none of those below is used again by anybody honest
             self.last_stream_id = stream_id
-            if len(self._streams) - len(self._ended) >= self._limits.max_streams_count:
+            if len(self._streams) + self._opened_count - len(self._ended) >= self._limits.max_streams_count:
                 self.count_reset()  # it will be refused
+            self._opened_count += 1
         elif stream_id not in self._streams:
             self._judge_closed(stream_id)
         if flags & _PRIORITIZED:
