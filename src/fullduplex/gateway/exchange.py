@@ -168,7 +168,7 @@ class Exchange:
             Disconnected: the client is gone (an OSError, as ASGI asks since spec version 2.4).
             LocalProtocolError: the event is malformed or comes at the wrong time.
         """
-        if self._disconnected or (self._stream.transport.is_closing() and not self._complete):
+        if self._disconnected or (self._stream.is_closing() and not self._complete):
             self._disconnected = True  # the connection will say so, too, when the loop gets to it
             raise Disconnected
         kind = message["type"]
@@ -178,6 +178,7 @@ class Exchange:
             self._send_body(message)
         elif kind == "http.response.start":
             self._send_start(message)
+            return  # nothing is written before there is content
         elif kind == "http.response.trailers":
             self._send_trailers(message)
         else:

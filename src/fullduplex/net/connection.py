@@ -58,6 +58,9 @@ class Connection(asyncio.Protocol):
         codec: protocol state, made for this connection.
         connections: the worker's set of open connections; this one adds and removes itself.
         loop: the loop that runs it.
+
+    Attributes:
+        is_closing: whether nothing that is sent now would reach the client.
     """
 
     __slots__ = (
@@ -73,6 +76,7 @@ class Connection(asyncio.Protocol):
         "client",
         "flow",
         "handler",
+        "is_closing",
         "leave",
         "limits",
         "loop",
@@ -120,6 +124,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.is_closing: Callable[[], bool] = transport.is_closing  # its own: this is asked for every message
         self.flow = WriteFlow(self.transport, self.limits)
         ssl_object = transport.get_extra_info("ssl_object")
         self.tls = None if ssl_object is None else describe(ssl_object)

@@ -49,6 +49,9 @@ class HTTP2Connection(asyncio.Protocol):
         codec: protocol state, made for this connection.
         connections: the worker's set of open connections; this one adds and removes itself.
         loop: the loop that runs it.
+
+    Attributes:
+        is_closing: whether nothing that is written now would reach the client.
     """
 
     __slots__ = (
@@ -66,6 +69,7 @@ class HTTP2Connection(asyncio.Protocol):
         "_writes_soon",
         "client",
         "codec",
+        "is_closing",
         "leave",
         "limits",
         "loop",
@@ -109,6 +113,7 @@ class HTTP2Connection(asyncio.Protocol):
         Its addresses and what is known of TLS have been set.
         """
         self.transport = transport
+        self.is_closing: Callable[[], bool] = transport.is_closing  # its own: this is asked for every message
         self._flow = WriteFlow(transport, self.limits)
         self._connections.add(self)
         transport.set_protocol(self)
@@ -120,6 +125,7 @@ class HTTP2Connection(asyncio.Protocol):
         """It is one too many: say so, and close."""
         self.codec.go_away(ErrorCode.ENHANCE_YOUR_CALM)
         self.flush()
+        self._lose_streams()
         self.close_lingering()
 
     # asyncio.Protocol ------------------------------------------------------------------------
@@ -161,10 +167,6 @@ class HTTP2Connection(asyncio.Protocol):
     def is_stuck(self) -> bool:
         """Whether the client takes nothing of what was written."""
         return self._flow.paused
-
-    def is_closing(self) -> bool:
-        """Whether nothing that is written now would reach the client."""
-        return self._discarding or self.transport.is_closing()
 
     def get_write_buffer_size(self) -> int:
         """Bytes that were written, and that the client has not taken."""

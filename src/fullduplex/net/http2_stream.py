@@ -27,13 +27,11 @@ class Carrier(Protocol):
     server: Address | None
     scheme: str
     tls: dict[str, Any] | None
+    is_closing: Callable[[], bool]
 
     @property
     def is_stuck(self) -> bool:
         """Whether the client takes nothing of what was written."""
-
-    def is_closing(self) -> bool:
-        """Whether nothing that is written now would reach the client."""
 
     def get_write_buffer_size(self) -> int:
         """Bytes that were written, and that the client has not taken."""
@@ -46,6 +44,10 @@ class Carrier(Protocol):
 
     def wait_for_room(self, stream: HTTP2Stream, size_bytes: int) -> None:
         """So much more waits: call ``stream.check_room()`` whenever something has been written."""
+
+
+def _yes() -> bool:
+    return True
 
 
 class HTTP2Stream:
@@ -71,6 +73,7 @@ class HTTP2Stream:
         "client",
         "closed",
         "handler",
+        "is_closing",
         "limits",
         "loop",
         "paused",
@@ -92,6 +95,7 @@ class HTTP2Stream:
         self.tls = carrier.tls
         self.handler: Handler | None = None
         self.tunnel: Tunnel | None = None
+        self.is_closing = carrier.is_closing
         self.sending: asyncio.Task[int] | None = None  # never: a file goes through the codec
         self.closed = False
         self.paused = False
@@ -161,9 +165,6 @@ class HTTP2Stream:
         self.send(Data(data))
         if not self.closed:
             self._carrier.flush()
-
-    def is_closing(self) -> bool:
-        return self.closed or self._carrier.is_closing()
 
     def get_write_buffer_size(self) -> int:
         """What waits for a window of the stream, and what waits for the client before it."""
@@ -289,7 +290,8 @@ class HTTP2Stream:
         self.handler = None
         self._early = None
         self._reading_paused = False
-        self._give_credit()
+        if self._held_bytes:
+            self._give_credit()
 
     def upgrade(self, tunnel: Tunnel) -> bytes:
         """Give the stream to a WebSocket whose accept was sent; return the bytes that came before."""
@@ -322,12 +324,16 @@ class HTTP2Stream:
         self._carrier.codec.reset(self._stream_id, ErrorCode.CANCEL if is_tunnel else ErrorCode.INTERNAL_ERROR)
         self._carrier.write_soon()
         self._give_credit()
-        self.closed = True
+        self._over()
         self.loop.call_soon(self.lost)
+
+    def _over(self) -> None:
+        self.closed = True
+        self.is_closing = _yes
 
     def lost(self) -> None:
         """The stream is over before its time: tell who has to do with it."""
-        self.closed = True
+        self._over()
         handler, self.handler, self.tunnel = self.handler, None, None
         self._give_credit()
         if handler is not None:
@@ -336,11 +342,14 @@ class HTTP2Stream:
 
     def ended(self) -> None:
         """The stream is complete."""
-        self.closed = True
         if self.tunnel is not None:
             self.lost()
-        else:
+            return
+        self.closed = True
+        self.is_closing = _yes
+        if self._held_bytes:
             self._give_credit()
+        if self.paused:
             self.check_room()
 
     def tick(self, now_s: float) -> None:

@@ -99,6 +99,10 @@ class Stream(Protocol):
 
     # Out -------------------------------------------------------------------------------------
 
+    @property
+    def is_closing(self) -> Callable[[], bool]:
+        """Tells whether nothing that is sent now would reach the client."""
+
     def send(self, *events: Event) -> None:
         """Encode events and write them with one call.
 

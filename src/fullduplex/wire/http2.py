@@ -44,10 +44,12 @@ class HTTP2Codec(HTTP2Writer):
         limits: bounds and deadlines.
         now_s: the time at which the connection was made.
         defaults: fields of all responses.
+
+    Attributes:
+        has_ended: nothing more is read; what is queued may still be fetched.
     """
 
     __slots__ = (
-        "_ended",
         "_gate",
         "_heads",
         "_late",
@@ -57,6 +59,7 @@ class HTTP2Codec(HTTP2Writer):
         "_pieces_id",
         "_resets",
         "_waiting_since_s",
+        "has_ended",
     )
 
     #: Which library it is, for logs and tests.
@@ -66,10 +69,11 @@ class HTTP2Codec(HTTP2Writer):
         super().__init__(defaults)
         self._limits = limits
         self._gate = FrameGate(limits, self._streams, self._window_of)
+        self._sent = self._gate.sent
         self._heads = HeadReader(limits)
         self._now_s = now_s
         self._waiting_since_s: float | None = now_s  # for a preface, a head or anything at all
-        self._ended = False
+        self.has_ended = False
         self._late: list[Event] = []
         self._resets: set[int] = set()  # streams to be reset once all that was sent on them has left
         self._pieces: list[bytes] = []  # of content that came in several frames
@@ -83,11 +87,6 @@ class HTTP2Codec(HTTP2Writer):
         return len(self._streams)
 
     @property
-    def has_ended(self) -> bool:
-        """Whether nothing more is read; what is queued may still be fetched."""
-        return self._ended
-
-    @property
     def last_stream_id(self) -> int:
         return self._gate.last_stream_id
 
@@ -98,7 +97,7 @@ class HTTP2Codec(HTTP2Writer):
 
     def next_deadline_s(self) -> float | None:
         """The time at which ``receive_data(b"", now_s)`` must be called."""
-        if self._ended:
+        if self.has_ended:
             return None
         limits = self._limits
         deadlines = []
@@ -116,7 +115,7 @@ class HTTP2Codec(HTTP2Writer):
         """Take bytes from the client, or let time pass; return what they mean."""
         self._now_s = now_s
         events = self.late_events()
-        if self._ended:
+        if self.has_ended:
             return events
         try:
             if data:
@@ -146,7 +145,7 @@ class HTTP2Codec(HTTP2Writer):
     def receive_eof(self) -> list[Event]:
         """Take note that the client sends no more: requests without their ends are reset, the others are answered."""
         events = self.late_events()
-        if not self._ended:
+        if not self.has_ended:
             for stream_id, stream in [*self._streams.items()]:
                 if not stream.is_complete:
                     del self._streams[stream_id]
@@ -197,7 +196,7 @@ class HTTP2Codec(HTTP2Writer):
 
     def _fail(self, error: HTTP2Error, events: list[Event]) -> None:
         """The connection cannot go on."""
-        self._ended = True
+        self.has_ended = True
         self._submit_goaway(error.error_code, final=True)
         events.append(ProtocolFailed(error))
 
@@ -285,8 +284,10 @@ class HTTP2Codec(HTTP2Writer):
     def _on_closed(self, stream_id: int, events: list[Event]) -> None:
         """All of a stream has come and has been sent."""
         if self._streams.pop(stream_id, None) is not None:
-            self._held.discard(stream_id)
-            self._resets.discard(stream_id)
+            if self._held:
+                self._held.discard(stream_id)
+            if self._resets:
+                self._resets.discard(stream_id)
             events.append(StreamEnded(stream_id))
 
     def _reject(self, stream_id: int, error: HTTP2Error) -> None:
@@ -318,35 +319,32 @@ class HTTP2Codec(HTTP2Writer):
 
     # Output ----------------------------------------------------------------------------------
 
-    def _sent(self, size_bytes: int) -> None:
-        self._gate.sent(size_bytes)
-
     def acknowledge(self, stream_id: int, size_bytes: int) -> None:
         """Give credit for content that was taken, or thrown away."""
-        if size_bytes and not self._ended:
+        if size_bytes and not self.has_ended:
             self._submit_credit(stream_id, size_bytes)
 
     def reset(self, stream_id: int, error_code: int) -> None:
         """Give up a stream that is open; what is queued of it is lost. No event comes of it."""
         if stream_id in self._streams:
             self._forget(stream_id)
-            if not self._ended:
+            if not self.has_ended:
                 self._submit_reset(stream_id, error_code)
 
     def announce_end(self) -> None:
         """Ask the client for no further streams; those that come all the same are answered."""
-        if not self._ended:
+        if not self.has_ended:
             self._submit_goaway(ErrorCode.NO_ERROR, final=False)
 
     def go_away(self, error_code: int = ErrorCode.NO_ERROR) -> None:
         """End the connection, which has no streams; or some, that are lost."""
-        if not self._ended:
-            self._ended = True
+        if not self.has_ended:
+            self.has_ended = True
             self._submit_goaway(error_code, final=True)
 
     def abandon(self) -> None:
         """The connection is dropped: hold nothing any more."""
-        self._ended = True
+        self.has_ended = True
         self._gate.clear()
         self._abandon()
 

@@ -71,6 +71,41 @@ def response_fields(status: int, headers: Fields, defaults: Fields) -> tuple[Fie
     return fields, length
 
 
+class _Whole:
+    """The last response that was whole: what the application said, and what was sent."""
+
+    __slots__ = ("defaults", "fields", "headers", "size", "status")
+
+    def __init__(self, status: int, headers: Fields, defaults: Fields, size: int, fields: Fields) -> None:
+        self.status = status
+        self.headers = headers
+        self.defaults = defaults
+        self.size = size
+        self.fields = fields
+
+
+_last_whole = _Whole(0, [], [], 0, [])
+
+
+def whole_fields(status: int, headers: Fields, defaults: Fields, size: int) -> Fields:
+    """The fields of a response with so many bytes of content: not to be changed, they may be those of another one.
+
+    Raises:
+        LocalProtocolError: a status or a field that cannot be sent, or another Content-Length.
+    """
+    global _last_whole
+    last = _last_whole
+    if headers == last.headers and size == last.size and status == last.status and defaults is last.defaults:
+        return last.fields
+    fields, length = response_fields(status, headers, defaults)
+    if length not in (-1, size):
+        raise LocalProtocolError("RFC 9110 section 8.6: other content than the Content-Length says")
+    fields.append((b"content-length", b"%d" % size))
+    if all(type(field) is tuple for field in headers):  # what can be changed might be, and still be equal to itself
+        _last_whole = _Whole(status, headers.copy(), defaults, size, fields)
+    return fields
+
+
 def informational_fields(status: int, headers: Fields) -> Fields:
     """The fields of a 1xx response.
 

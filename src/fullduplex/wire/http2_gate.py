@@ -204,9 +204,24 @@ class FrameGate:
         streams = self._streams
         ended = self._ended = _NONE
         self._opened_count = 0
+        room_count = self._limits.max_streams_count - len(streams)
+        unpack = _frame_header.unpack_from
         while size - position >= 9:
-            word, flags, stream_id = _frame_header.unpack_from(data, position)
+            word, flags, stream_id = unpack(data, position)
             length, kind = word >> 8, word & 0xFF
+            if kind == _HEADERS and flags & ~_END_STREAM == _END_HEADERS and length <= size - position - 9:
+                # Nearly all are as this one: a whole field block, without padding or priority, on the next stream.
+                next_id = self.last_stream_id + 2 if self.last_stream_id else 1
+                if (
+                    stream_id == next_id
+                    and self._opened_count < room_count
+                    and length <= MAX_FRAME_BYTES
+                    and not (self._block_stream_id or self._first)
+                ):
+                    self.last_stream_id = stream_id
+                    self._opened_count += 1
+                    self._position = position = position + 9 + length
+                    continue
             if length > MAX_FRAME_BYTES:
                 raise HTTP2Error("RFC 9113 section 4.2: a frame is too large", ErrorCode.FRAME_SIZE_ERROR)
             if kind <= _HEADERS and position > start and not self._first:  # judged by what the frames before it did

@@ -98,7 +98,7 @@ class NGH2Codec(HTTP2Codec):
 
     def _closed_by_library(self, event: ngh2.ConnectionClosed) -> None:
         """The library has written its last; for a fault that it found, unless we asked for it."""
-        if not self._ended:
+        if not self.has_ended:
             text = event.debug_data.decode("latin-1") or "a fault of the connection"
             name = name_of(event.error_code)
             self._failure = HTTP2Error(f"RFC 9113 section 5.4.1: {name}: {text}", event.error_code)
@@ -116,17 +116,28 @@ class NGH2Codec(HTTP2Codec):
         except ngh2.NGH2Error:
             return own
         for event in self._connection.events():
-            if type(event) is _StreamClosed and event.error_code == ErrorCode.NO_ERROR:
+            if type(event) is _StreamClosed and not event.error_code:  # NO_ERROR
                 self._on_closed(event.stream_id, self._late)
             else:
                 self._on_other(event, self._late)
-        if self._failure is not None and not self._ended:
+        if self._failure is not None and not self.has_ended:
             self._fail(self._failure, self._late)
         return own + data if own else data
 
     def _submit_head(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
         try:
             self._connection.send_response(stream_id, fields, end_stream=end_stream)
+        except ngh2.NGH2Error as error:
+            raise LocalProtocolError(str(error)) from None
+
+    def _submit_whole(self, stream_id: int, fields: Fields, content: bytes) -> None:
+        connection = self._connection
+        try:
+            if content:
+                connection.send_response(stream_id, fields)
+                connection.send_data(stream_id, content, end_stream=True)
+            else:
+                connection.send_response(stream_id, fields, end_stream=True)
         except ngh2.NGH2Error as error:
             raise LocalProtocolError(str(error)) from None
 

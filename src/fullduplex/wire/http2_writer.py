@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fullduplex.exceptions import LocalProtocolError
 from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, ResponseHead
 from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields
@@ -10,6 +12,7 @@ from fullduplex.wire.http2_fields import (
     informational_fields,
     response_fields,
     trailer_fields,
+    whole_fields,
 )
 from fullduplex.wire.http2_state import Response, Stream
 
@@ -17,9 +20,15 @@ _READY, _BODY, _HELD, _DONE = Response
 
 
 class HTTP2Writer:
-    """Writes the responses of one connection; the reading half makes the streams."""
+    """Writes the responses of one connection; the reading half makes the streams.
 
-    __slots__ = ("_defaults", "_held", "_streams")
+    Attributes:
+        _sent: to be told how much content was queued.
+    """
+
+    __slots__ = ("_defaults", "_held", "_sent", "_streams")
+
+    _sent: Callable[[int], None]
 
     def __init__(self, defaults: DefaultFields = NO_DEFAULTS) -> None:
         self._defaults = defaults
@@ -61,7 +70,9 @@ class HTTP2Writer:
         Raises:
             LocalProtocolError: as :meth:`send`.
         """
-        stream = self._stream(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            raise LocalProtocolError(f"stream {stream_id} is not open")
         if status in STATUSES_WITHOUT_CONTENT or stream.is_head_request:
             self.send(ResponseHead(status, headers, True, stream_id))
             return
@@ -71,25 +82,20 @@ class HTTP2Writer:
             return
         if stream.response is not _READY or status < 200:
             raise LocalProtocolError("a response head was sent twice, or is none of a response")
+        size = len(content)
         try:
-            fields, length = response_fields(status, headers, self._defaults.fields)
+            fields = whole_fields(status, headers, self._defaults.fields, size)
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
-        size = len(content)
-        if length not in (-1, size):
-            raise LocalProtocolError("RFC 9110 section 8.6: other content than the Content-Length says")
-        fields.append((b"content-length", b"%d" % size))
-        ends = stream.is_complete or stream.is_tunnel
-        self._submit_head(stream_id, fields, not size and ends)
-        if size:
-            if not ends and status < 400:
-                content = self._without_last(stream, content)
-            self._submit_data(stream_id, content, ends)
-            self._sent(size)
-        if ends:
+        if stream.is_complete or stream.is_tunnel:
+            self._submit_whole(stream_id, fields, content)
             self._note_end(stream_id, stream)
         else:
+            self._submit_head(stream_id, fields, False)
+            if size:
+                self._submit_data(stream_id, content if status >= 400 else self._without_last(stream, content), False)
             self._hold(stream_id, stream)
+        self._sent(size)
 
     def _stream(self, stream_id: int) -> Stream:
         stream = self._streams.get(stream_id)
@@ -201,9 +207,11 @@ class HTTP2Writer:
 
     # What a subclass does --------------------------------------------------------------------
 
-    def _sent(self, size_bytes: int) -> None:
-        """So much content was queued."""
-        raise NotImplementedError
+    def _submit_whole(self, stream_id: int, fields: Fields, content: bytes) -> None:
+        """Queue a response from its head to its end."""
+        self._submit_head(stream_id, fields, not content)
+        if content:
+            self._submit_data(stream_id, content, True)
 
     def _submit_head(self, stream_id: int, fields: Fields, end_stream: bool) -> None:
         raise NotImplementedError
