@@ -45,7 +45,7 @@ def serve(config: ServerConfig, app: Any = None) -> int:
         The exit status.
     """
     try:
-        if config.workers > 1:
+        if config.workers > 1 or config.reload:
             return _supervise(config)
         if config.recycle != RecycleLimits(jitter=config.recycle.jitter):
             raise ConfigurationError("--limit-max-requests and --recycle-*: a single worker has nobody to replace it.")

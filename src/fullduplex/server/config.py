@@ -187,6 +187,34 @@ class ServerConfig(Checked):
         metavar="HOST",
     )
 
+    reload: bool = opt(
+        False,
+        "For development: workers are replaced when a source file changes. Needs the extra reload.",
+        group="Development",
+        flags=("--reload",),
+    )
+    reload_dirs: tuple[str, ...] = opt(
+        (),
+        "Directories to watch, with what is below them. Without: the current one, and that of --app-dir.",
+        group="Development",
+        flags=("--reload-dir",),
+        metavar="DIR",
+    )
+    reload_includes: tuple[str, ...] = opt(
+        (),
+        "Files that count, as patterns of names or of paths below a watched directory, beside *.py.",
+        group="Development",
+        flags=("--reload-include",),
+        metavar="PATTERN",
+    )
+    reload_excludes: tuple[str, ...] = opt(
+        (),
+        "Files and directories that do not count, as such patterns, beside hidden ones, __pycache__ and node_modules.",
+        group="Development",
+        flags=("--reload-exclude",),
+        metavar="PATTERN",
+    )
+
     health_paths: tuple[str, ...] = opt(
         (),
         "Paths of the site where the server itself answers health checks (GET, HEAD and OPTIONS; of / OPTIONS alone, "

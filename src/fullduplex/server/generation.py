@@ -57,7 +57,9 @@ class Generation:
         return self.template
 
     def start(self) -> Spawned | Forked | None:
-        """Start a worker; None while the template is not ready."""
+        """Start a worker; None while the template is not ready, and when no more are wanted."""
+        if self._has_ended:
+            return None
         if self._is_fresh:
             return Spawned(self._order(), self._sockets.descriptors)
         if not self.is_ready or self.template is None:

@@ -34,6 +34,7 @@ from fullduplex.server.templates import Templates
 from fullduplex.server.waking import Signals
 
 if TYPE_CHECKING:
+    from fullduplex.server.edits import Edits
     from fullduplex.server.metrics_port import MetricsPort
 
 logger = logging.getLogger("fullduplex.server")
@@ -77,6 +78,7 @@ class Supervisor:
         self._status = 0
         self._books = Books()
         self._metrics: MetricsPort | None = None
+        self._edits: Edits | None = None
         self._overview = self._look()
 
     def run(self) -> int:
@@ -103,6 +105,8 @@ class Supervisor:
                 self._sockets.open(number)
                 self._slots[number] = Slot(number)
             become_reaper()
+            if self.config.reload:
+                self._watch_edits()
             if self._metrics is not None:
                 self._metrics.start()
             self._generation = self._templates.begin(1)
@@ -116,6 +120,8 @@ class Supervisor:
             self._sockets.close()
             if self._metrics is not None:
                 self._metrics.close()
+            if self._edits is not None:
+                self._edits.close()
             signals.close()
             self._selector.close()
         logger.info("Stopped")
@@ -301,6 +307,10 @@ class Supervisor:
             logger.error("Workers cannot be replaced: %s", why)
 
     def _fail(self) -> None:
+        if self._edits is not None:
+            logger.error("No worker could start; the next edit tries again")
+            self._generation.end()
+            return
         logger.error("No worker could start")
         self._status = 1
         self._stopping = True
@@ -437,8 +447,15 @@ class Supervisor:
         self._incoming = self._templates.begin(self._last_number)
 
     def _give_up_reload(self, why: str) -> None:
-        logger.error("The reload failed: %s. The workers from before go on serving", why)
+        goes_on = "The workers from before go on serving" if self._was_ready else "No worker serves"
+        logger.error("The reload failed: %s. %s", why, goes_on)
         self._books.reloaded("failed")
+        self._abandon_reload()
+        self._tell_systemd()
+        if self._reload_again:
+            self._reload()
+
+    def _abandon_reload(self) -> None:
         if self._incoming is not None:
             self._incoming.end()
         self._incoming = None
@@ -447,9 +464,19 @@ class Supervisor:
             if slot.next is not None:
                 self._dismiss(slot.next)
                 slot.next = None
-        self._tell_systemd()
-        if self._reload_again:
-            self._reload()
+
+    def _watch_edits(self) -> None:
+        from fullduplex.server.edits import Edits, in_words  # needs a package that only development has
+
+        def edited() -> None:
+            paths = edits.take()
+            if paths and not self._stopping:
+                logger.info("%s has changed", in_words(paths))
+                self._abandon_reload()  # of code that is out of date already
+                self._reload()
+
+        self._edits = edits = Edits(self.config)
+        self._selector.register(edits, selectors.EVENT_READ, edited)
 
     def _add_slot(self) -> None:
         number = next(n for n in range(len(self._slots) + 1) if n not in self._slots)

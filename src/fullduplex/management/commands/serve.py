@@ -36,13 +36,14 @@ class Command(BaseCommand):
         try:
             loaded = load_options(argparse.Namespace(**options))
             configure_logging(loaded.config)
-            if loaded.config.workers > 1:
+            supervised = loaded.config.workers > 1 or loaded.config.reload
+            if supervised:
                 check_platform(loaded.config.workers)
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
         if options["check_config"]:
             sys.exit(check(loaded, get_internal_asgi_application()))
-        if loaded.config.workers > 1:
+        if supervised:
             from fullduplex.server.taking_over import take_over  # what a single worker must not need
 
             take_over(dataclasses.replace(loaded.config, app=PATH))
