@@ -79,6 +79,7 @@ def test_the_busiest_of_four_workers_has_a_third_more_of_a_burst_than_the_mean()
         assert max(shares) <= 2, shares
 
 
+@few_and_many
 def test_a_killed_worker_is_replaced_and_only_what_was_inside_it_fails(count):
     with serve(count=2) as process:
         process.wait_for(re.compile(ALL_READY))
