@@ -13,8 +13,10 @@ import httpx
 import pytest
 import trustme
 
-from tests.e2e.clients import flat_memory
+from fullduplex.wire.http2_errors import ErrorCode
+from tests.e2e.clients import dial, flat_memory, read_to_end
 from tests.e2e.process import Process, fullduplex
+from tests.wire.http2_frames import GET, GOAWAY, START, frames, headers
 
 pytestmark = pytest.mark.e2e
 
@@ -101,6 +103,71 @@ def test_curl_over_tls_by_alpn(secure, upload) -> None:
     assert curl("--http1.1", *trust, base(secure) + "/") == "1.1 https"
     assert curl("--http2", *trust, "--upload-file", str(upload), base(secure) + "/count") == "1000000"
     assert len(curl("--http2", *trust, base(secure) + "/big")) == 65_536
+
+
+def handshake(
+    process: Process, protocols: list[str], ciphers: str = "", name: str | None = "localhost"
+) -> ssl.SSLSocket:
+    """A connection of TLS with what it offers; of TLS 1.2, where that is ciphers."""
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    context.check_hostname = name is not None
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    if ciphers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
+    return context.wrap_socket(dial(process), server_hostname=name)
+
+
+@pytest.mark.parametrize("protocols", [[], ["http/1.1"], ["h3", "http/1.1"]])
+def test_3_2_over_tls_it_is_negotiated(secure, protocols) -> None:
+    with handshake(secure, protocols) as sock:
+        assert sock.selected_alpn_protocol() in (None, "http/1.1")
+        sock.sendall(START + headers(GET))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 505 ")
+
+
+@pytest.mark.parametrize("ciphers", ["ECDHE+AESGCM", "ECDHE+CHACHA20"])
+def test_9_2_2_good_ciphers_of_tls_12_and_no_server_name(secure, ciphers) -> None:
+    with handshake(secure, ["h2", "http/1.1"], ciphers, name=None) as sock:
+        assert sock.selected_alpn_protocol() == "h2"
+        sock.sendall(START + headers(GET))
+        assert b"2 https" in read_until(sock, b"2 https")
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA384"])
+def test_9_2_2_bad_ciphers_of_tls_12(secure, cipher) -> None:
+    """The listed ones; HTTP/1.1 is spoken over them."""
+    with handshake(secure, ["h2"], cipher) as sock:
+        sock.sendall(START + headers(GET))
+        [code] = {one.code for one in frames(read_to_end(sock)) if one.kind == GOAWAY}
+        assert code == ErrorCode.INADEQUATE_SECURITY
+    secure.wait_for(f"RFC 9113 section 9.2.2: {cipher}")
+    with handshake(secure, ["http/1.1"], cipher) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def read_until(sock: ssl.SSLSocket, end: bytes) -> bytes:
+    received = b""
+    while end not in received:
+        piece = sock.recv(10_000)
+        assert piece, received
+        received += piece
+    return received
+
+
+def test_an_upgrade_by_option(options) -> None:
+    with fullduplex("http2_asgi:app", "--http2", "--h2c-upgrade", *options) as process:
+        assert curl("--http2", base(process) + "/") == "2 http"
+        assert len(curl("--http2", base(process) + "/big")) == 65_536
+        assert client("nghttp", "--upgrade", base(process) + "/parts") == "part" * 10
+        assert httpx.get(base(process) + "/").text == "1.1 http"
+
+
+def test_no_upgrade_unasked(server) -> None:
+    assert curl("--http2", base(server) + "/") == "1.1 http"
 
 
 def test_nghttp(server, upload) -> None:

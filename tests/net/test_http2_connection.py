@@ -51,7 +51,15 @@ class Peer:
     """A client; its connection begins as every one does, with HTTP/1."""
 
     def __init__(
-        self, app: Any, library: str, *, start: bytes = START, h2c: str = "on", refused: bool = False, **limits: Any
+        self,
+        app: Any,
+        library: str,
+        *,
+        start: bytes = START,
+        h2c: str = "on",
+        h2c_upgrade: bool = False,
+        refused: bool = False,
+        **limits: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
         connection_limits = replace(ConnectionLimits(), **limits)
@@ -59,10 +67,11 @@ class Peer:
         self.gateway = Gateway(app, None, WebSocketLimits(), connection_limits, LoadLimits(), server_header=False)
         defaults = self.gateway.default_fields
         negotiation = Negotiation(
-            self.gateway, codec_class(library), HTTP2Limits(), connection_limits, self.connections, defaults, h2c
+            *(self.gateway, codec_class(library), HTTP2Limits(), connection_limits, self.connections),
+            *(defaults, h2c, h2c_upgrade),
         )
         codec = HTTP1Codec(HTTP1Limits(), now_s=loop.time(), defaults=defaults)
-        old = Connection(self.gateway, connection_limits, codec, self.connections, loop)
+        old = Connection(negotiation.http1_gateway, connection_limits, codec, self.connections, loop)
         old.switch = negotiation.take_over
         old.refused = refused
         self.transport = FakeTransport(old)

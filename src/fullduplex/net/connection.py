@@ -226,6 +226,11 @@ class Connection(asyncio.Protocol):
         del self._codec  # a fifth of what an idle tunnel would hold; nobody asks it from here on
         return early
 
+    def give_up(self) -> bytes:
+        """Another object goes on with the transport: return what has come behind the request."""
+        self._resume(Pause.PIPELINE)
+        return self._codec.trailing_data()
+
     def pause_reading(self) -> None:
         """The application is slower than the client: stop reading until :meth:`resume_reading`."""
         self._pause(Pause.HANDLER)

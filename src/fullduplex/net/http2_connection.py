@@ -32,7 +32,6 @@ from fullduplex.wire.events import (
     StreamReset,
 )
 from fullduplex.wire.http2 import HTTP2Codec
-from fullduplex.wire.http2_errors import ErrorCode
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -121,9 +120,9 @@ class HTTP2Connection(asyncio.Protocol):
             self.data_received(data)
         self.flush()
 
-    def refuse(self) -> None:
-        """It is one too many: say so, and close."""
-        self.codec.go_away(ErrorCode.ENHANCE_YOUR_CALM)
+    def refuse(self, error_code: int) -> None:
+        """Say why there will be nothing, and close."""
+        self.codec.go_away(error_code)
         self.flush()
         self._lose_streams()
         self.close_lingering()

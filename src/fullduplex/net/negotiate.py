@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+import re
+from typing import TypeVar
 
 from fullduplex.limits import ConnectionLimits, HTTP2Limits
+from fullduplex.log_lines import address
 from fullduplex.net.connection import Connection
 from fullduplex.net.http2_connection import HTTP2Connection
-from fullduplex.net.stream import ClientConnection, Gateway
+from fullduplex.net.http2_upgrade import ACCEPT, UpgradedConnection, Upgrades, request_frame
+from fullduplex.net.stream import ClientConnection, Gateway, Stream
+from fullduplex.wire.events import RequestHead
 from fullduplex.wire.http1_writer import DefaultFields
+from fullduplex.wire.http2_errors import ErrorCode
 from fullduplex.wire.http2_library import MakeCodec
+
+logger = logging.getLogger("fullduplex.server")
+
+Made = TypeVar("Made", bound=HTTP2Connection)
+
+#: Cipher suites of TLS 1.2 that RFC 9113 appendix A does not prohibit: ephemeral keys, and authenticated encryption.
+_is_adequate = re.compile("(?:EC)?DHE-.*(?:GCM|CCM|CHACHA20)").match
 
 
 class Negotiation:
@@ -28,6 +42,10 @@ class Negotiation:
         connections: of the worker.
         defaults: fields of all responses.
         h2c: who may speak HTTP/2 without TLS: ``on``, ``off``, or ``local``, on loopback and UNIX sockets.
+        h2c_upgrade: whether the same may begin with HTTP/1.1, and ``Upgrade: h2c``.
+
+    Attributes:
+        http1_gateway: of connections that speak HTTP/1.
     """
 
     def __init__(
@@ -39,6 +57,7 @@ class Negotiation:
         connections: set[ClientConnection],
         defaults: DefaultFields,
         h2c: str,
+        h2c_upgrade: bool = False,
     ) -> None:
         self._gateway = gateway
         self._make_codec = make_codec
@@ -47,21 +66,46 @@ class Negotiation:
         self._connections = connections
         self._defaults = defaults
         self._h2c = h2c
+        self.http1_gateway: Gateway = Upgrades(gateway, self.upgrade) if h2c_upgrade else gateway
 
     def take_over(self, old: Connection, data: bytes) -> bool:
         """Go on with a connection in HTTP/2, and with what has come of it; False where that may not be."""
         transport = old.transport
-        if old.tls is None and not self._may_be_plain(transport):
+        ssl_object = transport.get_extra_info("ssl_object")
+        if not self._may_be_plain(transport) if ssl_object is None else ssl_object.selected_alpn_protocol() != "h2":
+            return False  # RFC 9113 section 3.2: over TLS it is negotiated
+        new = self._adopt(old, HTTP2Connection)
+        new.begin(transport, data)
+        if old.refused:
+            new.refuse(ErrorCode.ENHANCE_YOUR_CALM)
+        elif ssl_object is not None:
+            name, version, _ = ssl_object.cipher()
+            if version == "TLSv1.2" and not _is_adequate(name):
+                logger.info("Ended the HTTP/2 connection of %s: RFC 9113 section 9.2.2: %s", address(new.client), name)
+                new.refuse(ErrorCode.INADEQUATE_SECURITY)
+        return True
+
+    def upgrade(self, stream: Stream, head: RequestHead) -> bool:
+        """Take over a connection that asks for it with ``Upgrade: h2c``; False where that may not be."""
+        if not isinstance(stream, Connection) or stream.tls is not None or not self._may_be_plain(stream.transport):
             return False
+        request = request_frame(head)
+        if request is None:
+            return False
+        transport = stream.transport
+        transport.write(ACCEPT)
+        new = self._adopt(stream, UpgradedConnection)
+        new.will_begin_with(request)
+        new.begin(transport, stream.give_up())
+        return True
+
+    def _adopt(self, old: Connection, kind: type[Made]) -> Made:
         codec = self._make_codec(self._http2, now_s=old.loop.time(), defaults=self._defaults)
-        new = HTTP2Connection(self._gateway, self._limits, codec, self._connections, old.loop)
+        new = kind(self._gateway, self._limits, codec, self._connections, old.loop)
         new.client, new.server, new.scheme, new.tls = old.client, old.server, old.scheme, old.tls
         new.leave, old.leave = old.leave, None
         self._connections.discard(old)
-        new.begin(transport, data)
-        if old.refused:
-            new.refuse()
-        return True
+        return new
 
     def _may_be_plain(self, transport: asyncio.Transport) -> bool:
         """Whether HTTP/2 may be spoken without TLS: the listening side decides, and not what a client or proxy says."""

@@ -264,6 +264,13 @@ class ServerConfig(Checked):
         flags=("--h2c",),
         choices=("local", "on", "off"),
     )
+    h2c_upgrade: bool = opt(
+        False,
+        "The same for clients that begin with HTTP/1.1 and Upgrade: h2c, which RFC 9113 has dropped. A proxy that "
+        "passes this field on would let its clients pass by its rules.",
+        group="HTTP/2",
+        flags=("--h2c-upgrade",),
+    )
     http2_library: str = opt(
         "auto",
         "What frames HTTP/2; auto is ngh2 where it is installed.",

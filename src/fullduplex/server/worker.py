@@ -269,9 +269,11 @@ class Worker:
     def _connection(self, gateway: Gateway) -> Connection:
         assert self._loop is not None
         codec = HTTP1Codec(self.config.http1, now_s=self._loop.time(), defaults=gateway.default_fields)
-        connection = Connection(gateway, self.config.connection, codec, self._connections, self._loop)
-        if self._negotiation is not None:
-            connection.switch = self._negotiation.take_over
+        negotiation = self._negotiation
+        front = gateway if negotiation is None else negotiation.http1_gateway
+        connection = Connection(front, self.config.connection, codec, self._connections, self._loop)
+        if negotiation is not None:
+            connection.switch = negotiation.take_over
         return connection
 
     def _make_negotiation(self, gateway: Gateway) -> Negotiation | None:
@@ -286,6 +288,7 @@ class Worker:
             self._connections,
             gateway.default_fields,
             config.h2c,
+            config.h2c_upgrade,
         )
 
     async def _sweep(self, gateway: Gateway) -> None:
