@@ -750,7 +750,7 @@ async def test_an_upload_that_breaks_off_is_499_in_the_log(caplog):
 
 @pytest.mark.http1_only
 async def test_a_client_that_reads_nothing_is_dropped_with_a_warning(caplog):
-    wired = Wired(ok(b"x" * 1_000_000), stalled_write_timeout_s=60.0)
+    wired = Wired(ok(b"x" * 1_000_000))  # with the default: a minute
     wired.transport.stalled = True
     await wired.feed(GET)
     await wired.tick(59)

@@ -135,15 +135,20 @@ def test_headers_that_the_proxy_does_not_set_are_the_client_s():
         (["for=1.2.3.4;proto=https;host=example.org"], ("1.2.3.4", 0), "https", b"example.org"),
         (['For="[2001:db8::17]:4711"'], ("2001:db8::17", 4711), "http", b"inner"),
         (["for=6.6.6.6;proto=http, for=1.2.3.4;proto=https"], ("1.2.3.4", 0), "https", b"inner"),
-        (["for=6.6.6.6", 'for=1.2.3.4; proto = "https"'], PEER, "http", b"inner"),
+        (["for=6.6.6.6", 'for=1.2.3.4; proto = "https"'], None, "http", b"inner"),
         (["for=1.2.3.4;proto=https, for=10.0.0.7;proto=http"], ("1.2.3.4", 0), "https", b"inner"),
-        (["for=1.2.3.4, for=unknown;proto=https"], PEER, "https", b"inner"),
-        (["for=1.2.3.4, for=_hidden"], PEER, "http", b"inner"),
-        (['for="1.2.3.4'], PEER, "http", b"inner"),
+        (["for=1.2.3.4, for=unknown;proto=https"], None, "https", b"inner"),
+        (["for=1.2.3.4, for=_hidden"], None, "http", b"inner"),
+        (["for=1.2.3.4, for=_hidden, for=10.0.0.7"], None, "http", b"inner"),
+        (['for="1.2.3.4'], None, "http", b"inner"),
+        (['for=", for=1.2.3.4'], None, "http", b"inner"),
+        (['for="', "for=10.0.0.7"], None, "http", b"inner"),
+        (["proto=https"], PEER, "https", b"inner"),
+        (["proto=https, for=10.0.0.7"], ("10.0.0.7", 0), "https", b"inner"),
         (['for="', "for=1.2.3.4"], ("1.2.3.4", 0), "http", b"inner"),
         (['for="a\\"b, for=6.6.6.6", for=1.2.3.4'], ("1.2.3.4", 0), "http", b"inner"),
         ([""], PEER, "http", b"inner"),
-        ([";;,,"], PEER, "http", b"inner"),
+        ([";;,,"], None, "http", b"inner"),
     ],
 )
 def test_rfc_7239(lines, client, scheme, host):
@@ -196,7 +201,10 @@ _PIECES = [
 def test_no_header_raises_or_makes_up_what_is_no_address(lines, name):
     headers = [(name, "".join(pieces)) for pieces in lines]
     scope = corrected(headers, names=["forwarded"] if name == "forwarded" else X_HEADERS)
-    ipaddress.ip_address(scope["client"][0])
-    assert 0 <= scope["client"][1] <= 65_535
+    if scope["client"] is None:
+        assert name == "forwarded"
+    else:
+        ipaddress.ip_address(scope["client"][0])
+        assert 0 <= scope["client"][1] <= 65_535
     assert 0 <= scope["server"][1] <= 65_535
     assert scope["scheme"] in ("http", "https")

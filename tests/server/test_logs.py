@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from datetime import datetime
 
 import pytest
 
@@ -55,6 +57,13 @@ def test_a_message_stays_one_line_and_the_traceback_below_it_passes_for_none(out
     assert first.endswith(r"bad \x0d\x0a\x1b[2J \x85 \u202e path")
     assert all(line.startswith("    ") and line.isprintable() for line in below)
     assert below[-2:] == [r"    ValueError: boom \x1b[2J", "    2026-11-28 12:00:00 INFO    forged"]
+
+
+def test_times_carry_their_offset(output):
+    configure()
+    logging.getLogger("fullduplex.server").warning("look")
+    moment = datetime.strptime(output()[:24], "%Y-%m-%d %H:%M:%S%z")  # fails without an offset
+    assert abs(moment.timestamp() - time.time()) < 60
 
 
 def test_json_lines(output):

@@ -133,7 +133,9 @@ class Forwarded:
         if not lines:
             return
         hop = self._forwarded_hop(lines[b"forwarded"]) if self._rfc7239 else self._x_forwarded_hop(lines)
-        if hop.client is not None:
+        if hop.is_unknown:
+            scope["client"] = None
+        elif hop.client is not None:
             scope["client"] = hop.client
         _apply_proto(scope, hop.proto)
         _apply_host(scope, hop.host)
@@ -142,8 +144,12 @@ class Forwarded:
     def _forwarded_hop(self, lines: list[str]) -> Hop:
         hop = Hop()
         for element in islice(_elements_from_right(lines), MAX_HOPS_COUNT):
+            if element is None:
+                hop.is_unknown = True
+                break
             node = parse_node(element.get("for", ""))
-            hop = Hop(node or hop.client, element.get("proto", ""), element.get("host", ""))
+            is_unknown = node is None and "for" in element
+            hop = Hop(node or hop.client, element.get("proto", ""), element.get("host", ""), is_unknown=is_unknown)
             if node is None or node[0] not in self._peers:
                 break
         return hop
@@ -174,12 +180,17 @@ class Forwarded:
 
 @dataclass(slots=True)
 class Hop:
-    """What the outermost trusted proxy says of its client; empty where it says nothing."""
+    """What the outermost trusted proxy says of its client; empty where it says nothing.
+
+    ``is_unknown``: it says something that is no address. The client is not the proxy then: whoever is let in for coming
+    from there (rate limits, networks of one's own) would be anybody who can spoil the field.
+    """
 
     client: Address | None = None
     proto: str = ""
     host: str = ""
     port: str = ""
+    is_unknown: bool = False
 
 
 _split_node = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(\d{1,5}))?").fullmatch
@@ -208,8 +219,8 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _match_pair = re.compile(rf'[ \t]*({_TOKEN})=("(?:[^"\\]|\\.)*"|[^\s;,"]+)[ \t]*([;,]|$)').match
 
 
-def _elements_from_right(lines: list[str]) -> Iterator[dict[str, str]]:
-    """The elements of Forwarded lines, the last one first; a malformed line ends them.
+def _elements_from_right(lines: list[str]) -> Iterator[dict[str, str] | None]:
+    """The elements of Forwarded lines, the last one first; None for a malformed line, which ends them.
 
     Within a line only reading from the left can tell where a quoted text begins.
     """
@@ -219,6 +230,7 @@ def _elements_from_right(lines: list[str]) -> Iterator[dict[str, str]]:
         while position < len(line):
             match = _match_pair(line, position)
             if match is None:
+                yield None
                 return
             name, value, separator = match.groups()
             if value.startswith('"'):
