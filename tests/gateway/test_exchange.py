@@ -86,6 +86,7 @@ async def test_the_scope_is_honest():
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8000),
         "extensions": {
+            "fullduplex.context": {},
             "http.response.early_hint": {},
             "http.response.pathsend": {},
             "http.response.trailers": {},

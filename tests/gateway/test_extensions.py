@@ -99,7 +99,7 @@ async def test_early_hints_after_the_response_do_not_reach_the_next_request():
 async def test_http_1_0_is_offered_only_what_works():
     app = app_of({"type": "http.response.body", "body": b""})
     await ask(app, request(version=b"1.0"))
-    assert sorted(app.extensions) == ["http.response.pathsend", "http.response.zerocopysend"]
+    assert sorted(app.extensions) == ["fullduplex.context", "http.response.pathsend", "http.response.zerocopysend"]
 
 
 async def test_a_file_by_its_path_gets_its_length(path):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from fullduplex.log_lines import address, escape
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import RequestHead
 
@@ -20,14 +21,18 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SPEC_VERSION = "2.5"
+#: The call has a context of its own (``contextvars``), which ends with it.
+_CONTEXT = "fullduplex.context"
 #: What works over HTTP/1.1; HTTP/1.0 knows neither informational responses nor trailers.
 _EXTENSIONS: dict[str, Any] = {
+    _CONTEXT: {},
     "http.response.early_hint": {},
     "http.response.pathsend": {},
     "http.response.trailers": {},
     "http.response.zerocopysend": {},
 }
-_EXTENSIONS_1_0: dict[str, Any] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+_EXTENSIONS_1_0: dict[str, Any] = {_CONTEXT: {}, "http.response.pathsend": {}, "http.response.zerocopysend": {}}
+_NAMED_CHARS = 200
 _VERSIONS = {"version": "3.0", "spec_version": SPEC_VERSION}
 
 
@@ -68,6 +73,17 @@ def websocket_scope(stream: Stream, head: RequestHead, state: dict[str, Any] | N
     if stream.tls is not None:
         scope["extensions"]["tls"] = stream.tls
     return scope
+
+
+def task_name(scope: Scope) -> str:
+    """What a list of tasks shows: ``GET /path``, or ``WebSocket /path 127.0.0.1:5000``; the start of a long path.
+
+    The application may have begun, and the scope is its own.
+    """
+    path = escape(str(scope.get("path"))[:_NAMED_CHARS])
+    if "method" in scope:
+        return f"{scope['method']} {path}"
+    return f"WebSocket {path} {address(scope.get('client'))}"
 
 
 def file_part(message: Message) -> tuple[int, int, int]:

@@ -86,7 +86,7 @@ class Exchange:
     def start(self) -> None:
         self._shared.exchange_count += 1
         self._shared.taken_count += 1
-        self._shared.start(self._run(), self._stream.loop)
+        self._shared.start(self._run(), self._stream.loop, self._scope)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:

@@ -133,7 +133,7 @@ class Session:
 
     def start(self) -> None:
         self._shared.taken_count += 1
-        self._shared.start(self._run(), self._stream.loop)
+        self._shared.start(self._run(), self._stream.loop, self._scope)
 
     @property
     def response_started(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fullduplex.exceptions import IncompleteRequest
 from fullduplex.gateway.access_log import AccessLog, log_refusal
-from fullduplex.gateway.asgi import Application, Scope, http_scope
+from fullduplex.gateway.asgi import Application, Scope, http_scope, task_name
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead
@@ -217,14 +217,15 @@ class Shared:
 
     if sys.version_info >= (3, 12):
 
-        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
             """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
             task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
             if not task.done():
+                task.set_name(task_name(scope))  # not in the constructor: most are done by now
                 self._keep(task)
 
     else:
 
-        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
             """Run an application call as a task."""
-            self._keep(loop.create_task(coroutine, context=self._context.copy()))
+            self._keep(loop.create_task(coroutine, name=task_name(scope), context=self._context.copy()))

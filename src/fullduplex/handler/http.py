@@ -19,12 +19,14 @@ from fullduplex.handler import seams
 from fullduplex.handler.request import read_body
 from fullduplex.handler.response import busy_response, close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
-from fullduplex.handler.tasks import InContext
+from fullduplex.handler.tasks import ContextUse, InContext
 from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
 
 T = TypeVar("T")
+
+OWN_CONTEXT = "fullduplex.context"  # the ASGI extension by which our server says so
 
 
 class Watch:
@@ -79,8 +81,20 @@ class Watch:
 
 
 async def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one request, in a context of its own."""
-    request = InContext(_serve(handler, scope, receive, send))
+    """Serve one request, in a context of its own.
+
+    Where the server has made one for this call, its first request has that: a task that awaits nothing but coroutines
+    is seen whole, down to the view, by ``python -m asyncio pstree``.
+    """
+    context = None
+    if OWN_CONTEXT in (scope.get("extensions") or ()):
+        use = ContextUse.current()
+        if use is None:
+            with ContextUse():
+                await _serve(handler, scope, receive, send)
+            return
+        context = use.context_after()
+    request = InContext(_serve(handler, scope, receive, send), context)
     try:
         await request
     except Exception:

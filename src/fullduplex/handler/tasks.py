@@ -50,6 +50,41 @@ class InContext(Generic[T]):
                 step = self._coroutine.send
 
 
+class ContextUse:
+    """A request has the current context for its own, though others may come after it, and inside it."""
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self) -> None:
+        self._before = contextvars.copy_context()
+        self._after: contextvars.Context | None = None
+
+    def __enter__(self) -> None:
+        _use.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._after = contextvars.copy_context()
+
+    @staticmethod
+    def current() -> ContextUse | None:
+        """Whose context it is, or was."""
+        return _use.get()
+
+    def context_after(self) -> contextvars.Context | None:
+        """A context for another request: without what this one left, and with what was set since. None: it goes on."""
+        if self._after is None:
+            return None
+        context = self._before.copy()
+        for variable, value in contextvars.copy_context().items():
+            if self._after.get(variable, _MISSING) is not value:
+                context.run(variable.set, value)
+        return context
+
+
+_use: contextvars.ContextVar[ContextUse | None] = contextvars.ContextVar("fullduplex.context_use", default=None)
+_MISSING = object()
+
+
 if sys.version_info >= (3, 12):
 
     def start(

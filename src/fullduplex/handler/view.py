@@ -25,6 +25,8 @@ logger = logging.getLogger("django.request")
 
 Answer = HttpResponseBase | None
 
+NAMED_CHARS = 200  # of a path, in the name of a task
+
 
 class View:
     """Runs a socket's view, from within the chain of middleware.
@@ -76,6 +78,8 @@ class View:
             self._context.run(use_executor, HandshakeExecutor(during, self._lease))
         running = self._observed(observer_path, function) if observer_path else function()
         self.task = start(cast("Coroutine[Any, Any, Answer]", running), self._loop, self._context)
+        if not self.task.done():
+            self.task.set_name(f"Socket view of {escape(self._request.path[:NAMED_CHARS])}")
 
     def stop(self) -> None:
         """Cancel it, once, so that it can clean up."""
