@@ -188,6 +188,17 @@ def test_h2load_uploads(server, upload) -> None:
     assert "40 succeeded, 0 failed, 0 errored, 0 timeout" in output
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "windows", [("-w", "10", "-W", "12"), ("-w", "9", "-W", "9"), ("-w", "30", "-W", "16")], ids=str
+)
+def test_h2load_with_windows_of_every_size(server, windows, upload) -> None:
+    for arguments in ((base(server) + "/big",), ("-d", str(upload), base(server) + "/count")):
+        count = "1600" if len(arguments) == 1 else "160"
+        output = client("h2load", "-n", count, "-c", "8", "-m", "32", *windows, *arguments)
+        assert f"{count} succeeded, 0 failed, 0 errored, 0 timeout" in output
+
+
 def test_node(server) -> None:
     seen = json.loads(client("node", str(HERE / "http2_client.js"), base(server)))
     assert "INTERNAL_ERROR" in seen.pop("cut")

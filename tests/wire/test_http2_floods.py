@@ -9,6 +9,7 @@ import pytest
 from fullduplex.limits import HTTP2Limits
 from fullduplex.wire.events import Data, ResponseHead
 from fullduplex.wire.http2_errors import ErrorCode
+from fullduplex.wire.http2_gate import PREFACE
 from fullduplex.wire.http2_library import LIBRARIES
 from tests.wire.http2_frames import (
     DATA,
@@ -157,6 +158,25 @@ def test_credit_for_what_was_sent_is_in_order(library: str) -> None:
         peer.output()
         peer.feed(update(4, 1), update(4))
     assert not peer.codec.has_ended
+
+
+def test_credit_in_the_steps_of_small_windows_is_in_order(library: str) -> None:
+    """A client with windows of 511 bytes takes many large responses at once, over more time than is counted at once."""
+    peer = Peer(library, LIMITS, start=PREFACE + settings((4, 511)))
+    for stream_id in range(1, 41, 2):
+        peer.head(GET, stream_id)
+        peer.codec.respond(stream_id, 200, [], bytes(65_536))
+    left_bytes, taken = 20 * 65_536, dict.fromkeys(range(41), 0)
+    while left_bytes:
+        for one in peer.output():
+            if one.kind == DATA:
+                left_bytes -= len(one.payload)
+                for stream_id in (0, one.stream_id):
+                    taken[stream_id] += len(one.payload)
+        peer.now_s += 0.1
+        peer.feed(*(update(count, stream_id) for stream_id, count in taken.items() if count >= 255))
+        taken = {stream_id: 0 if count >= 255 else count for stream_id, count in taken.items()}
+        assert not peer.codec.has_ended
 
 
 def test_counts_begin_anew(library: str) -> None:

@@ -30,7 +30,8 @@ _COUNTED_S = 10.0  # what is counted is counted anew after so long
 _SETTINGS_ENTRIES_COUNT = 32
 _LARGE_UPDATE_BYTES = 2**20  # those below, in the number that there may be, hardly fill a window that is not wide
 _WIDE_BYTES = 2**30
-_UPDATE_BYTES = 1_024  # a client may send two WINDOW_UPDATEs for each so many bytes that it gets
+_CRUMB_BYTES = 64  # credit in smaller pieces is counted, though it be for what was sent
+_SMALL_DATA_BYTES = 1_024  # on a stream that is closed; such a frame is counted
 _GAPS_COUNT = 64
 _REMEMBERED_COUNT = 512
 _NONE: frozenset[int] = frozenset()
@@ -66,6 +67,7 @@ class FrameGate:
         "_input",
         "_limits",
         "_opened_count",
+        "_owed_bytes",
         "_pings_left",
         "_position",
         "_preface_seen",
@@ -102,6 +104,8 @@ class FrameGate:
         self._ended = _NONE  # by frames that are read now, or perhaps: what follows on these waits for the next turn
         self._opened_count = 0  # the same
         self._counted_since_s = 0.0
+        self._owed_bytes = 0  # what was sent, and no credit came for
+        self._updates_left = 0
         self._refill(0.0)
 
     # What the codec asks ---------------------------------------------------------------------
@@ -135,7 +139,8 @@ class FrameGate:
 
     def sent(self, size_bytes: int) -> None:
         """So much was sent, for which the client gives credit."""
-        self._updates_left += 2 + size_bytes // _UPDATE_BYTES * 2
+        self._updates_left += 2
+        self._owed_bytes += 2 * size_bytes  # for the stream, and for the connection
 
     def count_reset(self) -> None:
         """A stream was cancelled, or had to be reset.
@@ -244,6 +249,7 @@ class FrameGate:
                     self._position = self._start = position = start = end
                     continue
                 if self._is_faulty(stream_id & 0x7FFFFFFF, position + 9):
+                    self._judge_update(position + 9, length)
                     self.has_more = True
                     self._position = self._start = end
                     return
@@ -289,9 +295,7 @@ class FrameGate:
         elif kind == _DATA:
             self._judge_data(flags, stream_id, position, length)
         elif kind == _WINDOW_UPDATE:
-            self._updates_left -= 1
-            if self._updates_left < 0:
-                raise _calm("too many WINDOW_UPDATEs (CVE-2019-9511)")
+            self._judge_update(position, length)
         elif kind == _RST_STREAM:
             self.count_reset()
         elif kind == _SETTINGS:
@@ -347,10 +351,21 @@ class FrameGate:
             if not stream_id or stream_id > self.last_stream_id:
                 raise HTTP2Error("RFC 9113 section 5.1: DATA on an idle stream")
             self._judge_closed(stream_id)
-            if length < _UPDATE_BYTES:
+            if length < _SMALL_DATA_BYTES:
                 self._count_empty()
         elif not flags & _END_STREAM and (length == 0 or (flags & _PADDED and self._input[position] + 1 >= length)):
             self._count_empty()
+
+    def _judge_update(self, position: int, length: int) -> None:
+        """Count credit beyond what was sent, and credit in crumbs."""
+        if length == 4:
+            increment = _word.unpack_from(self._input, position)[0] & 0x7FFFFFFF
+            if _CRUMB_BYTES <= increment <= self._owed_bytes:
+                self._owed_bytes -= increment
+                return
+        self._updates_left -= 1
+        if self._updates_left < 0:
+            raise _calm("too many WINDOW_UPDATEs (CVE-2019-9511)")
 
     def _judge_closed(self, stream_id: int) -> None:
         """HEADERS or DATA on a stream that is not open (any more)."""
@@ -418,7 +433,7 @@ class FrameGate:
         self._settings_left = limits.max_settings_count
         self._pings_left = limits.max_pings_count
         self._empty_left = limits.max_empty_count
-        self._updates_left = limits.max_updates_count
+        self._updates_left = max(self._updates_left, limits.max_updates_count)
 
 
 def _calm(message: str) -> HTTP2Error:
