@@ -251,6 +251,31 @@ async def test_a_slow_reader_of_one_stream_keeps_no_other_waiting(library: str) 
     await peer.finish()
 
 
+async def test_who_fills_a_stream_again_as_soon_as_it_has_room_is_told_each_time(library: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    peer = Peer(app, library, start=PREFACE + settings((4, 1000)) + update(2**30), write_buffer_bytes=10_000)
+    await peer.feed(*(headers(SOCKET, stream_id, end=False) for stream_id in (1, 3)))
+    streams = {**peer.connection._streams}
+    written = []
+
+    def fill(stream_id: int) -> None:
+        if not streams[stream_id].is_closing():
+            written.append(stream_id)
+            streams[stream_id].write(bytes(50_000))
+            streams[stream_id].on_resume(lambda: fill(stream_id))
+
+    fill(1)
+    fill(3)
+    for count in (2, 3, 4):
+        await peer.feed(update(50_000, 1), update(50_000, 3))
+        assert written == [1, 3] * count
+    await peer.finish()
+
+
 async def test_a_stream_whose_client_gives_no_window_is_reset_and_the_others_live(library: str) -> None:
     peer = Peer(path, library, start=PREFACE + settings((4, 0)), stalled_write_timeout_s=30.0)
     await peer.feed(headers(GET))

@@ -204,7 +204,10 @@ class HTTP2Connection(asyncio.Protocol):
         if late:
             self._handle(late)
         if self._full:
-            self._full = {stream for stream in self._full if not stream.check_room()}
+            full, self._full = self._full, set()
+            for stream in full:
+                if not stream.check_room():  # which may write, and so fill the stream again
+                    self._full.add(stream)
         if (self._draining or self._half_close is not None) and not self._streams:
             self._say_goodbye()
 
