@@ -37,6 +37,11 @@ arguments = parser.parse_args()
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 
+plain = http.client.HTTPConnection("127.0.0.1", 80, timeout=TIMEOUT_S)
+plain.request("GET", "/who/?a=b", headers={"Host": SITE})
+answer = plain.getresponse()
+assert (answer.status, answer.headers["Location"]) == (301, f"https://{SITE}/who/?a=b"), answer.headers
+plain.close()
 seen = json.loads(ask("/who/"))
 assert seen == {"address": CLIENT, "secure": True, "host": SITE}, seen
 login = ask("/admin/login/").decode()
