@@ -11,13 +11,9 @@ OURS = "fullduplex"
 WSGI_THREADS = 8
 
 
-def fullduplex(app: str, name: str = OURS, **more: Any) -> Peer:
-    return Peer(
-        name,
-        lambda port: ["fullduplex", app, "--port", str(port), "--no-access-log", "--log-level", "warning"],
-        ours=name == OURS,
-        **more,
-    )
+def fullduplex(app: str, name: str = OURS, http2: bool = False, **more: Any) -> Peer:
+    options = ["--no-access-log", "--log-level", "warning", *(["--http2"] if http2 else [])]
+    return Peer(name, lambda port: ["fullduplex", app, "--port", str(port), *options], ours=name == OURS, **more)
 
 
 def uvicorn(app: str, name: str = "uvicorn", ws: str = "auto", **more: Any) -> Peer:
@@ -26,9 +22,16 @@ def uvicorn(app: str, name: str = "uvicorn", ws: str = "auto", **more: Any) -> P
     return Peer(name, lambda port: ["uvicorn", app, "--port", str(port), *options], **more)
 
 
-def granian(app: str, name: str = "granian", interface: str = "asgi", **more: Any) -> Peer:
+def uvicorn_http2(app: str, name: str = "uvicorn zttp", **more: Any) -> Peer:
+    """HTTP/2 without TLS by prior knowledge, which it has with zttp alone."""
+    options = ["--loop", "uvloop", "--http", "zttp", "--http2", "--no-access-log", "--log-level", "warning"]
+    return Peer(name, lambda port: ["uvicorn", app, "--port", str(port), *options], **more)
+
+
+def granian(app: str, name: str = "granian", interface: str = "asgi", connections: int = 1024, **more: Any) -> Peer:
     """One worker; its access log is off by default. Under WSGI with the threads of gunicorn's: faster than its 512."""
     options = ["--interface", interface, "--workers", "1", "--log-level", "warning"]
+    options += ["--backlog", str(connections), "--backpressure", str(connections)]
     options += ["--loop", "uvloop"] if interface == "asgi" else ["--blocking-threads", str(WSGI_THREADS)]
     return Peer(name, lambda port: ["granian", app, "--port", str(port), *options], **more)
 

@@ -7,6 +7,9 @@ from typing import Any
 _HELLO = b"Hello, world!"
 _HELLO_HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"13")]
 
+_LARGE = bytes(65_536)
+_LARGE_HEADERS = [(b"content-type", b"application/octet-stream"), (b"content-length", b"65536")]
+
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     """Answer every request with 13 bytes."""
@@ -15,6 +18,31 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": _HELLO_HEADERS})
     await send({"type": "http.response.body", "body": _HELLO})
+
+
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    """Answer every request with 64 KiB."""
+    if scope["type"] != "http":
+        await lifespan(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": _LARGE_HEADERS})
+    await send({"type": "http.response.body", "body": _LARGE})
+
+
+async def sink(scope: Any, receive: Any, send: Any) -> None:
+    """Read all of the request, and answer with its size."""
+    if scope["type"] != "http":
+        await lifespan(scope, receive, send)
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    content = b"%d" % size
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
 async def body(scope: Any, receive: Any, send: Any) -> None:

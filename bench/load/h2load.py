@@ -16,6 +16,7 @@ TIMEOUT_S = 120.0
 _REQUESTS = re.compile(
     r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+)"
 )
+_TRAFFIC = re.compile(r"traffic: .*?\((\d+)\) data")
 _FINISHED = re.compile(r"finished in ([\d.]+)(ms|s|us)")
 _UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 
@@ -27,17 +28,19 @@ class Load:
     Attributes:
         requests: answered with success.
         errors: all others.
+        data_bytes: content of the answers, of all together.
         seconds: of the whole.
         cpu_s: of ``h2load`` itself.
     """
 
     requests: int
     errors: int
+    data_bytes: int
     seconds: float
     cpu_s: float
 
 
-def run(port: int, requests: int, connections: int, streams: int, upload: Path | None = None) -> Load:
+def run(port: int, requests: int, connections: int, streams: int, path: str = "/", upload: Path | None = None) -> Load:
     """Ask so many times over so many connections, each with so many requests at once.
 
     Raises:
@@ -49,14 +52,16 @@ def run(port: int, requests: int, connections: int, streams: int, upload: Path |
     if upload is not None:
         command += ["-d", str(upload)]
     before_s, started_s = _children_s(), time.perf_counter()
-    done = subprocess.run([*command, f"http://127.0.0.1:{port}/"], capture_output=True, text=True, timeout=TIMEOUT_S)
+    command += [f"http://127.0.0.1:{port}{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     elapsed_s = time.perf_counter() - started_s
     counted, finished = _REQUESTS.search(done.stdout), _FINISHED.search(done.stdout)
-    if counted is None or finished is None:
+    traffic = _TRAFFIC.search(done.stdout)
+    if counted is None or finished is None or traffic is None:
         raise Failed(f"h2load: {done.stdout[-200:]} {done.stderr[-200:]}")
     succeeded, *others = map(int, counted.groups())
     seconds = float(finished[1]) * _UNITS_S[finished[2]] or elapsed_s
-    return Load(succeeded, sum(others), seconds, _children_s() - before_s)
+    return Load(succeeded, sum(others), int(traffic[1]), seconds, _children_s() - before_s)
 
 
 def _children_s() -> float:

@@ -10,7 +10,7 @@ from bench.scenarios.django_waiting import DJANGO_WAITING
 from bench.scenarios.django_websocket import DjangoHandshakes
 from bench.scenarios.generators import EchoGenerator
 from bench.scenarios.http import Body, Hello
-from bench.scenarios.http2 import HTTP2Hello
+from bench.scenarios.http2 import HTTP2
 from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
 from bench.scenarios.rooms_redis import ManyRedisRooms, RedisRoom, RoomMemory
 from bench.scenarios.websocket import Echo, Handshakes, IdleMemory, IdleMemoryDeflate
@@ -18,7 +18,7 @@ from bench.scenarios.websocket import Echo, Handshakes, IdleMemory, IdleMemoryDe
 SCENARIOS: list[type[Scenario]] = [
     Hello,
     Body,
-    HTTP2Hello,
+    *HTTP2,
     Echo,
     Handshakes,
     IdleMemory,
