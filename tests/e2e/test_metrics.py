@@ -204,3 +204,72 @@ def test_metrics_of_the_project_itself_are_in_the_same_answer(tmp_path):
         text = scrape_until(process, lambda text: total(text, "fullduplex_worker_restarts_total", reason="died") == 1)
         assert total(text, "asked_total") == 12
         assert f'pid="{pid}"' not in text
+
+
+class Scraper(threading.Thread):
+    """Scrapes without a pause; notes what is no answer, and each counter that became less."""
+
+    def __init__(self, process) -> None:
+        super().__init__()
+        self._process = process
+        self._over = threading.Event()
+        self._counters: dict[str, float] = {}
+        self.count = 0
+        self.problems: list[object] = []
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                status, text = ask(self._process, "/metrics")
+                assert status == 200, text
+            except Exception as error:
+                self.problems.append(error)
+                continue
+            self.count += 1
+            for line in re.findall(r"^fullduplex_\w+_total(?:{.*})? \S+$", text, re.MULTILINE):
+                name, _, value = line.rpartition(" ")
+                if float(value) < self._counters.get(name, 0.0):
+                    self.problems.append((name, self._counters[name], value))
+                self._counters[name] = float(value)
+
+    def leave(self) -> None:
+        self._over.set()
+        self.join()
+
+
+@pytest.mark.slow
+def test_forty_scrape_while_workers_are_killed_replaced_and_blocked():
+    def block():
+        with contextlib.suppress(OSError, http.client.HTTPException):  # the worker is replaced meanwhile
+            get(process, "/block?20")
+
+    with serve("--watchdog-timeout-s", "2", workers=3) as process:
+        process.wait_for(READY)
+        place = ("127.0.0.1", port_of(process))
+        scrapers = [Scraper(process) for _ in range(40)]
+        blocker = threading.Thread(target=block)
+        try:
+            with contextlib.ExitStack() as silent:
+                for _ in range(20):
+                    silent.enter_context(socket.create_connection(place, timeout=PATIENCE_S))
+                blocker.start()
+                process.wait_for("it is replaced")
+                for generation in (2, 3):
+                    after = len(process.output)
+                    process.signal(signal.SIGHUP)
+                    process.wait_for(f"Reloaded: generation {generation} serves")
+                    pid = int(get(process).headers["x-pid"])
+                    os.kill(pid, signal.SIGKILL)
+                    process.wait_for(re.compile(r"Worker \d+ \(process \d+\) is ready"), after=after)
+            scrape_until(process, lambda text: total(text, "fullduplex_workers", state="ready") == 3)
+        finally:
+            for scraper in scrapers:
+                scraper.leave()
+            blocker.join()
+        assert [problem for scraper in scrapers for problem in scraper.problems] == []
+        assert all(scraper.count for scraper in scrapers)
+        text = ask(process, "/metrics")[1]
+        assert total(text, "fullduplex_worker_restarts_total", reason="blocked") == 1
+        assert total(text, "fullduplex_reloads_total", outcome="done") == 2
+    assert "Traceback" not in process.output

@@ -31,8 +31,8 @@ from fullduplex.wire.http1 import HTTP1Codec
 
 logger = logging.getLogger("fullduplex.server")
 
-SEATS_COUNT = 64
-BACKLOG_COUNT = 128
+SEATS_COUNT = 256  # who scrapes often must not keep a probe out
+BACKLOG_COUNT = 256
 SWEEP_INTERVAL_S = 0.5
 JOIN_TIMEOUT_S = 5.0
 
