@@ -82,7 +82,7 @@ def test_an_edit_is_served_and_a_broken_one_is_shown(tmp_path):
                 with pytest.raises(ConnectionClosed) as closed:
                     websocket.recv(timeout=30)
                 assert closed.value.rcvd.code == 1012
-            process.wait_for("edited.py has changed")
+            process.wait_for("Changed: edited.py")
             process.wait_for("Reloaded: generation 2 serves")
             wait_for(process, b"the second")
 

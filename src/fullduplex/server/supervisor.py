@@ -471,7 +471,7 @@ class Supervisor:
         def edited() -> None:
             paths = edits.take()
             if paths and not self._stopping:
-                logger.info("%s has changed", in_words(paths))
+                logger.info("Changed: %s", in_words(paths))
                 self._abandon_reload()  # of code that is out of date already
                 self._reload()
 
