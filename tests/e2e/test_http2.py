@@ -189,14 +189,10 @@ def test_h2load_uploads(server, upload) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "windows", [("-w", "10", "-W", "12"), ("-w", "9", "-W", "9"), ("-w", "30", "-W", "16")], ids=str
-)
-def test_h2load_with_windows_of_every_size(server, windows, upload) -> None:
-    for arguments in ((base(server) + "/big",), ("-d", str(upload), base(server) + "/count")):
-        count = "1600" if len(arguments) == 1 else "160"
-        output = client("h2load", "-n", count, "-c", "8", "-m", "32", *windows, *arguments)
-        assert f"{count} succeeded, 0 failed, 0 errored, 0 timeout" in output
+@pytest.mark.parametrize("windows", [("-w", "10", "-W", "12"), ("-w", "30", "-W", "16")], ids=" ".join)
+def test_h2load_takes_much_through_windows_of_every_size(server, windows) -> None:
+    output = client("h2load", "-n", "1600", "-c", "8", "-m", "32", *windows, base(server) + "/big")
+    assert "1600 succeeded, 0 failed, 0 errored, 0 timeout" in output
 
 
 def test_node(server) -> None:
