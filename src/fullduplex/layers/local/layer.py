@@ -25,7 +25,7 @@ from fullduplex.sequencer.frames import BINARY, TEXT, encode
 class LocalLayer(BaseLayer):
     """Reaches the members in all processes of this user on this machine that serve this project.
 
-    Between them is one process, the sequencer. Whoever needs it first starts it, and it ends with the last connection.
+    Between them is one process, the sequencer. Who subscribes first starts it, and it ends with the last connection.
     Workers come and go without anybody noticing; when the sequencer dies, another one is started, all come back to it,
     and each subscription is told of a gap.
 

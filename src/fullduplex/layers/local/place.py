@@ -132,6 +132,32 @@ class Place:
             raise LayerUnavailable(f"{self._socket_path}: a process of another user listens there")
         return sock
 
+    @property
+    def was_listened_at(self) -> bool:
+        """Whether somebody listens, or did so and died; who ends in order removes the socket.
+
+        Raises:
+            ConfigurationError: the directory belongs to somebody else, or others may enter it.
+        """
+        try:
+            self._check()
+            self._socket_path.lstat()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def clear(self) -> bool:
+        """Remove the socket of one who died, unless another one is there; whether that was done."""
+        lock = self.lock()
+        if lock is None:
+            return False
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._socket_path)
+        finally:
+            release(lock)
+        return True
+
     # The workers -----------------------------------------------------------------------------
 
     def mark_served(self) -> int:

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fullduplex.exceptions import ChannelFull, LayerUnavailable
 from fullduplex.layers.local.place import Place
-from fullduplex.layers.local.starting import connect
+from fullduplex.layers.local.starting import find
 
 logger = logging.getLogger("fullduplex.layers")
 
 
 class Sender:
-    """Sends frames to the sequencer, each whole or not at all. It keeps none: whoever publishes waits.
+    """Sends frames to the sequencer, each whole or not at all. It keeps none: whoever publishes waits. Without a
+    sequencer nobody is subscribed, and nothing is to be done; when one was killed, its members are told of the gap.
 
     Args:
         place: where the sequencer is.
@@ -41,7 +42,7 @@ class Sender:
 
         Raises:
             ChannelFull: it was not taken in time.
-            LayerUnavailable: there is no sequencer.
+            LayerUnavailable: the sequencer does not answer.
         """
         self._send_until(time.monotonic() + self._timeout_s, frame)
 
@@ -111,7 +112,9 @@ class Sender:
             while True:
                 if self._sock is None:
                     sent_bytes = 0  # the part that another sequencer had means nothing to anybody
-                    self._sock = connect(self._place, max(0.0, end_s - time.monotonic()))
+                    self._sock = find(self._place, max(0.0, end_s - time.monotonic()))
+                    if self._sock is None:
+                        return
                 try:
                     self._write(self._sock, end_s)  # a frame whose publisher has given up
                     self._rest = memoryview(frame)[sent_bytes:]

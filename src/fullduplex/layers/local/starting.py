@@ -1,7 +1,8 @@
-"""Finding the sequencer, or starting one.
+"""Finding the sequencer, and starting one.
 
-Who gets the lock listens, and hands both to a process that is the sequencer from then on. It is nobody's child, so
-that whoever has started it may end.
+Who subscribes and finds none starts it: who gets the lock listens, and hands both to a process that is the sequencer
+from then on. It is nobody's child, so that whoever has started it may end. Who publishes starts none: without one
+nobody is subscribed, and a shell's would be a stranger in the service.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ logger = logging.getLogger("fullduplex.layers")
 
 RETRY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # a sequencer that begins, or ends, does so within milliseconds
 START_TIMEOUT_S = 10.0
+RETURN_S = 1.0  # members of a sequencer that was killed have another one by then, or there are none
 
 _CODE = "import sys; sys.path.append({path!r}); from fullduplex.sequencer.process import main; main({fd}, {place!r})"
 _PACKAGES = str(Path(__file__).parents[3])
@@ -42,6 +44,28 @@ def connect(place: Place, timeout_s: float) -> socket.socket:
             return sock
         if time.monotonic() > end_s:
             raise LayerUnavailable(f"the local layer finds no sequencer in {place.path}, and could not start one")
+        time.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
+        attempt += 1
+
+
+def find(place: Place, timeout_s: float) -> socket.socket | None:
+    """Connect to the sequencer; None where there is none, so that nobody is subscribed to anything.
+
+    Raises:
+        LayerUnavailable: it does not answer in time.
+        ConfigurationError: the directory belongs to somebody else, or others may enter it.
+    """
+    began_s = time.monotonic()
+    attempt = 0
+    while True:
+        sock = place.connect()
+        if sock is not None or not place.was_listened_at:
+            return sock
+        waited_s = time.monotonic() - began_s
+        if waited_s > RETURN_S and place.clear():
+            return None
+        if waited_s > timeout_s:
+            raise LayerUnavailable(f"the sequencer of the local layer in {place.path} does not answer")
         time.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
         attempt += 1
 
