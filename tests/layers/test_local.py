@@ -217,7 +217,7 @@ def test_who_reads_nothing_holds_publishers_back_and_is_cut_off(directory: str, 
 
 def test_a_publisher_waits_no_longer_than_its_deadline(directory: str) -> None:
     async def scenario() -> None:
-        layer = LocalLayer(directory=directory, publish_timeout_s=0.3)
+        layer = LocalLayer(directory=directory, publish_timeout_s=0.3, subscribe_timeout_s=DEADLINE_S)
         await layer.open()
         pid = pid_of_sequencer(directory)
         await layer.apublish("a", "opens the connection")
@@ -241,8 +241,9 @@ def test_a_publisher_waits_no_longer_than_its_deadline(directory: str) -> None:
 
 def test_a_subscriber_waits_no_longer_than_its_deadline(directory: str) -> None:
     async def scenario() -> None:
-        layer = LocalLayer(directory=directory, subscribe_timeout_s=0.3)
+        layer = LocalLayer(directory=directory, subscribe_timeout_s=DEADLINE_S)
         await layer.open()
+        layer._line()._timeout_s = 0.3
         pid = pid_of_sequencer(directory)
         os.kill(pid, signal.SIGSTOP)
         try:
