@@ -8,8 +8,6 @@ BIN := $(VENV)/bin
 NEWEST := $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3.1[23])))
 PROMISES := tests/threads tests/chain/test_mixins.py tests/e2e/test_promise.py $(addprefix tests/handler/test_,thread_promises.py seams.py \
 	concurrent_differential.py leftovers.py connections.py http.py upgrade.py)
-# Python 3.13 warns of the SQLite connections that Django's own handler leaves to the garbage collection.
-UNCLOSED := -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
 PIP_NEWEST := .venv-newest/bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: install demo test test-all newest lint types imports unit bench clean
@@ -51,7 +49,7 @@ else
 	test .venv-newest/.installed -nt pyproject.toml || \
 		{ $(PIP_NEWEST) --upgrade "pip>=25.1" && $(PIP_NEWEST) --editable . --group promises "Django>=6.1,<6.2"; }
 	touch .venv-newest/.installed
-	.venv-newest/bin/python -m pytest $(UNCLOSED) $(PROMISES)
+	.venv-newest/bin/python -m pytest $(PROMISES)
 endif
 
 # The long runs too: more packages and servers side by side, more seeds, faults put in on purpose.

@@ -109,7 +109,10 @@ def kernel_bytes() -> int:
 
 
 def resident_bytes(process: Process) -> int:
-    """Physical memory of a process."""
+    """Physical memory of a process; a small Debian has no ``ps``."""
+    statistics = Path(f"/proc/{process.pid}/statm")
+    if statistics.exists():
+        return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     text = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, text=True, check=True)
     return int(text.stdout) * 1024
 

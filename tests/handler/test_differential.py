@@ -142,7 +142,7 @@ def only_async(get_response: Any) -> Any:
 
 @sync_and_async_middleware
 def both(get_response: Any) -> Any:
-    if asyncio.iscoroutinefunction(get_response):
+    if iscoroutinefunction(get_response):
 
         async def middleware(request: Any) -> Any:
             return act("both", "request") or act("both", "response", await get_response(request))
