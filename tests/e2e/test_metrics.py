@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+import urllib.request
 
 import pytest
 from websockets.sync.client import connect
@@ -204,6 +205,28 @@ def test_metrics_of_the_project_itself_are_in_the_same_answer(tmp_path):
         text = scrape_until(process, lambda text: total(text, "fullduplex_worker_restarts_total", reason="died") == 1)
         assert total(text, "asked_total") == 12
         assert f'pid="{pid}"' not in text
+
+
+@pytest.mark.slow
+def test_rooms_threads_and_databases_of_django_cross_the_bridge(site):
+    options = ("--port", "0", "--workers", "2", "--no-access-log", "--metrics-port", "0")
+    with site.fullduplex("mysite.asgi:application", *options) as server, contextlib.ExitStack() as members:
+        url = server.wait_for(re.compile(r"Listening on http(://\S+)")).group(1)
+        sockets = [members.enter_context(connect(f"ws{url}/room/tea/", open_timeout=PATIENCE_S)) for _ in range(6)]
+        sockets[0].send("hello")
+        for member in sockets:
+            member.recv(timeout=PATIENCE_S)
+        urllib.request.urlopen(f"http{url}/users/", timeout=PATIENCE_S).close()
+        text = scrape_until(
+            server,
+            lambda text: (
+                total(text, "fullduplex_group_members") == 6
+                and total(text, "fullduplex_deliveries_total") == 6
+                and total(text, "fullduplex_database_connections_opened_total") > 0
+            ),
+        )
+        assert 1 <= total(text, "fullduplex_groups") <= 2, "one in each worker that has a member"
+        assert total(text, "fullduplex_threads") > 0
 
 
 class Scraper(threading.Thread):
