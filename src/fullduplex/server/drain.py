@@ -37,6 +37,8 @@ class Drain:
         timeout_s: how long they may take.
         grace_s: how long a connection without a request may still begin one.
         hurry: true when waiting should end at once.
+        is_checked: somebody asks now and then whether the service goes on, and must hear that it does not before he
+            finds nobody: so the grace is waited for also when nobody else is here.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Drain:
         timeout_s: float,
         grace_s: float,
         hurry: Callable[[], bool],
+        is_checked: bool = False,
     ) -> None:
         self._connections = connections
         self._tasks = tasks
         self._timeout_s = timeout_s
         self._grace_s = min(grace_s, timeout_s / 2)
         self._hurry = hurry
+        self._is_checked = is_checked
         self._clock = asyncio.get_running_loop().time
         self._undismissed: list[ClientConnection] = []
         self._batch_count = AT_ONCE_COUNT
@@ -75,7 +79,7 @@ class Drain:
             self._dismiss()
             if now_s >= began_s + self._grace_s:
                 self._close_idle(now_s, often=now_s < idle_until_s + 2 * POLL_INTERVAL_S)
-            if accepting and (now_s >= accept_until_s or not self._connections):
+            if accepting and (now_s >= accept_until_s or not (self._connections or self._is_checked)):
                 accepting = False
                 for acceptor in acceptors:
                     acceptor.stop()

@@ -234,6 +234,7 @@ class Worker:
             timeout_s=config.graceful_timeout_s,
             grace_s=config.drain_grace_s,
             hurry=lambda: self._hurry,
+            is_checked=bool(config.health_paths),
         )
         await drain.run(self._acceptors, stay=self._stays)
 
