@@ -20,6 +20,8 @@ from bench.environment import ROOT, STATE_DIR
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 LAST_WORDS_COUNT = 300  # characters of its log in an error
+# With the bytecode of our modules, which stand in the work tree, kept as that of installed ones is.
+_ENV = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -73,17 +75,18 @@ class Server:
         peer: to be started.
         log_name: of the file with what it says.
         pins: to one core; else the system chooses.
+        port: to wait for; 0 for a free one.
     """
 
-    def __init__(self, peer: Peer, log_name: str, *, pins: bool = True) -> None:
+    def __init__(self, peer: Peer, log_name: str, *, pins: bool = True, port: int = 0) -> None:
         self._peer = peer
         self._pin = cores.server_pin() if pins else None
         self._log_file = STATE_DIR / "logs" / f"{log_name}.log"
         self._process: subprocess.Popen[bytes]
-        self.port = 0
+        self.port = port
 
     def __enter__(self) -> Server:
-        self.port = free_port()
+        self.port = self.port or free_port()
         program, *arguments = self._peer.command(self.port)
         path = Path(sys.executable).parent / program
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +94,9 @@ class Server:
             self._process = subprocess.Popen(
                 [str(path), *arguments],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self._peer.env},
+                env={**os.environ, **_ENV, **self._peer.env},
                 stdin=subprocess.DEVNULL,
+                close_fds=False,  # but for those that are to be inherited, ours are closed: PEP 446
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # its workers share its process group, and end with it
@@ -158,6 +162,10 @@ class Server:
             if time.monotonic() > deadline_s:
                 raise ServerFailed(f"does not say {pattern} {count} times: {self.last_words()}")
             time.sleep(0.002)
+
+    def is_running(self) -> bool:
+        """Whether its first process runs; one that has ended is buried."""
+        return self._process.poll() is None
 
     def check_alive(self) -> None:
         """Raises ServerFailed when the process has ended."""

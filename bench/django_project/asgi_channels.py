@@ -16,6 +16,8 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import path
 
+from bench.django_project.herd import consumer_on
+
 
 class Room(AsyncWebsocketConsumer):
     async def connect(self) -> None:
@@ -44,6 +46,7 @@ routes = [
     path("room/<name>/", Room.as_asgi()),
     path("publish/<name>/", Publish.as_asgi()),
     path("accept/", Accept.as_asgi()),
+    path("idle/", consumer_on(AsyncWebsocketConsumer).as_asgi()),
 ]
 application = ProtocolTypeRouter(
     {"http": http, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))}
