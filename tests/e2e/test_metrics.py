@@ -178,6 +178,20 @@ def test_a_service_that_stops_is_alive_and_not_ready(workers):
 
 
 @pytest.mark.slow
+def test_a_single_worker_that_is_blocked_for_too_long_is_not_alive():
+    with serve("--watchdog-timeout-s", "1", workers=1) as process:
+        assert ask(process, "/healthz") == (200, "alive\n")
+        blocker = threading.Thread(target=get, args=(process, "/block?4"))
+        blocker.start()
+        found = []
+        while blocker.is_alive():
+            found.append(ask(process, "/healthz")[0])
+        assert set(found) == {200, 503}
+        scrape_until(process, lambda text: total(text, "fullduplex_worker_blocked_seconds") == 0)
+        assert ask(process, "/healthz") == (200, "alive\n")
+
+
+@pytest.mark.slow
 def test_metrics_of_the_project_itself_are_in_the_same_answer(tmp_path):
     (tmp_path / "own_metrics.py").write_text(
         "import prometheus_client\n"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.limits import ConnectionLimits, WebSocketLimits
@@ -31,7 +32,9 @@ def child(slot: int) -> Child:
 
 
 def text_of(books: Books, *children: Child, now_s: float = 1.0) -> str:
-    return expose(books.overview(children, False, now_s), now_s).decode()
+    text = expose(books.overview(children, False, now_s), now_s).decode()
+    assert [*text_string_to_metric_families(text)], "whoever reads the format can read it"
+    return text
 
 
 def say(books: Books, one: Child, *families: Family) -> None:
