@@ -58,6 +58,14 @@ def test_the_compose_file(tmp_path: Path) -> None:
     run(BIN / "docker-compose", "--file", tmp_path / "compose.yaml", "config", "--quiet")
 
 
+def test_the_configuration_of_the_proxy_that_is_not_run() -> None:
+    yaml = pytest.importorskip("yaml")
+    (http,) = yaml.safe_load(*blocks(section("proxies", "Traefik"), "yaml")).values()
+    (router,), (service,) = http["routers"].values(), http["services"].values()
+    assert router["service"] in http["services"]
+    assert service["loadBalancer"]["serversTransport"] in http["serversTransports"]
+
+
 def test_the_units(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
