@@ -108,12 +108,13 @@ def kernel_bytes() -> int:
     return sum(int(text.split()[2]) for text in files)
 
 
-def resident_bytes(process: Process) -> int:
-    """Physical memory of a process; a small Debian has no ``ps``."""
-    statistics = Path(f"/proc/{process.pid}/statm")
+def resident_bytes(process: Process | int) -> int:
+    """Physical memory of a process, or of that with this number; a small Debian has no ``ps``."""
+    pid = process if isinstance(process, int) else process.pid
+    statistics = Path(f"/proc/{pid}/statm")
     if statistics.exists():
         return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    text = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, text=True, check=True)
+    text = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
     return int(text.stdout) * 1024
 
 

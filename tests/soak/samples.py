@@ -20,6 +20,7 @@ FIGURES = (
     *("threads", "busy", "resting", "waiting", "connections"),
     *("tasks", "groups", "subscriptions", "files", "sockets", "rss_mb"),
 )
+FIGURES_OF_SYSTEM = ("rss_mb", "files", "sockets", "system_threads")  # what there is of any process
 # How much higher than in the first third after the warm-up the last may be: a share, and so much beside it.
 _GROWTH = {"rss_mb": (1.05, 4.0)}
 _GROWTH_OF_COUNTS = (1.25, 8.0)
@@ -36,8 +37,8 @@ class Samples:
         row: dict[str, float] = json.loads((await get(process.port, "/figures/")).body)
         if broker is not None:
             row["subscriptions"] = len(await asyncio.to_thread(_channels, broker))
-        row["files"], row["sockets"] = _files_counts(process.pid)
-        row["rss_mb"] = resident_bytes(process) / 1e6
+        row.pop("pid")
+        row.update(of_system(process.pid))
         self.rows.append(row)
         return row
 
@@ -46,7 +47,7 @@ class Samples:
         rows = self.rows[int(len(self.rows) * WARM_UP) :]
         size = max(1, len(rows) // 3)
         parts = [rows[:size], rows[size : 2 * size], rows[2 * size :]]
-        return [{name: statistics.median(row[name] for row in part) for name in FIGURES} for part in parts if part]
+        return [{name: statistics.median(row[name] for row in part) for name in rows[0]} for part in parts if part]
 
     def most(self, name: str) -> float:
         return max(row[name] for row in self.rows)
@@ -55,11 +56,23 @@ class Samples:
         """Return the names of the figures that are not flat."""
         first, *_, last = self.thirds()
         names = []
-        for name in FIGURES:
+        for name in first:
             share, beside = _GROWTH.get(name, _GROWTH_OF_COUNTS)
             if last[name] > first[name] * share + beside:
                 names.append(name)
         return names
+
+
+def of_system(pid: int) -> dict[str, float]:
+    """What the system says of a process."""
+    files_count, sockets_count = _files_counts(pid)
+    tasks = Path(f"/proc/{pid}/task")
+    return {
+        "files": files_count,
+        "sockets": sockets_count,
+        "rss_mb": resident_bytes(pid) / 1e6,
+        "system_threads": len(os.listdir(tasks)) if tasks.is_dir() else -1,
+    }
 
 
 def _channels(broker: Server) -> list[Any]:

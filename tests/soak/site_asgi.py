@@ -28,6 +28,7 @@ def _layers(url: str) -> dict[str, Any]:
 
 
 settings.configure(
+    BASE_DIR=os.path.dirname(os.environ["DATABASE"]),  # several workers have a layer of this project's own
     SECRET_KEY="x" * 50,
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
@@ -217,6 +218,7 @@ django_application = get_asgi_application()
 def figures() -> dict[str, int]:
     stats = thread_stats()
     return {
+        "pid": os.getpid(),
         "threads": stats.thread_count,
         "busy": stats.busy_count,
         "resting": stats.resting_count,
