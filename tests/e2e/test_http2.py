@@ -41,7 +41,7 @@ def options(request) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def server(options):
-    with fullduplex("http2_asgi:app", "--http2", *options) as process:
+    with fullduplex("http2_asgi:app", *options) as process:
         yield process
 
 
@@ -50,7 +50,7 @@ def secure(options, tmp_path_factory):
     path = tmp_path_factory.mktemp("tls")
     CA.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path / "cert.pem")
     CA.cert_pem.write_to_path(path / "ca.pem")
-    with fullduplex("http2_asgi:app", "--http2", *options, "--ssl-certfile", str(path / "cert.pem")) as process:
+    with fullduplex("http2_asgi:app", *options, "--ssl-certfile", str(path / "cert.pem")) as process:
         process.ca = path / "ca.pem"  # type: ignore[attr-defined]
         yield process
 
@@ -159,7 +159,7 @@ def read_until(sock: ssl.SSLSocket, end: bytes) -> bytes:
 
 
 def test_an_upgrade_by_option(options) -> None:
-    with fullduplex("http2_asgi:app", "--http2", "--h2c-upgrade", *options) as process:
+    with fullduplex("http2_asgi:app", "--h2c-upgrade", *options) as process:
         assert curl("--http2", base(process) + "/") == "2 http"
         assert len(curl("--http2", base(process) + "/big")) == 65_536
         assert client("nghttp", "--upgrade", base(process) + "/parts") == "part" * 10
@@ -256,7 +256,7 @@ def test_httpx(secure, upload) -> None:
 
 
 def test_a_request_in_flight_is_answered_before_the_server_stops(options) -> None:
-    with fullduplex("http2_asgi:app", "--http2", *options) as process:
+    with fullduplex("http2_asgi:app", *options) as process:
         with (
             httpx.Client(http1=False, http2=True, timeout=TIMEOUT_S) as session,
             session.stream("GET", base(process) + "/slow") as answer,
@@ -269,7 +269,7 @@ def test_a_request_in_flight_is_answered_before_the_server_stops(options) -> Non
 
 
 def test_without_http2_there_is_none(options) -> None:
-    with fullduplex("http2_asgi:app", *options) as process:
+    with fullduplex("http2_asgi:app", "--no-http2", *options) as process:
         assert "HTTP/2" not in process.output
         with httpx.Client(http1=False, http2=True, timeout=TIMEOUT_S) as session, pytest.raises(httpx.HTTPError):
             session.get(base(process) + "/")

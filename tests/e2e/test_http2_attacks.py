@@ -30,7 +30,7 @@ GROWN_BYTES = 16_000_000  # what allocators keep depends on what a process did b
 CPU_S = 3.0  # of a busy machine's h2; ngh2 takes a tenth of it
 TIMES = 5  # as much as is allowed
 OPTIONS = (
-    *("--http2", "--no-access-log", "--timeout-graceful-shutdown", "0.2", "--connection-linger-timeout-s", "30"),
+    *("--no-access-log", "--timeout-graceful-shutdown", "0.2", "--connection-linger-timeout-s", "30"),
     *("--http2-head-timeout-s", "2", "--http2-idle-timeout-s", "2", "--connection-stalled-write-timeout-s", "2"),
     *("--connection-body-grace-s", "1", "--load-max-buffers-bytes", "32000000"),
 )

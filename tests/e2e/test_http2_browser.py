@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import trustme
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.browser import FLAGS, TIMEOUT_MS, chromium_path
+from tests.e2e.browser import FLAGS, TIMEOUT_MS, chromium, chromium_path
 from tests.e2e.process import fullduplex
+from tests.e2e.startproject import Project
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.e2e
 def test_a_page_and_two_sockets_over_one_connection(library: str, tmp_path: Path) -> None:
     trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
     log = tmp_path / "net.json"
-    options = ("--http2", "--http2-library", library, "--ssl-certfile", str(tmp_path / "cert.pem"))
+    options = ("--http2-library", library, "--ssl-certfile", str(tmp_path / "cert.pem"))
     with fullduplex("http2_asgi:app", *options) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium_path(),
@@ -50,3 +52,28 @@ def sent_heads(log: dict[str, Any]) -> list[tuple[int, list[str]]]:
     sent = log["constants"]["logEventTypes"]["HTTP2_SESSION_SEND_HEADERS"]
     events = [event for event in log["events"] if event["type"] == sent and "headers" in event.get("params", {})]
     return [(event["source"]["id"], event["params"]["headers"]) for event in events]
+
+
+def test_runserver_with_a_certificate_shows_a_page_over_http2(plain: Project, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    with (
+        plain.runserver("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem")) as server,
+        chromium() as browser,
+    ):
+        port = server.wait_for(re.compile(r"development server at https://127\.0\.0\.1:(\d+)/")).group(1)
+        assert "Protocols: HTTP/2, HTTP/1.1 and WebSocket" in server.output
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        page.goto(f"https://localhost:{port}/", timeout=TIMEOUT_MS)
+        assert "The install worked successfully!" in page.title()
+        assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
+        page.screenshot(path=tmp_path / "page.png")
+        server.wait_for('"GET / HTTP/2" 200')
+
+
+def test_runserver_needs_a_certificate_for_a_key(plain: Project, tmp_path: Path) -> None:
+    with plain.runserver("--key", str(tmp_path / "key.pem")) as server:
+        server.wait_for("CommandError: --key needs --cert")
+    with plain.runserver("--cert", str(tmp_path / "none.pem")) as server:
+        server.wait_for(re.compile("CommandError: --ssl-certfile, --ssl-keyfile: .*none.pem: No such file"))

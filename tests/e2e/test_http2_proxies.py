@@ -33,7 +33,7 @@ def test_a_proxy_that_speaks_http2_to_us(name: str, library: str, tmp_path: Path
         certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
         options = ["--ssl-certfile", str(tmp_path / "cert.pem")]
     with (
-        fullduplex("http2_asgi:app", "--http2", "--http2-library", library, *options) as server,
+        fullduplex("http2_asgi:app", "--http2-library", library, *options) as server,
         Proxy(name, server.port, tmp_path) as proxy,
         httpx.Client(base_url=f"http://127.0.0.1:{proxy.port}", timeout=TIMEOUT_S) as client,
     ):

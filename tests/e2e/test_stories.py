@@ -44,7 +44,7 @@ def test_runserver_shows_the_rocket_page_and_familiar_lines(plain_runserver: Ser
         "System check identified no issues (0 silenced).",
         "using settings 'mysite.settings'",
         f"Starting ASGI/fullduplex {__version__} development server at http://127.0.0.1:{port}/",
-        "Protocols: HTTP/1.1 and WebSocket",
+        "Protocols: HTTP/2 (on loopback and UNIX sockets), HTTP/1.1 and WebSocket",
         "Quit the server with CONTROL-C.",
         "WARNING: This is a development server.",
     ):
@@ -171,7 +171,7 @@ def test_the_command_serves_our_application(site_cli: Server) -> None:
     with pytest.raises(InvalidStatus) as refused, site_cli.websocket("/nothing/"):
         pass
     assert refused.value.response.status_code == 404
-    site_cli.wait_for(re.compile(r"Protocols: HTTP/1\.1.*WebSocket.*lifespan: on"))
+    site_cli.wait_for(re.compile(r"Protocols: HTTP/2 .*, HTTP/1\.1.*WebSocket.*lifespan: on"))
     site_cli.wait_for('"WebSocket /echo/lobby/" accepted')
     site_cli.wait_for(re.compile(r'"WebSocket /echo/lobby/" closed 1000 by client after'))
     site_cli.wait_for('"WebSocket /nothing/" refused 404')

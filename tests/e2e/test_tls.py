@@ -64,7 +64,7 @@ def fetch(process, certificate=None) -> dict:
 
 def test_https_and_what_the_application_sees(server):
     assert server.url.startswith("https://")
-    assert "Protocols: TLS, HTTP/1.1" in server.output
+    assert "Protocols: TLS, HTTP/2, HTTP/1.1" in server.output
     seen = fetch(server)
     assert seen["scheme"] == "https"
     assert seen["tls"]["tls_version"] == 0x0304

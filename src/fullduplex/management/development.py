@@ -17,7 +17,9 @@ from typing import Any, ClassVar, TypeVar
 
 from fullduplex.gateway.asgi import Application
 from fullduplex.management.access_log import DjangoServerAccessLog
+from fullduplex.net.tls_config import TLSConfig
 from fullduplex.server.config import ServerConfig
+from fullduplex.server.http2 import find_http2, http2_in_words
 from fullduplex.server.sources import load
 from fullduplex.server.worker import Worker
 
@@ -30,6 +32,8 @@ GRACEFUL_TIMEOUT_S = 0.15
 
 # From being told to stop to the end of the process, whatever a view or a debugger is doing.
 EXIT_TIMEOUT_S = 1.0
+
+_PLAIN = TLSConfig()
 
 
 class DevelopmentServer:
@@ -46,10 +50,13 @@ class DevelopmentServer:
     """
 
     running: ClassVar[DevelopmentServer | None] = None
+    tls: ClassVar[TLSConfig] = _PLAIN  # set by the command: Django makes the server
+    http2: ClassVar[str] = ""  # for the line that names protocols
     daemon_threads = True  # set by Django for its threading server
 
     def __init__(self, server_address: tuple[str, int], handler_class: Any = None, *, ipv6: bool = False) -> None:
-        self._config = load({}).config
+        self._config = dataclasses.replace(load({}).config, tls=self.tls)
+        DevelopmentServer.http2 = http2_in_words(self._config, find_http2(self._config))
         family = socket.AF_INET6 if ipv6 else socket.AF_INET
         self._socket = socket.create_server(server_address, family=family)
         self._worker: DevelopmentWorker | None = None
@@ -66,7 +73,7 @@ class DevelopmentServer:
             KeyboardInterrupt: it was stopped, as Django's server ends.
             SystemExit: the application did not start; the log says why.
         """
-        config = development_config(self._config, self._socket.detach())
+        config = development_config(self._config, self._socket.detach(), self.tls)
         self._worker = DevelopmentWorker(config, self._app, DjangoServerAccessLog())
         DevelopmentServer.running = self
         try:
@@ -109,12 +116,13 @@ class DevelopmentWorker(Worker):
         os._exit(self.exit_code)
 
 
-def development_config(base: ServerConfig, fd: int) -> ServerConfig:
-    """The configuration for a listening socket: plain HTTP, ``base``'s limits, no deadline but that of stopping."""
+def development_config(base: ServerConfig, fd: int, tls: TLSConfig = _PLAIN) -> ServerConfig:
+    """The configuration for a listening socket: ``base``'s protocols and limits, no deadline but that of stopping."""
     groups = [field.name for field in dataclasses.fields(base) if field.metadata.get("nested") and field.name != "tls"]
     limits = {name: _patient(getattr(base, name)) for name in groups}
+    limits |= {name: getattr(base, name) for name in ("speak_http2", "h2c", "h2c_upgrade", "http2_library")}
     return ServerConfig(
-        fd=fd, startup_timeout_s=PATIENCE_S, graceful_timeout_s=GRACEFUL_TIMEOUT_S, drain_grace_s=0.0, **limits
+        fd=fd, startup_timeout_s=PATIENCE_S, graceful_timeout_s=GRACEFUL_TIMEOUT_S, drain_grace_s=0.0, tls=tls, **limits
     )
 
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
 
 from fullduplex.net.http2_connection import HTTP2Connection
-from fullduplex.net.stream import Gateway, Stream
 from fullduplex.wire.events import Fields, RequestHead
 from fullduplex.wire.grammar import split_list
 from fullduplex.wire.http2_gate import MAX_FRAME_BYTES, PREFACE
@@ -29,27 +27,6 @@ _is_base64url = re.compile(rb"[A-Za-z0-9_-]*").fullmatch
 _OF_HTTP1 = frozenset(
     {b"host", b"connection", b"upgrade", b"http2-settings", b"keep-alive", b"proxy-connection", b"te", b"expect"}
 )
-
-
-class Upgrades:
-    """The gateway of connections that may be upgraded: it stands before the one that answers requests.
-
-    Args:
-        gateway: answers what is no upgrade.
-        take_over: goes on with a connection in HTTP/2, if its request asks for that and may.
-    """
-
-    def __init__(self, gateway: Gateway, take_over: Callable[[Stream, RequestHead], bool]) -> None:
-        self._gateway = gateway
-        self._take_over = take_over
-        self.refuse = gateway.refuse
-        self.refusal = gateway.refusal
-        self.note_queued = gateway.note_queued
-
-    def open(self, stream: Stream, head: RequestHead) -> None:
-        """A request that cannot be taken over is answered in HTTP/1.1, as RFC 7540 section 3.2 has it."""
-        if head.upgrade is None or not self._take_over(stream, head):
-            self._gateway.open(stream, head)
 
 
 class UpgradedConnection(HTTP2Connection):

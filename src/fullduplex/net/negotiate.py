@@ -10,13 +10,12 @@ import asyncio
 import ipaddress
 import logging
 import re
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from fullduplex.limits import ConnectionLimits, HTTP2Limits
 from fullduplex.log_lines import address
 from fullduplex.net.connection import Connection
-from fullduplex.net.http2_connection import HTTP2Connection
-from fullduplex.net.http2_upgrade import ACCEPT, UpgradedConnection, Upgrades, request_frame
 from fullduplex.net.stream import ClientConnection, Gateway, Stream
 from fullduplex.wire.events import RequestHead
 from fullduplex.wire.http1_writer import DefaultFields
@@ -25,7 +24,10 @@ from fullduplex.wire.http2_library import MakeCodec
 
 logger = logging.getLogger("fullduplex.server")
 
-Made = TypeVar("Made", bound=HTTP2Connection)
+if TYPE_CHECKING:  # what only HTTP/2 needs is imported when there is some
+    from fullduplex.net.http2_connection import HTTP2Connection
+
+Made = TypeVar("Made", bound="HTTP2Connection")
 
 #: Cipher suites of TLS 1.2 that RFC 9113 appendix A does not prohibit: ephemeral keys, and authenticated encryption.
 _is_adequate = re.compile("(?:EC)?DHE-.*(?:GCM|CCM|CHACHA20)").match
@@ -66,7 +68,7 @@ class Negotiation:
         self._connections = connections
         self._defaults = defaults
         self._h2c = h2c
-        self.http1_gateway: Gateway = Upgrades(gateway, self.upgrade) if h2c_upgrade else gateway
+        self.http1_gateway: Gateway = UpgradeGateway(gateway, self.upgrade) if h2c_upgrade else gateway
 
     def take_over(self, old: Connection, data: bytes) -> bool:
         """Go on with a connection in HTTP/2, and with what has come of it; False where that may not be."""
@@ -74,6 +76,8 @@ class Negotiation:
         ssl_object = transport.get_extra_info("ssl_object")
         if not self._may_be_plain(transport) if ssl_object is None else ssl_object.selected_alpn_protocol() != "h2":
             return False  # RFC 9113 section 3.2: over TLS it is negotiated
+        from fullduplex.net.http2_connection import HTTP2Connection
+
         new = self._adopt(old, HTTP2Connection)
         new.begin(transport, data)
         if old.refused:
@@ -89,6 +93,8 @@ class Negotiation:
         """Take over a connection that asks for it with ``Upgrade: h2c``; False where that may not be."""
         if not isinstance(stream, Connection) or stream.tls is not None or not self._may_be_plain(stream.transport):
             return False
+        from fullduplex.net.http2_upgrade import ACCEPT, UpgradedConnection, request_frame
+
         request = request_frame(head)
         if request is None:
             return False
@@ -118,3 +124,24 @@ class Negotiation:
         if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
             return host.ipv4_mapped.is_loopback
         return host.is_loopback
+
+
+class UpgradeGateway:
+    """The gateway of connections that may be upgraded: it stands before the one that answers requests.
+
+    Args:
+        gateway: answers what is no upgrade.
+        take_over: goes on with a connection in HTTP/2, if its request asks for that and may.
+    """
+
+    def __init__(self, gateway: Gateway, take_over: Callable[[Stream, RequestHead], bool]) -> None:
+        self._gateway = gateway
+        self._take_over = take_over
+        self.refuse = gateway.refuse
+        self.refusal = gateway.refusal
+        self.note_queued = gateway.note_queued
+
+    def open(self, stream: Stream, head: RequestHead) -> None:
+        """A request that cannot be taken over is answered in HTTP/1.1, as RFC 7540 section 3.2 has it."""
+        if head.upgrade is None or not self._take_over(stream, head):
+            self._gateway.open(stream, head)

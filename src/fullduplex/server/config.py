@@ -252,8 +252,8 @@ class ServerConfig(Checked):
 
     http1: HTTP1Limits = opt(HTTP1Limits(), "Limits of HTTP/1.1.", group="HTTP/1.1", nested="http1")
     speak_http2: bool = opt(
-        False,
-        "Speak HTTP/2, too: over TLS by ALPN, and without it as --h2c says. New, and off until it has stood the test.",
+        True,
+        "Speak HTTP/2, too: over TLS by ALPN, and without it as --h2c says.",
         group="HTTP/2",
         flags=("--http2",),
     )

@@ -97,6 +97,7 @@ def main(fd: int) -> None:
     settle_allocator()
     try:
         loop_factory(config.loop)  # imports uvloop, for all
+        worker.find_http2()
         before = Leftovers()
         app = worker.load()
         preload(app)

@@ -42,6 +42,7 @@ from fullduplex.server.config import ServerConfig
 from fullduplex.server.connections import Connections
 from fullduplex.server.drain import Drain
 from fullduplex.server.figures import Family
+from fullduplex.server.http2 import find_http2, http2_in_words
 from fullduplex.server.loading import load_application, load_callable
 from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.server.notify import Notifier
@@ -49,7 +50,7 @@ from fullduplex.server.overview import State
 from fullduplex.server.telemetry import OwnPort, Telemetry
 from fullduplex.watched import watched
 from fullduplex.wire.http1 import HTTP1Codec
-from fullduplex.wire.http2_library import MakeCodec, codec_class
+from fullduplex.wire.http2_library import lazy_codec_class
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -94,6 +95,7 @@ class Worker:
         self._acceptors: list[Acceptor] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._http2_library: str | None = None
         self._tls: TLS | None = None
         self._notifier: Notifier | None = None  # of a worker that is a service by itself
         self._hurry = False
@@ -131,6 +133,7 @@ class Worker:
         self._stop = asyncio.Event()
         app = self._app or self.load()
         enable_loggers()  # it may have configured logging; and again when it starts
+        self.find_http2()
         self._tls = self._make_tls()
         opened = self._listen()
         status = 1
@@ -159,9 +162,16 @@ class Worker:
         loop_factory(self.config.loop)
         make_amend(self.config)
         checked_paths(self.config.health_paths)
-        if self.config.speak_http2:
-            load_http2(self.config.http2_library)
+        self.find_http2()
         self._make_tls()
+
+    def find_http2(self) -> None:
+        """Look which library frames HTTP/2; where it is sure to be of use, import it.
+
+        Raises:
+            ConfigurationError: it is not installed.
+        """
+        self._http2_library = find_http2(self.config)
 
     def stop(self) -> None:
         """Stop gracefully; a second call drops what is still open. May be called from any thread."""
@@ -279,11 +289,11 @@ class Worker:
 
     def _make_negotiation(self, gateway: Gateway) -> Negotiation | None:
         config = self.config
-        if not config.speak_http2:
+        if self._http2_library is None:
             return None
         return Negotiation(
             gateway,
-            load_http2(config.http2_library),
+            lazy_codec_class(self._http2_library),
             config.http2,
             config.connection,
             self._connections,
@@ -360,7 +370,7 @@ class Worker:
 
         def make() -> ssl.SSLContext:
             if config.context is None:
-                return make_context(config, ("h2", "http/1.1") if self.config.speak_http2 else ("http/1.1",))
+                return make_context(config, ("h2", "http/1.1") if self._http2_library else ("http/1.1",))
             context = load_callable(config.context, self.config.app_dir, "a context factory")()
             if not isinstance(context, ssl.SSLContext):
                 raise ConfigurationError(f"--ssl-context {config.context} returned no ssl.SSLContext.")
@@ -407,16 +417,10 @@ class Worker:
         lifespan_text = "on" if lifespan.support is Support.ON else "not supported by the application"
         return "Protocols: {}{}HTTP/1.1, WebSocket (permessage-deflate {}); lifespan: {}".format(
             "TLS, " if self._tls else "",
-            self._http2_in_words(),
+            http2_in_words(self.config, self._http2_library),
             "on" if self.config.websocket.deflate else "off",
             "off" if self.config.lifespan == "off" else lifespan_text,
         )
-
-    def _http2_in_words(self) -> str:
-        config = self.config
-        if not config.speak_http2 or (self._tls is None and config.h2c == "off"):
-            return ""
-        return "HTTP/2, " if self._tls is not None or config.h2c == "on" else "HTTP/2 (on loopback and UNIX sockets), "
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -447,18 +451,6 @@ class Worker:
         if self._stop.is_set():
             self._hurry = True
         self._stop.set()
-
-
-def load_http2(library: str) -> MakeCodec:
-    """The maker of HTTP/2's codecs.
-
-    Raises:
-        ConfigurationError: the library that frames is not installed.
-    """
-    try:
-        return codec_class(library)
-    except ImportError as error:
-        raise ConfigurationError(f"--http2-library {library}: {error.name} is not installed here.") from None
 
 
 def _close_all(opened: list[Listener]) -> None:

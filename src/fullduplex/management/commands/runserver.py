@@ -20,6 +20,7 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers import allow_in_process
 from fullduplex.management.application import SETTING, get_internal_asgi_application
 from fullduplex.management.development import PATIENCE_S, DevelopmentServer
+from fullduplex.net.tls_config import TLSConfig
 
 
 class Command(DjangoCommand):
@@ -31,6 +32,12 @@ class Command(DjangoCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        parser.add_argument(
+            "--cert",
+            metavar="FILE",
+            help="A certificate in PEM: serves https, over which browsers speak HTTP/2.",
+        )
+        parser.add_argument("--key", metavar="FILE", help="Its private key, where it is not in the same file.")
         if not apps.is_installed("django.contrib.staticfiles"):
             return
         parser.add_argument(
@@ -61,6 +68,10 @@ class Command(DjangoCommand):
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         self._use_threading = options["use_threading"]
+        if options["key"] and not options["cert"]:
+            raise CommandError("--key needs --cert, the certificate that belongs to the key.")
+        DevelopmentServer.tls = TLSConfig(certfile=options["cert"], keyfile=options["key"])
+        self.protocol = "https" if options["cert"] else "http"
         allow_in_process("runserver")
         outlast_debuggers()
         try:
@@ -91,7 +102,7 @@ class Command(DjangoCommand):
             f"Django version {self.get_version()}, using settings {settings.SETTINGS_MODULE!r}\n"
             f"Starting ASGI/fullduplex {__version__} development server at "
             f"{self.protocol}://{self._shown_host()}:{server_port}/\n"
-            "Protocols: HTTP/1.1 and WebSocket\n"
+            f"Protocols: {DevelopmentServer.http2}HTTP/1.1 and WebSocket\n"
             f"Quit the server with {quit_command}.",
             file=cast(Any, self.stdout),
         )
