@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import trustme
 from playwright.sync_api import expect, sync_playwright
 
 from tests.e2e.browser import FLAGS, TIMEOUT_MS, chromium, chromium_path
-from tests.e2e.process import fullduplex
+from tests.e2e.process import ROOT, fullduplex
 from tests.e2e.startproject import Project
 
 pytestmark = pytest.mark.e2e
@@ -55,9 +58,7 @@ def sent_heads(log: dict[str, Any]) -> list[tuple[int, list[str]]]:
 
 
 def test_runserver_with_a_certificate_shows_a_page_over_http2(plain: Project, tmp_path: Path) -> None:
-    certificate = trustme.CA().issue_cert("localhost", "127.0.0.1")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    make_certificate(tmp_path)
     with (
         plain.runserver("--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem")) as server,
         chromium() as browser,
@@ -70,6 +71,14 @@ def test_runserver_with_a_certificate_shows_a_page_over_http2(plain: Project, tm
         assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
         page.screenshot(path=tmp_path / "page.png")
         server.wait_for('"GET / HTTP/2" 200')
+
+
+def make_certificate(folder: Path) -> None:
+    """By the command of ``docs/howto/http2.md``."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    [command] = re.findall(r"^\$ (openssl .*\\\n.*)$", (ROOT / "docs/howto/http2.md").read_text(), re.M)
+    subprocess.run(shlex.split(command.replace("\\\n", "")), cwd=folder, capture_output=True, check=True, timeout=TIMEOUT_MS)
 
 
 def test_runserver_needs_a_certificate_for_a_key(plain: Project, tmp_path: Path) -> None:
