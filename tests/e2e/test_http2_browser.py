@@ -78,7 +78,8 @@ def make_certificate(folder: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     [command] = re.findall(r"^\$ (openssl .*\\\n.*)$", (ROOT / "docs/howto/http2.md").read_text(), re.M)
-    subprocess.run(shlex.split(command.replace("\\\n", "")), cwd=folder, capture_output=True, check=True, timeout=TIMEOUT_MS)
+    words = shlex.split(command.replace("\\\n", ""))
+    subprocess.run(words, cwd=folder, capture_output=True, check=True, timeout=TIMEOUT_MS)
 
 
 def test_runserver_needs_a_certificate_for_a_key(plain: Project, tmp_path: Path) -> None:
