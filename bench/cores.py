@@ -15,6 +15,7 @@ def pin_load() -> None:
         os.sched_setaffinity(0, {_AVAILABLE[-1]})
 
 
-def server_pin() -> Callable[[], None] | None:
-    """What a server's process must call before it becomes the server; None without cores to choose from."""
-    return (lambda: os.sched_setaffinity(0, {_AVAILABLE[0]})) if SEPARATE else None
+def server_pin(count: int = 1) -> Callable[[], None] | None:
+    """What a server's process must call before it becomes the server, to have so many cores; None where there are not
+    so many beside the load generator's."""
+    return (lambda: os.sched_setaffinity(0, {*_AVAILABLE[:count]})) if len(_AVAILABLE) > count else None

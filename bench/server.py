@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench.environment import ROOT, STATE_DIR
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 LAST_WORDS_COUNT = 300  # characters of its log in an error
+MARK = "BENCH_SERVER"
 # With the bytecode of our modules, which stand in the work tree, kept as that of installed ones is.
 _ENV = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -38,6 +40,7 @@ class Peer:
         command: makes the command line for a port; the first word is a program of the environment.
         env: further environment variables.
         ours: this is the row that the others are compared with.
+        cores_count: that it is pinned to, where there are more; else the system chooses.
         floor: no peer, but a bare loop that shows what the machine and the load generator can do.
     """
 
@@ -45,6 +48,7 @@ class Peer:
     command: Callable[[int], list[str]]
     env: Mapping[str, str] = field(default_factory=dict)
     ours: bool = False
+    cores_count: int = 1
     floor: bool = False
 
 
@@ -80,7 +84,8 @@ class Server:
 
     def __init__(self, peer: Peer, log_name: str, *, pins: bool = True, port: int = 0) -> None:
         self._peer = peer
-        self._pin = cores.server_pin() if pins else None
+        self._pin = cores.server_pin(peer.cores_count) if pins else None
+        self._mark = f"{MARK}={uuid.uuid4().hex}"
         self._log_file = STATE_DIR / "logs" / f"{log_name}.log"
         self._process: subprocess.Popen[bytes]
         self.port = port
@@ -94,7 +99,7 @@ class Server:
             self._process = subprocess.Popen(
                 [str(path), *arguments],
                 cwd=ROOT,
-                env={**os.environ, **_ENV, **self._peer.env},
+                env={**os.environ, **_ENV, **self._peer.env, **self._marked},
                 stdin=subprocess.DEVNULL,
                 close_fds=False,  # but for those that are to be inherited, ours are closed: PEP 446
                 stdout=log,
@@ -123,6 +128,11 @@ class Server:
         except ProcessLookupError:
             pass
         self._process.wait()
+
+    @property
+    def _marked(self) -> dict[str, str]:
+        """In the environment of all its processes, also of those in a group of their own: the sequencer."""
+        return dict([self._mark.split("=")])
 
     @property
     def name(self) -> str:
@@ -188,7 +198,7 @@ class Server:
         raise ServerFailed(f"does not listen after {START_TIMEOUT_S:.0f} s: {self.last_words()}")
 
     def _stats(self) -> Iterator[list[str]]:
-        """For each process of the group: the fields of /proc/PID/stat from the third on, and the PID."""
+        """For each process of the server: the fields of /proc/PID/stat from the third on, and the PID."""
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -196,8 +206,15 @@ class Server:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it has just ended
-            if int(fields[2]) == self._process.pid:
+            if int(fields[2]) == self._process.pid or _holds(entry / "environ", self._mark):
                 yield [*fields, entry.name]
+
+
+def _holds(file: Path, text: str) -> bool:
+    try:
+        return text.encode() in file.read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def free_port() -> int:

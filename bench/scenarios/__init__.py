@@ -12,6 +12,7 @@ from bench.scenarios.generators import EchoGenerator
 from bench.scenarios.http import Body, Hello
 from bench.scenarios.http2 import HTTP2
 from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
+from bench.scenarios.rooms_local import LocalRoom
 from bench.scenarios.rooms_redis import ManyRedisRooms, RedisRoom, RoomMemory
 from bench.scenarios.websocket import Echo, Handshakes, IdleMemory, IdleMemoryDeflate
 
@@ -28,6 +29,7 @@ SCENARIOS: list[type[Scenario]] = [
     ManyRooms,
     RedisRoom,
     ManyRedisRooms,
+    LocalRoom,
     RoomMemory,
     SlowMember,
     *DJANGO_HTTP,

@@ -16,7 +16,7 @@ from bench.scenarios import django_project
 from bench.scenarios.rooms import FLOOR, RoomScenario
 from bench.server import Peer, Server
 
-_LAYERS = {
+LAYERS = {
     "channels_redis core": "channels_redis.core.RedisChannelLayer",
     "channels_redis pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
 }
@@ -24,19 +24,19 @@ _LAYERS = {
 
 def _ours_env() -> dict[str, str]:
     return {
-        **_layer_env("fullduplex.layers.redis.RedisLayer"),
+        **layer_env("fullduplex.layers.redis.RedisLayer"),
         "BENCH_URLCONF": f"{django_project.PROJECT}.urls_sockets",
     }
 
 
-def _layer_env(backend: str) -> dict[str, str]:
+def layer_env(backend: str) -> dict[str, str]:
     return {"DJANGO_SETTINGS_MODULE": "bench.apps.settings_redis", "BENCH_CHANNEL_LAYER": backend}
 
 
 def _channels_redis_peers(server_name: str, server: Callable[..., Peer]) -> list[Peer]:
     return [
-        server(django_project.CHANNELS, f"{name}, {server_name}", env=_layer_env(backend))
-        for name, backend in _LAYERS.items()
+        server(django_project.CHANNELS, f"{name}, {server_name}", env=layer_env(backend))
+        for name, backend in LAYERS.items()
     ]
 
 
@@ -69,14 +69,14 @@ class RedisRoom(RedisRoomScenario):
     name = "room-redis"
     title = "One room of 1,000 members, through Valkey"
     room_count, member_count = 1, 1000
-    goals: ClassVar = {f"{layer}, {server}": 25 for layer in _LAYERS for server in ("uvicorn", "daphne")}
+    goals: ClassVar = {f"{layer}, {server}": 25 for layer in LAYERS for server in ("uvicorn", "daphne")}
 
 
 class ManyRedisRooms(RedisRoomScenario):
     name = "rooms-100x10-redis"
     title = "100 rooms of 10 members, through Valkey"
     room_count, member_count = 100, 10
-    goals: ClassVar = {f"{layer}, {server}": 8 for layer in _LAYERS for server in ("uvicorn", "daphne")}
+    goals: ClassVar = {f"{layer}, {server}": 8 for layer in LAYERS for server in ("uvicorn", "daphne")}
 
 
 class RoomMemory(Scenario):
@@ -89,7 +89,7 @@ class RoomMemory(Scenario):
     columns = (Column("kib", "KiB/member"),)
     less_is_better = True
     member_count: ClassVar[int] = 1000
-    goals: ClassVar = {f"{layer}, uvicorn": 1 / 3 for layer in ("channels in-memory", *_LAYERS)}
+    goals: ClassVar = {f"{layer}, uvicorn": 1 / 3 for layer in ("channels in-memory", *LAYERS)}
 
     def peers(self) -> list[Peer]:
         ours, in_memory, _ = django_project.socket_peers()
