@@ -371,7 +371,7 @@ def test_a_blocked_worker_is_named_with_its_stack_and_replaced_while_the_others_
         lost = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
         lost.request("GET", "/block?60")
         with Load(process.port, 4) as load:
-            process.wait_for(re.compile("The event loop has been blocked for .*What blocks it:.*time.sleep", re.DOTALL))
+            process.wait_for(re.compile(r"blocked for [\d.]+ s\n    What blocks it:\n.*time\.sleep", re.DOTALL))
             process.wait_for(re.compile(r"Worker \d \(process \d+\) has been blocked for 3\.\d s; it is replaced"))
             process.wait_for(re.compile(r"(?s)most recent call first.*workers_asgi\.py.*was killed by SIGKILL"))
             worker_ready(process, process.output.index("was killed by SIGKILL"))

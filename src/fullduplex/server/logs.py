@@ -110,7 +110,7 @@ class JSONFormatter(logging.Formatter):
     """One JSON object per line.
 
     Keys: ``time`` (UTC, RFC 3339), ``level``, ``logger``, ``message``; what filters and record factories have added;
-    the fields of an access line; ``exception`` with a traceback.
+    the fields of an access line; ``exception`` with a traceback, ``stack`` with others.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -125,6 +125,8 @@ class JSONFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            line["stack"] = record.stack_info
         return _encode(line)
 
 

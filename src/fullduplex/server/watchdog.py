@@ -57,8 +57,14 @@ class Watchdog:
             blocked_s = time.monotonic() - self._beat_s
             if blocked_s >= self._warn_s and not self._told:
                 self._told = True
-                report = "\n".join(self._report())
-                logger.error("The event loop has been blocked for %.1f s\n%s", blocked_s, report)
+                self._tell(blocked_s)
+
+    def _tell(self, blocked_s: float) -> None:
+        """The stacks stand below the line, as a traceback does; what stands in a message is one line."""
+        message, stacks = "The event loop has been blocked for %.1f s", "\n".join(self._report())
+        logger.handle(
+            logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message, (blocked_s,), None, sinfo=stacks)
+        )
 
     def _report(self) -> Iterator[str]:
         names = {thread.ident: thread.name for thread in threading.enumerate()}
