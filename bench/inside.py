@@ -105,6 +105,7 @@ SCENARIOS: dict[str, tuple[Any, Callable[[], Iterator[bytes]]]] = {
             )
         ),
     ),
+    "http2-large": (plain.large, lambda: http2(_get(b"/"))),
     "http2-body": (
         plain.body,
         lambda: http2(

@@ -17,7 +17,6 @@ from fullduplex.net.sendfile import open_file, send_file
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
 
-_UNCOPIED_BYTES = 65_536  # content from here on is not joined with its head: two writes cost less than the copy
 _TLS_PIECE_BYTES = 65_536
 # What a piece of content costs beyond its bytes: an object, and its place in the queue. Without it, content that comes
 # in pieces of two bytes would take thirty times what may wait.
@@ -266,9 +265,6 @@ class Exchange:
         self._sent_bytes += len(body)
         if self.response_started:
             self._stream.send(Data(body, end))
-        elif end and len(body) >= _UNCOPIED_BYTES and _has_length(headers):
-            self._stream.send(ResponseHead(self._status, headers))
-            self._stream.send(Data(body, end_stream=True))
         elif end:
             self._stream.respond(self._status, headers, body)
         else:

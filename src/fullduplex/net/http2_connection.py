@@ -35,7 +35,7 @@ from fullduplex.wire.http2 import HTTP2Codec
 
 logger = logging.getLogger("fullduplex.server")
 
-WRITE_BYTES = 65_536  # fetched for one write
+WRITE_BYTES = 81_920  # fetched for one write: 64 KiB of content go with their head and frames
 TURN_BYTES = 1_048_576  # written before others have the loop
 
 
@@ -51,13 +51,13 @@ class HTTP2Connection(asyncio.Protocol):
 
     Attributes:
         is_closing: whether nothing that is written now would reach the client.
+        writes: what is queued is going to be written, at the end of this turn of the loop or sooner.
     """
 
     __slots__ = (
         "_close_deadline_s",
         "_connections",
         "_discarding",
-        "_dispatching",
         "_drain_deadline_s",
         "_draining",
         "_flow",
@@ -65,7 +65,6 @@ class HTTP2Connection(asyncio.Protocol):
         "_gateway",
         "_half_close",
         "_streams",
-        "_writes_soon",
         "client",
         "codec",
         "is_closing",
@@ -76,6 +75,7 @@ class HTTP2Connection(asyncio.Protocol):
         "server",
         "tls",
         "transport",
+        "writes",
     )
 
     def __init__(
@@ -98,8 +98,7 @@ class HTTP2Connection(asyncio.Protocol):
         self.leave: Callable[[], None] | None = None  # gives its seat up
         self._streams: dict[int, HTTP2Stream] = {}
         self._full: set[HTTP2Stream] = set()  # those that wait for room
-        self._dispatching = False
-        self._writes_soon = False
+        self.writes = False
         self._discarding = False
         self._draining = False
         self._drain_deadline_s: float | None = None
@@ -173,12 +172,12 @@ class HTTP2Connection(asyncio.Protocol):
 
     def write_soon(self) -> None:
         """Something is queued: write it at the end of this turn of the loop, with what else there will be."""
-        if not self._writes_soon and not self._dispatching:
-            self._writes_soon = True
+        if not self.writes:
+            self.writes = True
             self.loop.call_soon(self._write)
 
     def _write(self) -> None:
-        self._writes_soon = False
+        self.writes = False
         self.flush()
 
     def wait_for_room(self, stream: HTTP2Stream, size_bytes: int) -> None:
@@ -199,6 +198,8 @@ class HTTP2Connection(asyncio.Protocol):
             if not data:
                 break
             transport.write(data)
+            if len(data) < WRITE_BYTES:  # that was all
+                break
             written_bytes += len(data)
         late = codec.late_events()
         if late:
@@ -294,11 +295,11 @@ class HTTP2Connection(asyncio.Protocol):
 
     def _dispatch(self, events: list[Event]) -> None:
         """Hand out events, and write what comes of them together."""
-        self._dispatching = True
+        self.writes = True
         try:
             self._handle(events)
         finally:
-            self._dispatching = False
+            self.writes = False
         self.flush()
 
     def _handle(self, events: list[Event]) -> None:

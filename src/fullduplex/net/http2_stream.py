@@ -28,6 +28,7 @@ class Carrier(Protocol):
     scheme: str
     tls: dict[str, Any] | None
     is_closing: Callable[[], bool]
+    writes: bool
 
     @property
     def is_stuck(self) -> bool:
@@ -146,10 +147,12 @@ class HTTP2Stream:
             LocalProtocolError: as :meth:`send`.
         """
         carrier = self._carrier
-        if self.closed or carrier.codec.has_ended:
+        codec = carrier.codec
+        if self.closed or codec.has_ended:
             return
-        carrier.write_soon()
-        carrier.codec.respond(self._stream_id, status, headers, content)
+        if not carrier.writes:
+            carrier.write_soon()
+        codec.respond(self._stream_id, status, headers, content)
         if len(content) >= URGENT_BYTES:
             self._queued(len(content))
 
@@ -288,9 +291,9 @@ class HTTP2Stream:
     def finish(self) -> None:
         """The response is complete, and the handler done."""
         self.handler = None
-        self._early = None
-        self._reading_paused = False
-        if self._held_bytes:
+        if self._held_bytes or self._early or self._reading_paused:
+            self._early = None
+            self._reading_paused = False
             self._give_credit()
 
     def upgrade(self, tunnel: Tunnel) -> bytes:

@@ -349,7 +349,7 @@ class HTTP2Codec(HTTP2Writer):
         self._abandon()
 
     def data_to_send(self, most_bytes: int | None = None) -> bytes:
-        """Return and forget bytes queued for the client, at most so many; what has no window stays."""
+        """Return and forget bytes queued for the client: so many, or all; what has no window stays."""
         data = self._fetch(most_bytes)
         if self._resets and (most_bytes is None or len(data) < most_bytes):
             for stream_id in [*self._resets]:

@@ -87,7 +87,10 @@ class HTTP2Writer:
             fields = whole_fields(status, headers, self._defaults.fields, size)
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
-        if stream.is_complete or stream.is_tunnel:
+        if stream.is_complete:
+            self._submit_whole(stream_id, fields, content)
+            stream.response = _DONE
+        elif stream.is_tunnel:
             self._submit_whole(stream_id, fields, content)
             self._note_end(stream_id, stream)
         else:
