@@ -84,3 +84,19 @@ def test_haproxy_finds_a_server_up_and_hears_in_time_that_it_stops(path, check, 
             haproxy.kill()
     assert "OPTIONS" not in process.output
     assert "Traceback" not in process.output
+
+
+def test_a_worker_that_is_replaced_does_not_say_that_the_service_stops():
+    options = ("--workers", "2", "--health-path", "/healthz", "--drain-grace-s", "20")
+    with fullduplex("scope_asgi:app", *options, env={"PYTHONPATH": str(ROOT)}) as process:
+        client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
+        client.request("GET", "/healthz")
+        assert client.getresponse().read() == b"alive\n"
+        process.signal(signal.SIGHUP)
+        process.wait_for("Stopping: 1 connections open")
+        client.request("GET", "/healthz")  # on the connection to the worker from before
+        response = client.getresponse()
+        assert (response.status, response.read()) == (200, b"alive\n")
+        assert response.headers["Connection"] == "close"
+        client.close()
+        process.kill()  # it would wait for the grace
