@@ -401,6 +401,21 @@ def test_workers_show_that_they_serve(directory: str) -> None:
     assert not place.is_served()
 
 
+def test_a_mark_that_was_removed_is_made_anew(directory: str) -> None:
+    """By those who clean /tmp."""
+    place = Place(directory)
+    mark = place.mark_served()
+    assert place.renew_mark(mark) == mark
+    os.unlink(place.path / "workers")
+    assert not place.is_served()
+    mark = place.renew_mark(mark)
+    assert place.is_served()
+    shutil.rmtree(place.path)
+    mark = place.renew_mark(mark)
+    assert place.is_served()
+    release(mark)
+
+
 def test_those_who_look_keep_no_worker_from_starting(directory: str) -> None:
     place, end = Place(directory), threading.Event()
     place.make()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -20,6 +21,11 @@ from fullduplex.layers.local.line import Line
 from fullduplex.layers.local.place import Place, release
 from fullduplex.layers.local.sender import Sender
 from fullduplex.sequencer.frames import BINARY, TEXT, encode
+from fullduplex.watched import watched
+
+logger = logging.getLogger("fullduplex.layers")
+
+FRESH_S = 600.0  # between two marks that workers serve; systemd-tmpfiles removes what is 10 days old
 
 
 class LocalLayer(BaseLayer):
@@ -56,6 +62,7 @@ class LocalLayer(BaseLayer):
         self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
         self._sender = Sender(self.place, publish_timeout_s)
         self._mark: int | None = None
+        self._marking: asyncio.Task[None] | None = None
         _layers.add(self)
 
     # The contract ----------------------------------------------------------------------------
@@ -70,7 +77,10 @@ class LocalLayer(BaseLayer):
         if line is not None:
             await line.close()
         if is_last:
-            self._sender.close()
+            await asyncio.to_thread(self._sender.close)
+            if self._marking is not None:
+                self._marking.cancel()
+                self._marking = None
             mark, self._mark = self._mark, None
             if mark is not None:
                 release(mark)
@@ -101,6 +111,13 @@ class LocalLayer(BaseLayer):
         """
         if self._mark is None:
             self._mark = await asyncio.to_thread(self.place.mark_served)
+            self._marking = asyncio.create_task(watched("The mark of the local layer", self._keep_mark, logger))
+
+    async def _keep_mark(self) -> None:
+        """Those who clean /tmp take what is old."""
+        while self._mark is not None:
+            await asyncio.sleep(FRESH_S)
+            self._mark = await asyncio.to_thread(self.place.renew_mark, self._mark)
 
     # Inside ----------------------------------------------------------------------------------
 
@@ -121,7 +138,7 @@ class LocalLayer(BaseLayer):
         self._sender.forget()
         self._lock = threading.Lock()
         self._lines = {}
-        self._mark = None  # closed in place.py
+        self._mark = self._marking = None  # the descriptor is closed in place.py
 
 
 def _frame(group: str, message: Message) -> bytes:

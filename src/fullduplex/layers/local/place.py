@@ -114,9 +114,11 @@ class Place:
 
         Raises:
             LayerUnavailable: it is another user's process, or there are no descriptors left.
+            ConfigurationError: the directory belongs to somebody else, or others may enter it.
         """
         sock = None
         try:
+            self._check()
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.setblocking(False)
             sock.connect(str(self._socket_path))
@@ -176,6 +178,23 @@ class Place:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"another process keeps {self.path / 'workers'} locked")
             time.sleep(0.005)  # somebody looks, just now
+
+    def renew_mark(self, mark: int) -> int:
+        """Show that the mark is in use, and make it anew where somebody has removed it; return the one that counts.
+
+        Raises:
+            ConfigurationError, OSError: see :meth:`mark_served`.
+        """
+        try:
+            os.utime(self.path)
+            if os.lstat(self.path / "workers").st_ino == os.fstat(mark).st_ino:
+                os.utime(mark)
+                return mark
+        except FileNotFoundError:
+            pass
+        renewed = self.mark_served()
+        release(mark)
+        return renewed
 
     def is_served(self) -> bool:
         """Whether workers serve here.

@@ -90,16 +90,23 @@ class Sender:
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, run))
 
     def _send_now(self, frame: bytes) -> int:
-        """Send what can be sent at once, the lock held; return how many bytes have gone."""
-        if self._sock is None or self._rest:
+        """Send what can be sent at once, the lock held; return how many bytes have gone: all, where nobody is there."""
+        if self._rest:
             return 0
         try:
+            if self._sock is None:
+                self._sock = self._place.connect()
+            if self._sock is None:
+                return 0 if self._place.was_listened_at else len(frame)
             return self._sock.send(frame)
         except BlockingIOError:
             return 0
         except OSError:  # another sequencer will take it
             self._drop()
             return 0
+        except BaseException:
+            self._lock.release()
+            raise
 
     def _send_until(self, end_s: float, frame: bytes) -> None:
         if not self._lock.acquire(timeout=max(0.0, end_s - time.monotonic())):
