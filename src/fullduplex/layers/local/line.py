@@ -236,15 +236,12 @@ class Line:
     def _tell_loss(self) -> None:
         lost_count = sum(subscription.lost for subscription in self._subscriptions.values())
         if lost_count:
-            logger.warning(
-                "The sequencer of the local layer is gone. Messages to %d groups are missed until there is another.",
-                lost_count,
-            )
+            logger.warning("The local layer has lost its sequencer. Messages to %d groups are missed.", lost_count)
 
     def _tell_return(self) -> None:
         lost_count = sum(subscription.lost for subscription in self._subscriptions.values())
         if lost_count:
-            logger.warning("There is a sequencer again: subscribing to %d groups anew.", lost_count)
+            logger.warning("The local layer has a sequencer again: subscribing to %d groups anew.", lost_count)
 
     def _lose(self) -> None:
         if self._lost is not None and not self._lost.done():
