@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 HERE = Path(__file__).parent
 CA = trustme.CA()
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0  # only ever reached by a hang
 UNDICI = "undici@7.30.2"
 
 
@@ -74,7 +74,7 @@ def client(*command: str) -> str:
 def curl(*arguments: str) -> str:
     if "HTTP2" not in client("curl", "--version"):
         pytest.skip("this curl has no HTTP/2")
-    return client("curl", "--silent", "--show-error", "--max-time", "40", *arguments)
+    return client("curl", "--silent", "--show-error", "--max-time", "100", *arguments)
 
 
 def base(process: Process) -> str:
@@ -176,11 +176,13 @@ def test_nghttp(server, upload) -> None:
     assert len(client("nghttp", "-w", "6", "-W", "6", base(server) + "/big")) == 65_536  # windows of 63 bytes
 
 
-@pytest.mark.parametrize("windows", [(), ("-w", "10", "-W", "12")], ids=["large windows", "small windows"])
-def test_h2load(server, windows) -> None:
+@pytest.mark.parametrize(
+    ("count", "windows"), [(400, ()), (80, ("-w", "10", "-W", "12"))], ids=["large windows", "small windows"]
+)
+def test_h2load(server, count, windows) -> None:
     for path in ("/", "/big"):
-        output = client("h2load", "-n", "400", "-c", "8", "-m", "10", *windows, base(server) + path)
-        assert "400 succeeded, 0 failed, 0 errored, 0 timeout" in output
+        output = client("h2load", "-n", str(count), "-c", "8", "-m", "10", *windows, base(server) + path)
+        assert f"{count} succeeded, 0 failed, 0 errored, 0 timeout" in output
 
 
 def test_h2load_uploads(server, upload) -> None:

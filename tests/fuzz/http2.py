@@ -226,7 +226,14 @@ def by_stream(events: list[Event]) -> dict[int, list[Event]]:
     streams: dict[int, list[Event]] = {}
     for event in events:
         streams.setdefault(getattr(event, "stream_id", 0), []).append(event)
-    return {stream_id: merged(those) for stream_id, those in streams.items()}
+    return {stream_id: kept(merged(those)) for stream_id, those in streams.items()}
+
+
+def kept(events: list[Event]) -> list[Event]:
+    """Without the last content before a reset: nobody is told of it where both come in one read."""
+    if len(events) > 1 and isinstance(events[-1], StreamReset) and isinstance(events[-2], Data):
+        del events[-2]
+    return events
 
 
 def is_count(events: list[Event] | None) -> bool:
