@@ -284,9 +284,8 @@ class HTTP2Codec(HTTP2Writer):
     def _on_closed(self, stream_id: int, events: list[Event]) -> None:
         """All of a stream has come and has been sent."""
         if self._streams.pop(stream_id, None) is not None:
-            if self._held:
+            if self._held or self._resets:
                 self._held.discard(stream_id)
-            if self._resets:
                 self._resets.discard(stream_id)
             events.append(StreamEnded(stream_id))
 

@@ -115,11 +115,12 @@ class NGH2Codec(HTTP2Codec):
             data = self._connection.data_to_send(most_bytes)
         except ngh2.NGH2Error:
             return own
+        late, closed = self._late, self._on_closed
         for event in self._connection.events():
             if type(event) is _StreamClosed and not event.error_code:  # NO_ERROR
-                self._on_closed(event.stream_id, self._late)
+                closed(event.stream_id, late)
             else:
-                self._on_other(event, self._late)
+                self._on_other(event, late)
         if self._failure is not None and not self.has_ended:
             self._fail(self._failure, self._late)
         return own + data if own else data
