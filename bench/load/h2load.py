@@ -53,7 +53,10 @@ def run(port: int, requests: int, connections: int, streams: int, path: str = "/
         command += ["-d", str(upload)]
     before_s, started_s = _children_s(), time.perf_counter()
     command += [f"http://127.0.0.1:{port}{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"not all answers came in {TIMEOUT_S:g} s") from None
     elapsed_s = time.perf_counter() - started_s
     counted, finished = _REQUESTS.search(done.stdout), _FINISHED.search(done.stdout)
     traffic = _TRAFFIC.search(done.stdout)

@@ -109,6 +109,7 @@ class Django(HTTP2Scenario):
     name = "http2-django"
     title = "Django over HTTP/2, sync view"
     about = "h2load: 13 bytes, default middleware, 8 connections with 8 requests at once."
+    app = django_project.DJANGO
     path = "/sync/"
     streams = 8
     goals: ClassVar = {"hypercorn, Django's handler": 10.0}
@@ -116,9 +117,8 @@ class Django(HTTP2Scenario):
     def peers(self) -> list[Peer]:
         return [
             peers.fullduplex(django_project.OURS, http2=True),
-            peers.granian(django_project.DJANGO, "granian, Django's handler"),
-            peers.uvicorn_http2(django_project.DJANGO, "uvicorn zttp, Django's handler"),
-            peers.hypercorn(django_project.DJANGO, "hypercorn, Django's handler"),
+            peers.granian(self.app, "granian, Django's handler"),
+            peers.hypercorn(self.app, "hypercorn, Django's handler"),
         ]
 
     def prepare(self) -> None:
