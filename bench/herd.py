@@ -40,6 +40,7 @@ OPEN_TIMEOUT_S = 600.0
 BACK_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 120.0
 SETTLE_S = 3.0
+IDLE_S = 30.0  # longer than from ping to ping
 POLL_S = 0.25
 GOAL_BACK_S = 30.0
 DOCS_FILE = ROOT / "docs" / "reference" / "herd.md"
@@ -53,6 +54,7 @@ class Row:
 
     Attributes:
         kib_per_socket: of all its processes (PSS), with all sockets beside without.
+        idle_cpu: what they use of a core while nothing happens but pings.
         opened_per_s: the most handshakes in any second of the first opening, which waits for nothing: what it takes.
         ends: close codes that clients heard; 1006 for none.
         noted: codes that ``disconnect()`` was called with.
@@ -64,6 +66,7 @@ class Row:
     name: str
     count: int
     kib_per_socket: float = 0.0
+    idle_cpu: float = 0.0
     opened_per_s: float = 0.0
     ends: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
@@ -92,6 +95,7 @@ class Row:
             self.name,
             f"{self.count:,}",
             human(self.kib_per_socket),
+            f"{self.idle_cpu:.0%}",
             human(self.opened_per_s),
             codes or "none",
             f"{self.noted.total():,}",
@@ -104,8 +108,8 @@ class Row:
 
 
 HEADINGS = (
-    *("", "sockets", "KiB of each", "takes, /s", "close codes heard", "disconnect() run", "stopped after, s"),
-    *("all back after, s", "peak of the return, /s", "failed attempts meanwhile", "goals"),
+    *("", "sockets", "KiB of each", "of a core, idle", "takes, /s", "close codes heard", "disconnect() run"),
+    *("stopped after, s", "all back after, s", "peak of the return, /s", "failed attempts meanwhile", "goals"),
 )
 
 
@@ -194,7 +198,7 @@ def main() -> int:
         if count and (not options.peer or options.peer in name):
             rows.append(measure(name, count))
             print(" | ".join(rows[-1].cells()), file=sys.stderr, flush=True)
-    lines = [_line(HEADINGS), _line(["---", *(["---:"] * 3), "---", *(["---:"] * 4), "---", "---"])]
+    lines = [_line(HEADINGS), _line(["---", *(["---:"] * 4), "---", *(["---:"] * 4), "---", "---"])]
     lines += [_line(row.cells()) for row in rows]
     print("\n".join(lines))
     if options.write_docs:
@@ -224,6 +228,9 @@ def measure(name: str, count: int) -> Row:
         row.opened_per_s = clients.most_in_a_second()
         time.sleep(SETTLE_S)
         row.kib_per_socket = (before.memory_kib() - empty_kib) / count
+        began_s, used = time.monotonic(), before.cpu()
+        time.sleep(IDLE_S)
+        row.idle_cpu = (before.cpu() - used).figures(1, time.monotonic() - began_s)["server_busy"]
         clients.look()
         clients.forget()
         stopping_s = time.monotonic()
