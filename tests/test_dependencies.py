@@ -6,12 +6,14 @@ Advisories are data of a service, which tests do not ask; so what concerns the d
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -68,3 +70,38 @@ def test_what_is_installed_here_is_within_the_bounds() -> None:
         if not requirement.specifier.contains(version):
             wrong.append((name, version, str(requirement.specifier)))
     assert wrong == []
+
+
+PLATFORMS = {
+    "Linux": {"sys_platform": "linux", "platform_machine": "x86_64"},
+    "Linux on ARM": {"sys_platform": "linux", "platform_machine": "aarch64"},
+    "Linux on RISC-V": {"sys_platform": "linux", "platform_machine": "riscv64"},
+    "macOS": {"sys_platform": "darwin", "platform_machine": "arm64"},
+    "Windows": {"sys_platform": "win32", "platform_machine": "AMD64", "platform_system": "Windows", "os_name": "nt"},
+    "FreeBSD": {"sys_platform": "freebsd14", "platform_machine": "amd64"},
+    "PyPy": {
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+        "implementation_name": "pypy",
+        "platform_python_implementation": "PyPy",
+    },
+    "a Python to come": {"python_version": "3.16", "sys_platform": "linux", "platform_machine": "x86_64"},
+}
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_plain_install_is_nine_distributions_at_most_with_one_library_for_http2(platform: str) -> None:
+    environment = {**default_environment(), "python_version": "3.12", **PLATFORMS[platform], "extra": ""}
+    names: set[str] = set()
+    waiting = [Requirement(text) for text in PROJECT["dependencies"]]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name in names or (requirement.marker and not requirement.marker.evaluate(environment)):
+            continue
+        names.add(name)
+        with contextlib.suppress(metadata.PackageNotFoundError):  # of another platform
+            waiting += map(Requirement, metadata.requires(name) or ())
+    assert len(names) <= 9, names
+    assert len(names & {"ngh2", "h2"}) == 1
+    assert ("ngh2" in names) == (platform in ("Linux", "Linux on ARM", "macOS", "Windows"))
