@@ -481,3 +481,22 @@ async def test_responses_of_one_turn_that_nobody_takes_are_bounded(library: str)
     assert connection.buffered_bytes == 0
     assert not peer.connections
     assert len(peer.gateway.tasks) == 0
+
+
+async def test_a_connection_that_is_dropped_is_weighed_once(library: str, caplog: Any) -> None:
+    """What its applications hold is not free before the next turn; until then it was dropped again and again."""
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+
+    peer = Peer(app, library)
+    peer.gateway.connections = peer.connections
+    peer.gateway.load = LoadLimits(max_buffers_bytes=50_000)
+    await peer.feed(headers(POST, end=False))
+    peer.transport.protocol.data_received(data(bytes(16_000)) * 5)  # type: ignore[attr-defined]
+    for _ in range(3):
+        peer.gateway.weigh([peer.connection])
+    assert caplog.text.count("are dropped") == 1
+    go.set()
+    await peer.finish()

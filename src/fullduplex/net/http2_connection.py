@@ -64,6 +64,7 @@ class HTTP2Connection(asyncio.Protocol):
         "_full",
         "_gateway",
         "_half_close",
+        "_is_dropped",
         "_streams",
         "client",
         "codec",
@@ -100,6 +101,7 @@ class HTTP2Connection(asyncio.Protocol):
         self._full: set[HTTP2Stream] = set()  # those that wait for room
         self.writes = False
         self._discarding = False
+        self._is_dropped = False
         self._draining = False
         self._drain_deadline_s: float | None = None
         self._half_close: asyncio.TimerHandle | None = None
@@ -216,7 +218,12 @@ class HTTP2Connection(asyncio.Protocol):
 
     @property
     def buffered_bytes(self) -> int:
-        """Received and not yet taken by the applications, and written and not yet taken by the client."""
+        """Received and not yet taken by the applications, and written and not yet taken by the client.
+
+        Nothing of a connection that is dropped: it is gone before the next turn of the loop.
+        """
+        if self._is_dropped:
+            return 0
         size_bytes = self.transport.get_write_buffer_size() + self.codec.buffered_bytes
         return size_bytes + sum(stream.buffered_bytes for stream in self._streams.values())
 
@@ -288,6 +295,7 @@ class HTTP2Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection; what is not yet written is lost, and what comes for it until it is gone."""
+        self._is_dropped = True
         self.codec.abandon()
         self.transport.abort()
 
