@@ -1,7 +1,7 @@
 """The gateway's tests over HTTP/2: what they say and read is HTTP/1, and a client of HTTP/2 carries it.
 
 So one test says what holds for both framings. One request at a time, as over HTTP/1; what only HTTP/1 has (pipelining,
-chunks, connections that close) is marked ``http1_only`` in the tests.
+chunks, connections that close) is marked ``http1_only`` in the tests, with its reason.
 """
 
 from __future__ import annotations
@@ -40,16 +40,37 @@ class FramedConnection:
         self.loop = connection.loop
         self.limits = connection.limits
         self.transport: FramedTransport
-        self.client = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration(auto_window_update=False))
-        self.client.initiate_connection()
+        self.peer = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration(auto_window_update=False))
+        self.peer.initiate_connection()
         self._new_codec()
         self.stream_id = 0
         self.is_socket = False
         self.is_tunnel = False
+        self.was_refused = False
         self.key = b""
 
     def _new_codec(self) -> None:
         self.codec = HTTP1Codec(HTTP1Limits(max_drain_bytes=2**30), now_s=0.0)
+
+    @property
+    def _gateway(self) -> Any:
+        return self.inner._gateway
+
+    @_gateway.setter
+    def _gateway(self, gateway: Any) -> None:
+        self.inner._gateway = gateway
+
+    @property
+    def client(self) -> Any:
+        return self.inner.client
+
+    @property
+    def tls(self) -> Any:
+        return self.inner.tls
+
+    @tls.setter
+    def tls(self, tls: Any) -> None:
+        self.inner.tls = tls
 
     @property
     def stream(self) -> Any:
@@ -73,7 +94,7 @@ class FramedConnection:
 
     def pass_on(self) -> None:
         try:
-            data = self.client.data_to_send()
+            data = self.peer.data_to_send()
         except ngh2.ConnectionStateError:
             return
         if data and not self.inner.transport.is_closing():
@@ -82,15 +103,16 @@ class FramedConnection:
     def data_received(self, data: bytes) -> None:
         if self.is_tunnel or (self.is_socket and data):
             if self.stream is not None:
-                self.client.send_data(self.stream_id, data)
-        else:
+                self.peer.send_data(self.stream_id, data)
+        elif not self.was_refused or data.startswith(b"GET "):  # what comes behind a refusal has no socket
+            self.was_refused = False
             for event in self.codec.receive_data(data, 0.0):
                 self._event(event)
         self.pass_on()
         self.transport.read()
 
     def _event(self, event: Any) -> None:
-        client = self.client
+        client = self.peer
         if isinstance(event, RequestHead):
             fields = dict(event.headers)
             head = [
@@ -145,7 +167,7 @@ class FramedConnection:
 
     def eof_received(self) -> bool:
         if self.is_socket and self.stream is not None:
-            self.client.end_stream(self.stream_id)
+            self.peer.end_stream(self.stream_id)
             self.pass_on()
             return True
         return self.inner.eof_received()
@@ -170,7 +192,7 @@ class FramedTransport:
             data = self.inner.take()
             if not data:
                 return
-            client = self.connection.client
+            client = self.connection.peer
             try:
                 client.receive_data(data)
             except ngh2.ConnectionStateError:  # it has seen GOAWAY, and is done
@@ -189,7 +211,7 @@ class FramedTransport:
         elif isinstance(event, ngh2.DataReceived):
             if event.data:
                 with contextlib.suppress(ngh2.ConnectionStateError):
-                    self.connection.client.acknowledge_received_data(len(event.data), event.stream_id)
+                    self.connection.peer.acknowledge_received_data(len(event.data), event.stream_id)
             if self.connection.is_tunnel:
                 self.writes.append(event.data)
                 self.has_ended |= event.end_stream
@@ -210,6 +232,7 @@ class FramedTransport:
             head += [b"sec-websocket-accept: " + accept_value(connection.key)]
             self.writes.append(b"\r\n".join([*head, *(b"%b: %b" % field for field in fields), b"", b""]))
             return
+        connection.was_refused = connection.is_socket
         connection.is_socket = False
         names = [name for name, _ in fields]
         assert not {b"connection", b"transfer-encoding", b"upgrade"} & {*names}, "none of HTTP/2"
@@ -267,6 +290,9 @@ class FramedTransport:
 
     def close(self) -> None:
         self.inner.close()
+
+    def abort(self) -> None:
+        self.inner.abort()
 
     def lose(self, error: Exception | None = None) -> None:
         self.inner.lose(error)

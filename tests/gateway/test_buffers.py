@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import zlib
 from typing import Any
 
@@ -99,7 +100,6 @@ async def test_a_large_message_that_nobody_takes_any_more_keeps_nobody_from_clos
     await client.finish()
 
 
-@pytest.mark.http1_only
 async def test_large_messages_that_nobody_takes_have_a_bound_for_all_sockets() -> None:
     app = Reader()
     first = Client(app, max_unfinished_bytes=2 * AHEAD_BYTES + 100_000)
@@ -150,7 +150,6 @@ async def test_others_have_their_turn_while_many_messages_of_one_socket_are_hand
     await client.finish()
 
 
-@pytest.mark.http1_only
 async def test_others_have_their_turn_while_many_sockets_hold_input() -> None:
     longest = 0
 
@@ -239,7 +238,6 @@ def beside(client: Client, app: Any, **limits: Any) -> Client:
     return other
 
 
-@pytest.mark.http1_only
 async def test_unfinished_messages_of_all_sockets_have_one_bound_and_the_largest_has_to_go() -> None:
     app = Reader()
     app.may_read.set()
@@ -274,7 +272,6 @@ async def test_nothing_is_counted_any_more_of_a_socket_that_was_lost_while_it_wa
     await client.finish()
 
 
-@pytest.mark.http1_only
 async def test_near_the_bound_of_all_buffers_new_sockets_get_503(caplog: Any) -> None:
     app = Reader()
     client = Client(app, max_buffers_bytes=100_000)
@@ -294,7 +291,6 @@ async def test_near_the_bound_of_all_buffers_new_sockets_get_503(caplog: Any) ->
     await client.finish()
 
 
-@pytest.mark.http1_only
 async def test_above_the_bound_of_all_buffers_those_that_hold_most_are_dropped(caplog: Any) -> None:
     app = Reader()
     first = Client(app, max_buffers_bytes=200_000)
@@ -305,14 +301,15 @@ async def test_above_the_bound_of_all_buffers_those_that_hold_most_are_dropped(c
     with caplog.at_level(logging.WARNING):
         first.gateway.weigh([client.connection for client in clients])
     assert [client.transport.is_closing() for client in clients] == [False, True, False]
-    assert caplog.messages[0].startswith("The buffers of all connections hold 240192 bytes: the 1 that hold most are")
+    assert re.match(
+        r"The buffers of all connections hold 240\d\d\d bytes: the 1 that hold most are", caplog.messages[0]
+    )
     app.may_read.set()
     for client in clients:
         await client.cut()
     await first.finish()
 
 
-@pytest.mark.http1_only
 async def test_all_buffers_are_weighed_as_soon_as_much_has_come() -> None:
     app = Reader()
     first = Client(app, max_buffers_bytes=1_000_000)
@@ -381,7 +378,7 @@ async def test_content_in_tiny_pieces_counts_for_what_it_takes() -> None:
     await wired.finish()
 
 
-@pytest.mark.http1_only
+@pytest.mark.http1_only(reason="it counts the bytes of a head")
 async def test_what_waits_for_the_client_counts_and_what_came_of_a_head() -> None:
     wired = Wired(ok(b"x" * 10_000))
     assert wired.connection.buffered_bytes == 0

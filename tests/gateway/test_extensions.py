@@ -95,7 +95,7 @@ async def test_early_hints_after_the_response_do_not_reach_the_next_request():
     await wired.finish()
 
 
-@pytest.mark.http1_only
+@pytest.mark.http1_only(reason="HTTP/1.0")
 async def test_http_1_0_is_offered_only_what_works():
     app = app_of({"type": "http.response.body", "body": b""})
     await ask(app, request(version=b"1.0"))

@@ -12,7 +12,7 @@ from fullduplex.gateway.gateway import Gateway
 from fullduplex.limits import ConnectionLimits, HTTP1Limits, HTTP2Limits, LoadLimits, WebSocketLimits
 from fullduplex.net.connection import Connection
 from fullduplex.net.negotiate import Negotiation
-from fullduplex.net.stream import ClientConnection
+from fullduplex.server.connections import Connections
 from fullduplex.testing.transport import FakeTransport
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.http2_errors import ErrorCode
@@ -20,7 +20,9 @@ from fullduplex.wire.http2_gate import PREFACE
 from fullduplex.wire.http2_library import LIBRARIES, codec_class
 from tests.wire.http2_frames import (
     ACK,
+    CONTINUATION,
     DATA,
+    END_HEADERS,
     END_STREAM,
     GET,
     GOAWAY,
@@ -59,11 +61,14 @@ class Peer:
         h2c: str = "on",
         h2c_upgrade: bool = False,
         refused: bool = False,
+        in_drain: bool = False,
         **limits: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
         connection_limits = replace(ConnectionLimits(), **limits)
-        self.connections: set[ClientConnection] = set()
+        self.connections = Connections()
+        if in_drain:
+            self.connections.drain(2.0)
         self.gateway = Gateway(app, None, WebSocketLimits(), connection_limits, LoadLimits(), server_header=False)
         defaults = self.gateway.default_fields
         negotiation = Negotiation(
@@ -286,6 +291,80 @@ async def test_a_stream_whose_client_gives_no_window_is_reset_and_the_others_liv
     sent_later = await peer.feed(settings((4, 100)), headers(GET, 3))
     assert content(sent_later, 3) == b"/ 2"
     await peer.finish()
+
+
+async def test_a_large_response_may_take_as_long_as_it_flows(library: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await respond(send, bytes(100_000))
+
+    peer = Peer(app, library, start=PREFACE + settings((4, 1000)), stalled_write_timeout_s=30.0)
+    received = len(content(await peer.feed(headers(GET)), 1))
+    for turn in range(99):
+        await peer.tick(20.0 * turn)
+        received += len(content(await peer.feed(update(1000, 1), update(1000)), 1))
+    assert received == 100_000
+    await peer.finish()
+
+
+async def test_a_client_that_half_closed_gets_the_answers_to_all_its_requests(library: str) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await respond(send, scope["raw_path"])
+
+    peer = Peer(app, library)
+    await peer.feed(headers(GET), headers([*GET[:3], (b":path", b"/2")], 3))
+    assert peer.connection.eof_received()
+    go.set()
+    sent = await peer.settle()
+    assert (content(sent, 1), content(sent, 3)) == (b"/", b"/2")
+    assert sent[-1].kind == GOAWAY
+    assert peer.transport.is_closing()
+
+
+async def test_what_the_server_refuses_is_logged_once(library: str, caplog: Any) -> None:
+    caplog.set_level("INFO", "fullduplex.server")
+    peer = Peer(path, library)
+    refused = {
+        1: ([*GET, (b"expect", b"x")], b"417"),
+        3: ([*GET[:3], (b":path", b"/" + b"x" * 20_000)], b"414"),
+        5: ([*GET, *((b"x%d" % number, b"") for number in range(200))], b"431"),
+        7: ([(b":method", b"CONNECT"), (b":authority", b"a:1")], b"501"),
+    }
+    await peer.settle()
+    for stream_id, (fields, status) in refused.items():
+        block_of = headers(fields, stream_id)
+        pieces = [block_of] if len(block_of) < 16_000 else split(block_of)
+        sent = await peer.feed(*pieces)
+        assert [one for one in sent if one.kind == HEADERS]
+        [record] = caplog.records
+        assert record.getMessage().startswith(f"Refused a request from 127.0.0.1:50000: {status.decode()} RFC ")
+        caplog.clear()
+    assert content(await peer.feed(headers(GET, 9)), 9) == b"/ 2"
+    await peer.finish()
+
+
+def split(request: bytes) -> list[bytes]:
+    """The same HEADERS with a CONTINUATION."""
+    stream_id, payload = int.from_bytes(request[5:9], "big"), request[9:]
+    return [
+        frame(HEADERS, END_STREAM, stream_id, payload[:16_000]),
+        frame(CONTINUATION, END_HEADERS, stream_id, payload[16_000:]),
+    ]
+
+
+async def test_a_connection_that_comes_in_the_middle_of_a_drain_is_told(library: str) -> None:
+    """Accepted before, and made after the others were told: its request is answered, and GOAWAY comes behind it."""
+    for is_asking in (True, False):
+        peer = Peer(path, library, start=b"", in_drain=True)
+        sent = await peer.feed(START, *[headers(GET)] * is_asking)
+        if is_asking:
+            assert content(sent, 1) == b"/ 2"
+        else:
+            sent = await peer.tick(3)
+        assert (sent[-1].kind, sent[-1].code) == (GOAWAY, ErrorCode.NO_ERROR)
+        assert peer.transport.is_closing()
 
 
 async def test_a_response_that_is_cut_short_is_reset_with_an_error(library: str) -> None:

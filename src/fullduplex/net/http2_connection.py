@@ -199,7 +199,11 @@ class HTTP2Connection(asyncio.Protocol):
             data = codec.data_to_send(WRITE_BYTES)
             if not data:
                 break
-            transport.write(data)
+            try:
+                transport.write(data)
+            except BaseException:  # what was fetched is lost, and with it what all behind it refers to
+                transport.abort()
+                raise
             if len(data) < WRITE_BYTES:  # that was all
                 break
             written_bytes += len(data)
