@@ -573,7 +573,7 @@ async def test_a_connection_that_is_dropped_is_weighed_once(library: str, caplog
     peer.gateway.connections = peer.connections
     peer.gateway.load = LoadLimits(max_buffers_bytes=50_000)
     await peer.feed(headers(POST, end=False))
-    peer.transport.protocol.data_received(data(bytes(16_000)) * 5)  # type: ignore[attr-defined]
+    peer.transport.protocol.data_received(data(bytes(16_000)) * 4)  # type: ignore[attr-defined]
     for _ in range(3):
         peer.gateway.weigh([peer.connection])
     assert caplog.text.count("are dropped") == 1
