@@ -13,17 +13,20 @@ from fullduplex._version import __version__
 
 if TYPE_CHECKING:
     from fullduplex.chain.hooks import non_blocking
+    from fullduplex.exceptions import Disconnected
     from fullduplex.handler.application import get_asgi_application
     from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
-    from fullduplex.sockets.websocket import WebSocket
+    from fullduplex.sockets.websocket import SocketState, WebSocket
     from fullduplex.threads.context import arelease_thread, release_thread
     from fullduplex.threads.stats import thread_stats
 
 __all__ = [
+    "Disconnected",
     "Group",
+    "SocketState",
     "WebSocket",
     "WebSocketResponse",
     "__version__",
@@ -37,7 +40,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Disconnected": "fullduplex.exceptions",
     "Group": "fullduplex.realtime.groups",
+    "SocketState": "fullduplex.sockets.websocket",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",
     "arelease_thread": "fullduplex.threads.context",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fullduplex.gateway.asgi import Application, Receive, Scope, Send
+from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.gateway.lifespan import Lifespan, LifespanFailed
 
 # An application that hangs is ended by its server's own deadline, which is shorter as a rule.

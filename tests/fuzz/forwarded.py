@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from fullduplex.gateway.asgi import Scope
+from fullduplex.asgi import Scope
 from fullduplex.gateway.forwarded import HEADERS, Forwarded, TrustedPeers
 from fullduplex.wire.grammar import is_authority
 from tests.fuzz.harness import Harness

@@ -10,10 +10,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 from django.utils.functional import LazyObject
 
-from fullduplex.channels.asgi import Application
+from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.channels.middleware import BaseMiddleware
 from fullduplex.channels.sessions import CookieMiddleware, SessionMiddleware
-from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.database import database_sync_to_async
 
 _NO_SESSION = "Cannot find session in scope. You should wrap your consumer in SessionMiddleware."
@@ -111,6 +110,6 @@ class AuthMiddleware(BaseMiddleware):
         return await super().__call__(scope, receive, send)
 
 
-def AuthMiddlewareStack(inner: Application) -> Application:
+def AuthMiddlewareStack(inner: Application) -> CookieMiddleware:
     """Return ``inner`` with cookies, session and user in its scope."""
     return CookieMiddleware(SessionMiddleware(AuthMiddleware(inner)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fullduplex.channels.asgi import Application
-from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.asgi import Application, Receive, Scope, Send
 
 
 class BaseMiddleware:

@@ -15,9 +15,8 @@ from django.urls.exceptions import Resolver404
 from django.urls.resolvers import RegexPattern, RoutePattern
 from django.utils.module_loading import import_string
 
-from fullduplex.channels.asgi import Application
+from fullduplex.asgi import Application, Event, Receive, Scope, Send
 from fullduplex.handler.application import ASGIHandler
-from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.consumer import AsyncConsumer
 from fullduplex.threads.context import current_executor, current_lease, enter_lease
 

@@ -11,8 +11,7 @@ from django.core.exceptions import SuspiciousOperation
 from django.http import HttpResponse, parse_cookie
 from django.utils.functional import LazyObject
 
-from fullduplex.channels.asgi import Application
-from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.sockets.consumer import Message
 from fullduplex.sockets.database import database_sync_to_async
 
@@ -150,6 +149,6 @@ class SessionMiddleware:
         return await self.inner(wrapper.scope, receive, wrapper.send)
 
 
-def SessionMiddlewareStack(inner: Application) -> Application:
+def SessionMiddlewareStack(inner: Application) -> CookieMiddleware:
     """Return ``inner`` with cookies and session in its scope."""
     return CookieMiddleware(SessionMiddleware(inner))

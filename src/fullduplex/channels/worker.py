@@ -8,7 +8,7 @@ from typing import Any
 
 from asgiref.server import StatelessServer
 
-from fullduplex.channels.asgi import Application
+from fullduplex.asgi import Application
 
 
 class Worker(StatelessServer):

@@ -1,24 +1,18 @@
-"""The ASGI 3 types, and the scopes that this server makes.
+"""The scopes that this server makes, of the HTTP 2.5 and WebSocket 2.5 of ASGI 3.
 
-Source: https://asgi.readthedocs.io/en/latest/specs/www.html (HTTP 2.5, WebSocket 2.5).
+Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from fullduplex.asgi import Event, Scope
 from fullduplex.log_lines import address, escape
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import RequestHead
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SPEC_VERSION = "2.5"
 #: The call has a context of its own (``contextvars``), which ends with it.
@@ -86,7 +80,7 @@ def task_name(scope: Scope) -> str:
     return f"WebSocket {path} {address(scope.get('client'))}"
 
 
-def file_part(message: Message) -> tuple[int, int, int]:
+def file_part(message: Event) -> tuple[int, int, int]:
     """Descriptor, offset and count of ``http.response.zerocopysend``: from where the file stands, to its end."""
     file = message["file"]
     fd = file if isinstance(file, int) else int(file.fileno())

@@ -8,9 +8,10 @@ from collections import deque
 from time import perf_counter
 from typing import Any
 
+from fullduplex.asgi import Event
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import log_failure
-from fullduplex.gateway.asgi import Message, file_part, http_scope
+from fullduplex.gateway.asgi import file_part, http_scope
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.deadlines import BodyRate
 from fullduplex.net.sendfile import open_file, send_file
@@ -144,7 +145,7 @@ class Exchange:
 
     # The application's side ------------------------------------------------------------------
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """``http.request`` until the content is complete, then ``http.disconnect`` when that happens."""
         while True:
             if self._body:
@@ -160,7 +161,7 @@ class Exchange:
             self._resume_reading()  # not sooner: who has taken something may be busy with it
             await self._wait()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Event) -> None:
         """Take one ASGI event of the response.
 
         Raises:
@@ -242,7 +243,7 @@ class Exchange:
         text = f"RFC 9110 section 15.5.14: the content has more than {most} bytes"
         self._shared.refuse(self._stream, RemoteProtocolError(text, status_hint=413))
 
-    def _send_start(self, message: Message) -> None:
+    def _send_start(self, message: Event) -> None:
         if self._headers is not None:
             raise LocalProtocolError("http.response.start was already sent")
         status = message["status"]
@@ -253,7 +254,7 @@ class Exchange:
         if message.get("trailers"):
             self._trailers = []
 
-    def _send_body(self, message: Message) -> None:
+    def _send_body(self, message: Event) -> None:
         headers = self._headers
         if headers is None:
             raise LocalProtocolError("http.response.body came before http.response.start")
@@ -274,7 +275,7 @@ class Exchange:
             self._end()
             self._disconnected |= more  # of HEAD: all is said, and the content may be without end
 
-    async def _send_pieces(self, message: Message) -> Message:
+    async def _send_pieces(self, message: Event) -> Event:
         """Send large content over TLS but for its last piece, and return that.
 
         A TLS transport hands what it has to the one below in one go, and no longer counts it: a whole response would
@@ -298,7 +299,7 @@ class Exchange:
                 raise Disconnected
         return {**message, "body": bytes(body)}
 
-    def _send_trailers(self, message: Message) -> None:
+    def _send_trailers(self, message: Event) -> None:
         if self._trailers is None or not self.response_started or self._complete:
             raise LocalProtocolError("http.response.trailers was not announced, or comes at the wrong time")
         self._trailers.extend(message.get("headers", ()))
@@ -306,7 +307,7 @@ class Exchange:
             self._stream.send(EndOfMessage(self._trailers))
             self._end()
 
-    async def _send_extension(self, kind: str, message: Message) -> None:
+    async def _send_extension(self, kind: str, message: Event) -> None:
         if kind == "http.response.early_hint":
             if self._complete:  # the connection may have begun with the next request
                 raise LocalProtocolError("the response is already complete")
@@ -374,7 +375,7 @@ class Exchange:
             sent_bytes = 0 if self._is_head else self._sent_bytes  # the codec leaves content out
             log.http(self._scope, self._status, sent_bytes, duration_s)
 
-    def _take_body(self) -> Message:
+    def _take_body(self) -> Event:
         assert self._body is not None
         body = self._body.popleft() if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
@@ -409,7 +410,7 @@ def _is_event_stream(headers: Fields) -> bool:
     )
 
 
-def _size(message: Message) -> int:
+def _size(message: Event) -> int:
     return len(message.get("body", b""))
 
 

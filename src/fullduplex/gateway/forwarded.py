@@ -19,7 +19,7 @@ from fullduplex.limits import Checked, opt
 from fullduplex.wire.grammar import is_authority
 
 if TYPE_CHECKING:  # the configuration is here, and a supervisor, which has no event loop, needs it
-    from fullduplex.gateway.asgi import Scope
+    from fullduplex.asgi import Scope
 
 Address = tuple[str, int]
 

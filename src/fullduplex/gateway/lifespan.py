@@ -10,8 +10,8 @@ import enum
 import logging
 from typing import Any
 
+from fullduplex.asgi import Application, Event
 from fullduplex.exceptions import FullduplexError, LocalProtocolError
-from fullduplex.gateway.asgi import Application, Message
 
 logger = logging.getLogger("fullduplex.server")
 
@@ -42,8 +42,8 @@ class Lifespan:
         self._app = app
         self._state = state
         self.support = Support.UNKNOWN
-        self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._answer: asyncio.Future[Message] | None = None
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._answer: asyncio.Future[Event] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -78,10 +78,10 @@ class Lifespan:
         finally:
             await self._cancel()
 
-    async def _ask(self, kind: str, timeout_s: float) -> Message | None:
+    async def _ask(self, kind: str, timeout_s: float) -> Event | None:
         """Send an event and return its answer, or None when the application ended instead."""
         assert self._task is not None
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._answer = answer
         self._events.put_nowait({"type": kind})
         waited: set[asyncio.Future[Any]] = {answer, self._task}
@@ -112,7 +112,7 @@ class Lifespan:
             else:
                 logger.debug("The application does not support lifespan", exc_info=error)
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Event) -> None:
         if self._answer is None or self._answer.done():
             raise LocalProtocolError(f"{message['type']} answers nothing that was asked")
         self._answer.set_result(message)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fullduplex.gateway.forwarded import TrustedPeers
 
 if TYPE_CHECKING:  # logs of a supervisor, which has no event loop, come from here, too
-    from fullduplex.gateway.asgi import Scope
+    from fullduplex.asgi import Scope
 
 EXTENSION = "fullduplex.request_id"
 HEADER = b"x-request-id"

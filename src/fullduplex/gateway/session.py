@@ -16,13 +16,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from fullduplex.asgi import Event, Scope
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import log_failure
-from fullduplex.gateway.asgi import Message, Scope, websocket_scope
+from fullduplex.gateway.asgi import websocket_scope
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.stream import Stream
 from fullduplex.wire.deflate import negotiate_deflate
-from fullduplex.wire.events import Close, ConnectionEnded, Data, Event, ProtocolFailed, RequestHead, ResponseHead
+from fullduplex.wire.events import Close, ConnectionEnded, Data, ProtocolFailed, RequestHead, ResponseHead
+from fullduplex.wire.events import Event as WireEvent
 from fullduplex.wire.events import Message as MessageEvent
 from fullduplex.wire.handshake import Handshake, accept_headers, read_handshake
 from fullduplex.wire.websocket import WebSocketCodec
@@ -185,7 +187,7 @@ class Session:
 
     # The application's side ------------------------------------------------------------------
 
-    async def receive(self) -> Message:
+    async def receive(self) -> Event:
         """``websocket.connect``, then ``websocket.receive`` for each message, then ``websocket.disconnect``.
 
         Raises:
@@ -218,7 +220,7 @@ class Session:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Event) -> None:
         """Take one ASGI event; waits while the client reads more slowly than the application writes.
 
         Raises:
@@ -312,7 +314,7 @@ class Session:
 
     # Handshake -------------------------------------------------------------------------------
 
-    def _accept(self, message: Message) -> None:
+    def _accept(self, message: Event) -> None:
         self._expect(State.HANDSHAKE, "websocket.accept")
         limits = self._shared.websocket
         parameters = None
@@ -335,7 +337,7 @@ class Session:
         if early:
             self.data_received(early)
 
-    def _app_refusal_start(self, message: Message) -> None:
+    def _app_refusal_start(self, message: Event) -> None:
         self._expect(State.HANDSHAKE, "websocket.http.response.start")
         status = message["status"]
         if not isinstance(status, int) or not 300 <= status <= 599:
@@ -343,7 +345,7 @@ class Session:
         self._state = State.REFUSING
         self._refusal = ResponseHead(status, [*message.get("headers", ())])
 
-    def _app_refusal_body(self, message: Message) -> None:
+    def _app_refusal_body(self, message: Event) -> None:
         self._expect(State.REFUSING, "websocket.http.response.body")
         end = not message.get("more_body", False)
         data = Data(message.get("body", b""), end)
@@ -378,7 +380,7 @@ class Session:
 
     # Messages and closing --------------------------------------------------------------------
 
-    def _send_message(self, message: Message) -> int:
+    def _send_message(self, message: Event) -> int:
         """Return the bytes written."""
         if self._state is State.OPEN and self._stream.transport.is_closing():
             self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
@@ -394,7 +396,7 @@ class Session:
         self._write(frame)
         return len(frame)
 
-    def _app_close(self, message: Message) -> None:
+    def _app_close(self, message: Event) -> None:
         if self._state is State.HANDSHAKE:
             self._refuse(403, "Forbidden")
         elif self._state is State.OPEN:
@@ -409,7 +411,7 @@ class Session:
         self._end(Close(code, reason), "server")
         self._state = State.CLOSING
 
-    def _handle(self, events: list[Event]) -> None:
+    def _handle(self, events: list[WireEvent]) -> None:
         for event in events:
             kind = type(event)
             if kind is MessageEvent:

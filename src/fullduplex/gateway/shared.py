@@ -12,9 +12,10 @@ from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any, Protocol
 
+from fullduplex.asgi import Application, Scope
 from fullduplex.exceptions import IncompleteRequest
 from fullduplex.gateway.access_log import AccessLog, log_refusal
-from fullduplex.gateway.asgi import Application, Scope, http_scope, task_name
+from fullduplex.gateway.asgi import http_scope, task_name
 from fullduplex.limits import ConnectionLimits, LoadLimits, WebSocketLimits
 from fullduplex.net.stream import Stream
 from fullduplex.wire.events import Data, Fields, RequestHead, ResponseHead

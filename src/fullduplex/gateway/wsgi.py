@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from fullduplex.asgi import Event, Receive, Scope, Send
 from fullduplex.exceptions import Disconnected, LocalProtocolError
-from fullduplex.gateway.asgi import Message, Receive, Scope, Send
 
 Environ = dict[str, Any]
 ExcInfo = Any  # what sys.exc_info() returns
@@ -128,7 +128,7 @@ class _Call:
         self.end: concurrent.futures.Future[None] | None = None
         self._waiting: concurrent.futures.Future[Any] | None = None
         self._abandoned = False
-        self._start: Message | None = None
+        self._start: Event | None = None
         self._start_sent = False
         self._left_bytes: int | None = None  # of the Content-Length
         self._complete = False
@@ -190,7 +190,7 @@ class _Call:
         if self._left_bytes is not None:
             self._left_bytes -= len(data)
             more_body = more_body and self._left_bytes > 0
-        messages: list[Message] = [] if self._start_sent else [self._start]
+        messages: list[Event] = [] if self._start_sent else [self._start]
         messages.append({"type": "http.response.body", "body": data, "more_body": more_body})
         self._start_sent = True
         self._complete = self._complete or not more_body
@@ -206,7 +206,7 @@ class _Call:
         if start is None:
             raise LocalProtocolError("PEP 3333: content came before start_response()")
         try:
-            message: Message = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": file.tell()}
+            message: Event = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": file.tell()}
         except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
             return False
         if self._left_bytes is not None:
@@ -214,13 +214,13 @@ class _Call:
         self._wait_for(lambda: self._send_all([message] if self._start_sent else [start, message]))
         return True
 
-    def receive(self) -> Message:
+    def receive(self) -> Event:
         """The next piece of the request.
 
         Raises:
             Disconnected: the client is gone.
         """
-        message: Message = self._wait_for(self._receive)
+        message: Event = self._wait_for(self._receive)
         if message["type"] == "http.disconnect":
             raise Disconnected
         return message
@@ -231,7 +231,7 @@ class _Call:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def _send_all(self, messages: list[Message]) -> None:
+    async def _send_all(self, messages: list[Event]) -> None:
         for message in messages:
             await self._send(message)
 

@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.chain import seams as chain_seams
 from fullduplex.chain.loading import ChainHandler
 from fullduplex.conf import get_settings
@@ -36,7 +37,6 @@ from fullduplex.handler.tasks import InContext
 from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, note_serving, open_layer
 from fullduplex.log_lines import enable_loggers
-from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.views import is_socket_view, upgrade_required
 from fullduplex.threads.context import entered_lease, get_pool, hop_on
 from fullduplex.threads.lease import Lease
@@ -44,7 +44,7 @@ from fullduplex.threads.lease import Lease
 logger = logging.getLogger("fullduplex.handler")
 
 
-def get_asgi_application() -> Any:
+def get_asgi_application() -> Application:
     """Set Django up and return the ASGI 3 application, for ``asgi.py``; any ASGI server can run it."""
     module: Any = asgi_module
     if not seams.APPLICATION.is_patched or module.ASGIHandler is ASGIHandler:  # that: he calls this function himself
@@ -53,7 +53,7 @@ def get_asgi_application() -> Any:
     # Somebody wraps what Django's own function returns: let it return ours.
     djangos, module.ASGIHandler = module.ASGIHandler, ASGIHandler
     try:
-        return module.get_asgi_application()
+        return cast(Application, module.get_asgi_application())
     finally:
         module.ASGIHandler = djangos
 
@@ -76,7 +76,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         self.state: dict[str, Any] = {}
         super().__init__()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # The stubs of Django say Mapping of an event, Starlette and we say MutableMapping, as ASGI does.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         """Serve one ASGI connection.
 
         Raises:
@@ -91,7 +92,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             if self.is_fast:
                 await serve_http(self, scope, receive, send)
             else:
-                await super().__call__(scope, receive, send)
+                await cast(Any, super()).__call__(scope, receive, send)
         elif kind == "websocket":
             # Anything but connect: the client left before it began.
             # In a context of its own: a tracer around ``receive`` may end in it what the whole handshake belongs to.
@@ -124,7 +125,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
                 close_pool()
         close_caches()
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]  # as above
         """Django's step inside ``__call__``: the request in fewer steps, unless somebody stands here himself."""
         if self.is_fast and not seams.HANDLE.is_patched:
             await handle(self, scope, receive, send)
@@ -132,7 +133,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
         lease = entered_lease()
         if lease is not None:
             lease.spoil(True)  # nobody tells whether all hooks have had their turn
-        await super().handle(scope, receive, send)
+        await cast(Any, super()).handle(scope, receive, send)
 
     def needs_no_thread(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""

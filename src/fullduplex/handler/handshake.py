@@ -14,7 +14,7 @@ import functools
 import io
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
 from django.conf import settings
@@ -27,6 +27,7 @@ from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
 from django.utils.log import log_response
 
+from fullduplex.asgi import Event, Scope, Send
 from fullduplex.conf import Settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, ThreadsExhausted
 from fullduplex.handler.line import Line
@@ -36,7 +37,6 @@ from fullduplex.handler.signals import close_response, send_finished, send_start
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
 from fullduplex.handler.view import View
 from fullduplex.log_lines import escape
-from fullduplex.sockets.asgi import Event, Scope, Send
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView
 from fullduplex.sockets.websocket import WebSocket
@@ -366,7 +366,7 @@ class Handshake:
         except Disconnected:
             pass
 
-    async def _send_refusal(self, event: Event) -> None:
+    async def _send_refusal(self, event: Mapping[str, Any]) -> None:
         """The ``send`` of Django's own ``send_response``, for the ``websocket.http.response`` extension."""
         await self._line.send({**event, "type": f"websocket.{event['type']}"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import IO, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix as get_current_prefix
 from django.urls import set_script_prefix
 
+from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
@@ -20,7 +21,6 @@ from fullduplex.handler.request import read_body
 from fullduplex.handler.response import busy_response, close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.handler.tasks import ContextUse, InContext
-from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
 
@@ -110,9 +110,10 @@ async def _serve(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
         if seams.is_plain():
             await handle(handler, scope, receive, send, True)
         elif seams.CALL.is_patched:
-            await asgi.ASGIHandler.__call__(handler, scope, receive, send)  # somewhere in there it calls handle()
+            # Somewhere in there it calls handle().
+            await cast(Any, asgi.ASGIHandler).__call__(handler, scope, receive, send)
         else:
-            await handler.handle(scope, receive, send)
+            await cast(Any, handler).handle(scope, receive, send)
     finally:
         if lease is not None:
             lease.end()
@@ -184,7 +185,7 @@ async def _respond(
             if is_plain or not seams.SEND_RESPONSE.is_patched:
                 await send_response(response, scope, send)
             else:
-                await handler.send_response(response, send)
+                await cast(Any, handler).send_response(response, send)
         except RequestAborted:
             pass
         except asyncio.CancelledError:

@@ -17,8 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from sys import getsizeof
 
+from fullduplex.asgi import Event, Receive
 from fullduplex.exceptions import Disconnected
-from fullduplex.sockets.asgi import Event, Receive
 
 
 class Inbox:

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from fullduplex.asgi import Event, Receive, Scope, Send
 from fullduplex.conf import Settings
 from fullduplex.exceptions import Disconnected
 from fullduplex.handler.inbox import Inbox
 from fullduplex.handler.tasks import cancel
 from fullduplex.realtime.outbox import EXTENSION
-from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 
 
 class Line:

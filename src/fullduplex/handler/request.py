@@ -14,9 +14,9 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
 from django.http import parse_cookie
 
+from fullduplex.asgi import Receive, Scope
 from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
-from fullduplex.sockets.asgi import Receive, Scope
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
 _KNOWN_NAMES_COUNT = 512

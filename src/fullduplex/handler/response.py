@@ -17,9 +17,9 @@ from django.db.models.fields.files import FieldFile, ImageFieldFile
 from django.http import FileResponse, HttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
+from fullduplex.asgi import Scope, Send
 from fullduplex.chain.core import VIEW_CONTENT
 from fullduplex.conf import get_settings
-from fullduplex.sockets.asgi import Scope, Send
 from fullduplex.threads.context import hop
 
 logger = logging.getLogger("django.request")

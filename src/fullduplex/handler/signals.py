@@ -23,12 +23,12 @@ from django.dispatch import Signal
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
+from fullduplex.asgi import Scope
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
 from fullduplex.handler.request import holds_nothing, is_free
 from fullduplex.handler.response import is_sent_by_server, plain_file
 from fullduplex.original import is_original
-from fullduplex.sockets.asgi import Scope
 from fullduplex.threads.context import hop
 
 Receiver = Callable[..., Any]

@@ -16,13 +16,13 @@ import asyncio
 
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 
+from fullduplex.asgi import Event, Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected
 from fullduplex.handler.handshake import Handshake
 from fullduplex.handler.line import Line
 from fullduplex.handler.request import forget_many_cookies
 from fullduplex.handler.view import View
-from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.websocket import WebSocket
 from fullduplex.threads.lease import Lease
 

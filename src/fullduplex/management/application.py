@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    from fullduplex.gateway.asgi import Application
+    from fullduplex.asgi import Application
 
 SETTING = "ASGI_APPLICATION"
 PATH = f"{__name__}:application"  # for processes that import it by themselves
@@ -35,7 +35,7 @@ def get_internal_asgi_application() -> Application:
     if path is None:
         from fullduplex.handler.application import get_asgi_application
 
-        return cast("Application", get_asgi_application())
+        return get_asgi_application()
     try:
         application = import_string(path)
     except ImportError as error:

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any, ClassVar, TypeVar
 
-from fullduplex.gateway.asgi import Application
+from fullduplex.asgi import Application
 from fullduplex.management.access_log import DjangoServerAccessLog
 from fullduplex.net.tls_config import TLSConfig
 from fullduplex.server.config import ServerConfig

@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from fullduplex.asgi import Event
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError, Disconnected
 from fullduplex.realtime.prepared import Prepared
@@ -42,7 +43,6 @@ _WIRE_BYTES = 65_536
 
 _CLOSE_TIMEOUT_S = 5.0  # a close waits so long behind queued messages, as the server then does for the peer's close
 
-Event = MutableMapping[str, Any]
 
 #: The turn of an event of the view's own: done when it may be sent.
 _Turn = asyncio.Future[None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fullduplex.asgi import Scope
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.gateway.asgi import Scope
 from fullduplex.gateway.forwarded import Forwarded, TrustedPeers
 from fullduplex.gateway.request_id import RequestIds
 from fullduplex.server.config import ServerConfig

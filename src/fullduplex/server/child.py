@@ -19,8 +19,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from fullduplex.asgi import Application
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.lifespan import Lifespan
 from fullduplex.net.acceptor import Acceptor
 from fullduplex.net.listeners import Listener

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from fullduplex.gateway.asgi import Receive, Scope, Send
+from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.server.overview import Overview
 
 PLAIN = "text/plain; charset=utf-8"

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import Any, cast
 
+from fullduplex.asgi import Application
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.gateway.asgi import Application
 
 
 def load_application(path: str, app_dir: str) -> Application:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fullduplex._version import __version__
+from fullduplex.asgi import Application
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.access_log import AccessLog
-from fullduplex.gateway.asgi import Application
 from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.gateway import Gateway
 from fullduplex.gateway.health import CheckedGateway, checked_paths

@@ -21,15 +21,17 @@ from asgiref.sync import (
 )
 from django.http import HttpRequest
 
+from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.exceptions import StopConsumer
 from fullduplex.layers import note_serving
 from fullduplex.layers.channels import DEFAULT_CHANNEL_LAYER, get_channel_layer
-from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.threads.context import current_lease, enter_lease
 
 Message = dict[str, Any]
 Source = Callable[[], Awaitable[Any]]
 Dispatch = Callable[[Any], Awaitable[None]]
+#: An ASGI application that ``path()`` takes as a view, too, as the routes of URLRouter are written.
+Routable = Callable[..., Coroutine[Any, Any, Any]]
 
 
 def get_handler_name(message: Message) -> str:
@@ -122,7 +124,7 @@ class AsyncConsumer:
         await self.base_send(message)
 
     @classmethod
-    def as_asgi(cls, **initkwargs: Any) -> Any:
+    def as_asgi(cls, **initkwargs: Any) -> Routable:
         """Return an ASGI application that makes a consumer for each connection, with ``initkwargs``."""
 
         async def app(scope: Scope, receive: Receive | None = None, send: Send | None = None, **captured: Any) -> None:

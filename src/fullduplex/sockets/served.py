@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fullduplex.asgi import Event, Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError
 from fullduplex.realtime.prepared import prepare
-from fullduplex.sockets.asgi import Event, Receive, Scope, Send
 from fullduplex.sockets.websocket import WebSocket
 
 Consumer = Callable[[Scope, Receive, Send], Awaitable[None]]

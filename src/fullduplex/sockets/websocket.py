@@ -20,12 +20,12 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
+from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.realtime.groups import Group
 from fullduplex.realtime.hub import get_hub
 from fullduplex.realtime.outbox import Outbox
 from fullduplex.realtime.prepared import Payload, prepare
-from fullduplex.sockets.asgi import Receive, Scope, Send
 from fullduplex.sockets.response import Headers, fields, may_accept_with
 
 MAX_REASON_BYTES = 123  # of a close frame: 125 minus the code's 2. RFC 6455 section 5.5

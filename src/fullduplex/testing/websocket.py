@@ -7,7 +7,7 @@ import contextvars
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from http.cookies import SimpleCookie
 from types import TracebackType
@@ -18,13 +18,13 @@ from django.core.signals import got_request_exception, request_finished, request
 from django.db import close_old_connections
 from django.http import HttpResponse
 
+from fullduplex.asgi import Event
 from fullduplex.exceptions import Disconnected, LocalProtocolError
 from fullduplex.realtime.prepared import Payload, Prepared, prepare
 from fullduplex.testing.threads import BackgroundLoop
 from fullduplex.threads.context import use_executor
 
 T = TypeVar("T")
-Event = MutableMapping[str, Any]
 Application = Callable[..., Coroutine[Any, Any, None]]
 
 DEFAULT_TIMEOUT_S = 5.0

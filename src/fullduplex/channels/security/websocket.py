@@ -9,8 +9,7 @@ from urllib.parse import ParseResult, urlparse
 from django.conf import settings
 from django.utils.http import is_same_domain
 
-from fullduplex.channels.asgi import Application
-from fullduplex.sockets.asgi import Receive, Scope, Send
+from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.sockets.consumers import AsyncWebsocketConsumer
 
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
