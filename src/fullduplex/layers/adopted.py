@@ -1,7 +1,8 @@
 """A channel layer of a third party under our groups: anything that has ``group_send``, unchanged.
 
-Each event loop has one channel on it, from which one task receives for all groups. What such a layer promises is its
-own business: most of them drop messages above a capacity.
+Each event loop has one channel on it for each of its groups, from which a task receives: what comes is whatever was
+sent to the group, by us or by a consumer, and does not name it. What such a layer promises is its own business: most
+of them drop messages above a capacity.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
+from fullduplex.layers.events import as_event, as_message
 from fullduplex.watched import watched
 
 logger = logging.getLogger("fullduplex.layers")
 
 # Layers of Channels forget members after a day ("group_expiry").
 _RENEWAL_S = 3600.0
-
-_TYPE = "fullduplex.message"
 
 
 class AdoptedLayer(BaseLayer):
@@ -32,91 +32,81 @@ class AdoptedLayer(BaseLayer):
 
     def __init__(self, channel_layer: Any) -> None:
         self.channel_layer = channel_layer
-        self._receivers: dict[asyncio.AbstractEventLoop, _Receiver] = {}
+        self._members: dict[asyncio.AbstractEventLoop, dict[str, _Member]] = {}
 
     async def close(self) -> None:
-        receiver = self._receivers.pop(asyncio.get_running_loop(), None)
-        if receiver is not None:
-            await receiver.close()
+        for member in self._members.pop(asyncio.get_running_loop(), {}).values():
+            await member.leave()
 
     def publish(self, group: str, message: Message) -> None:
         async_to_sync(self.apublish)(group, message)
 
     async def apublish(self, group: str, message: Message) -> None:
-        kind = "text" if isinstance(message, str) else "bytes"
-        await self.channel_layer.group_send(group, {"type": _TYPE, "group": group, kind: message})
+        await self.channel_layer.group_send(group, as_event(message))
 
     async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
         """It cannot tell of gaps: ``on_gap`` is not called."""
         loop = asyncio.get_running_loop()
-        for closed in [other for other in self._receivers if other.is_closed()]:
-            del self._receivers[closed]
-        receiver = self._receivers.get(loop)
-        if receiver is None:
-            receiver = self._receivers[loop] = _Receiver(self.channel_layer)
-        await receiver.subscribe(group, deliver)
+        for closed in [other for other in self._members if other.is_closed()]:
+            del self._members[closed]
+        members = self._members.setdefault(loop, {})
+        if group in members:
+            members[group].deliver = deliver
+            return
+        member = members[group] = _Member(self.channel_layer, group, deliver)
+        try:
+            await member.join()
+        except BaseException:
+            members.pop(group, None)
+            raise
 
     async def unsubscribe(self, group: str) -> None:
-        receiver = self._receivers.get(asyncio.get_running_loop())
-        if receiver is not None:
-            await receiver.unsubscribe(group)
-            if not receiver.groups:
-                await self.close()
+        member = self._members.get(asyncio.get_running_loop(), {}).pop(group, None)
+        if member is not None:
+            await member.leave()
 
 
-class _Receiver:
-    """The channel of one loop."""
+class _Member:
+    """The channel of one loop in one group."""
 
-    def __init__(self, channel_layer: Any) -> None:
-        self.groups: dict[str, Deliver] = {}
+    def __init__(self, channel_layer: Any, group: str, deliver: Deliver) -> None:
+        self.deliver = deliver
         self._layer = channel_layer
-        self._opening = asyncio.Lock()
+        self._group = group
         self._channel = ""
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def subscribe(self, group: str, deliver: Deliver) -> None:
-        async with self._opening:
-            if not self._channel:
-                self._channel = await self._layer.new_channel()
-                loop = asyncio.get_running_loop()
-                self._tasks = [
-                    loop.create_task(watched("Receiving from the channel layer", self._receive, logger)),
-                    loop.create_task(watched("Renewing memberships in groups", self._renew, logger)),
-                ]
-        is_new = group not in self.groups
-        self.groups[group] = deliver
-        if is_new:
-            try:
-                await self._layer.group_add(group, self._channel)
-            except BaseException:
-                self.groups.pop(group, None)
-                raise
+    async def join(self) -> None:
+        self._channel = await self._layer.new_channel()
+        await self._layer.group_add(self._group, self._channel)
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(watched("Receiving from the channel layer", self._receive, logger)),
+            loop.create_task(watched("Renewing a membership in a group", self._renew, logger)),
+        ]
 
-    async def unsubscribe(self, group: str) -> None:
-        if self.groups.pop(group, None) is not None:
-            await self._layer.group_discard(group, self._channel)
-
-    async def close(self) -> None:
-        for group in tuple(self.groups):
-            await self.unsubscribe(group)
+    async def leave(self) -> None:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._channel:
+            await self._layer.group_discard(self._group, self._channel)
 
     async def _receive(self) -> None:
         while True:
             event = await self._layer.receive(self._channel)
-            deliver = self.groups.get(event["group"])
-            if deliver is not None:
-                text = event.get("text")
-                deliver(text if text is not None else bytes(event["bytes"]))
+            try:
+                message = as_message(event)
+            except (TypeError, ValueError) as error:
+                logger.error("An event to the group %r cannot be sent to its sockets: %s", self._group, error)
+                continue
+            self.deliver(message)
 
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(_RENEWAL_S)
-            for group in tuple(self.groups):
-                try:
-                    await self._layer.group_add(group, self._channel)
-                except Exception:
-                    logger.exception("The membership in the group %r could not be renewed", group)
+            try:
+                await self._layer.group_add(self._group, self._channel)
+            except Exception:
+                logger.exception("The membership in the group %r could not be renewed", self._group)

@@ -9,6 +9,11 @@ from typing import ClassVar
 #: A serialised message: str is text, bytes is binary. A layer keeps the difference.
 Message = str | bytes
 
+
+class Event(bytes):
+    """An event of the channel layer that stands on a layer of ours, serialised by it. Other layers see none."""
+
+
 #: Takes a message on the loop that subscribed. It does not block, and does not raise.
 Deliver = Callable[[Message], None]
 

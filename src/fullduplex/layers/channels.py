@@ -18,8 +18,8 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from fullduplex.exceptions import InvalidChannelLayerError
-from fullduplex.layers.configured import own_layer
+from fullduplex.exceptions import ConfigurationError, InvalidChannelLayerError
+from fullduplex.layers.configured import MEMORY_LAYER, entry, own_layer
 from fullduplex.layers.serving import SETTING, in_process_allowed
 
 DEFAULT_CHANNEL_LAYER = "default"
@@ -210,11 +210,13 @@ class ChannelLayerManager:
         """Put ``layer`` in the place of an alias; return the one that was there, or None."""
         old = self.backends.get(key)
         self.backends[key] = layer
+        if key == DEFAULT_CHANNEL_LAYER:
+            _share_groups(layer)
         return old
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.backends:
-            self.backends[key] = self.make_backend(key)
+            self.set(key, self.make_backend(key))
         return self.backends[key]
 
     def __contains__(self, key: str) -> bool:
@@ -255,6 +257,15 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
 
 
 channel_layers = ChannelLayerManager()
+
+
+def _share_groups(layer: Any) -> None:
+    """Have consumers and sockets in the same groups, where both layers are in-process."""
+    try:
+        if hasattr(layer, "share_groups") and entry()[0] == MEMORY_LAYER:
+            layer.share_groups(own_layer())
+    except ConfigurationError:
+        pass  # there is no layer for sockets
 
 
 def _deprecated(old: str, new: str) -> None:

@@ -13,8 +13,13 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
 
+from asgiref.sync import async_to_sync
+
 from fullduplex.exceptions import ChannelFull
+from fullduplex.layers import base
 from fullduplex.layers.channels import BaseChannelLayer, Message
+from fullduplex.layers.events import as_event, as_message
+from fullduplex.layers.memory import MemoryLayer
 from fullduplex.layers.serving import check_in_process
 
 logger = logging.getLogger("fullduplex.layers")
@@ -40,6 +45,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         channels: those on which messages or receivers wait, by name.
         groups: of each group the channels, with the time of joining (``time.time()``).
         dropped_count: messages that were dropped: expired, or sent to a group with a member that was full.
+        sockets: the layer of :class:`fullduplex.Group`, whose groups are the same; None: a world of its own.
         guards_reach: refuse to send where the members in other processes would not hear of it.
     """
 
@@ -59,6 +65,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         self.channels: dict[str, _Channel] = {}
         self.groups: dict[str, dict[str, float]] = {}
         self.dropped_count = 0
+        self.sockets: MemoryLayer | None = None
         self.guards_reach = False
         self._lock = threading.RLock()
         self._groups_of: dict[str, set[str]] = {}
@@ -138,16 +145,45 @@ class InMemoryChannelLayer(BaseChannelLayer):
             self._discard(group, channel)
 
     async def group_send(self, group: str, message: Message) -> None:
-        """Send to each channel of the group; one that stays full does not get it, which is logged and counted."""
+        """Send to each channel of the group; one that stays full does not get it, which is logged and counted.
+
+        Raises:
+            TypeError, ValueError: the group has sockets, and JSON cannot say the event; nothing was sent.
+        """
         _require_dict(message)
         self.require_valid_group_name(group)
         self._check_reach()
-        with self._lock:
-            self._end_memberships()
-            full = [name for name in self.groups.get(group, ()) if not self._put(name, message, for_group=True)]
-        await asyncio.sleep(0)
+        sockets = self.sockets if self.sockets is not None and self.sockets.has_sockets(group) else None
+        text = as_message(message) if sockets is not None else ""
+        full = self._put_all(group, message)
+        if sockets is not None:
+            await sockets.apublish_to_sockets(group, text)
+        else:
+            await asyncio.sleep(0)
         if full:
             await self._insist(full, message)
+
+    def share_groups(self, sockets: MemoryLayer) -> None:
+        """Have one world of groups with ``sockets``: who sends to either reaches the members of both."""
+        self.sockets = sockets
+        sockets.channels = self
+
+    def take(self, group: str, message: base.Message) -> None:
+        """Hand what was sent with :class:`fullduplex.Group` to the channels of the group."""
+        event = as_event(message)
+        if full := self._put_all(group, event):
+            async_to_sync(self._insist)(full, event)
+
+    async def atake(self, group: str, message: base.Message) -> None:
+        event = as_event(message)
+        if full := self._put_all(group, event):
+            await self._insist(full, event)
+
+    def _put_all(self, group: str, message: Message) -> list[str]:
+        """Put copies on all channels of a group; return those that are full."""
+        with self._lock:
+            self._end_memberships()
+            return [name for name in self.groups.get(group, ()) if not self._put(name, message, for_group=True)]
 
     async def _insist(self, channels: list[str], message: Message) -> None:
         """Give channels that are full a moment; those that stay so get no other before they have been emptied."""

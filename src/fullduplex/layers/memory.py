@@ -7,12 +7,20 @@ import logging
 import threading
 from collections import deque
 from sys import getsizeof
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from fullduplex.exceptions import ChannelFull
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 
 logger = logging.getLogger("fullduplex.layers")
+
+
+class Channels(Protocol):
+    """What hands a message on to the consumers in a group: the in-process channel layer."""
+
+    def take(self, group: str, message: Message) -> None: ...
+
+    async def atake(self, group: str, message: Message) -> None: ...
 
 
 class MemoryLayer(BaseLayer):
@@ -23,6 +31,9 @@ class MemoryLayer(BaseLayer):
             a publisher in another thread can be faster than the loop.
         publish_timeout_s: how long ``publish`` waits for room; then :class:`ChannelFull`.
         slice_s: a loop hands out messages for so long, then its other work has a turn.
+
+    Attributes:
+        channels: those of consumers, which are members of the same groups; None before there are any.
     """
 
     in_process: ClassVar[bool] = True
@@ -33,6 +44,7 @@ class MemoryLayer(BaseLayer):
         self.max_pending_bytes = max_pending_bytes
         self.publish_timeout_s = publish_timeout_s
         self.slice_s = slice_s
+        self.channels: Channels | None = None
         self._changed = threading.Condition()
         self._mailboxes: dict[asyncio.AbstractEventLoop, _Mailbox] = {}
         self._subscriptions: dict[str, dict[_Mailbox, _Subscription]] = {}
@@ -42,6 +54,21 @@ class MemoryLayer(BaseLayer):
             self._forget(asyncio.get_running_loop())
 
     def publish(self, group: str, message: Message) -> None:
+        self.publish_to_sockets(group, message)
+        if self.channels is not None:
+            self.channels.take(group, message)
+
+    async def apublish(self, group: str, message: Message) -> None:
+        await self.apublish_to_sockets(group, message)
+        if self.channels is not None:
+            await self.channels.atake(group, message)
+
+    def has_sockets(self, group: str) -> bool:
+        """Whether a loop has subscribed to ``group``."""
+        return group in self._subscriptions
+
+    def publish_to_sockets(self, group: str, message: Message) -> None:
+        """Like :meth:`publish`, without the consumers."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_room(group), self.publish_timeout_s):
                 raise ChannelFull(
@@ -50,7 +77,8 @@ class MemoryLayer(BaseLayer):
                 )
             self._post(group, message)
 
-    async def apublish(self, group: str, message: Message) -> None:
+    async def apublish_to_sockets(self, group: str, message: Message) -> None:
+        """Like :meth:`apublish`, without the consumers."""
         with self._changed:
             has_room = self._has_room(group)
             if has_room:
@@ -58,7 +86,7 @@ class MemoryLayer(BaseLayer):
         if has_room:
             await asyncio.sleep(0)
         else:
-            await asyncio.to_thread(self.publish, group, message)
+            await asyncio.to_thread(self.publish_to_sockets, group, message)
 
     async def subscribe(self, group: str, deliver: Deliver, on_gap: Gap | None = None) -> None:
         loop = asyncio.get_running_loop()

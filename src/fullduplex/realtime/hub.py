@@ -1,6 +1,7 @@
-"""Which sockets of this process are in which group.
+"""Which sockets and consumers of this process are in which group.
 
-The hub subscribes to the layer once for each group, and hands every message on to the outbox of each member.
+The hub subscribes to the layer once for each group, and hands every message on to the outbox of each socket, and to the
+channels of consumers, which are one member together where the channel layer stands on a layer of ours.
 A group's subscription follows its members: one task at a time makes the two agree (*settling*), so that
 joins and leaves may overlap as they like, and one that is cancelled leaves nothing half done.
 """
@@ -13,11 +14,14 @@ import random
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from fullduplex.conf import get_settings
 from fullduplex.layers import get_layer
-from fullduplex.layers.base import BaseLayer, Message
+from fullduplex.layers.base import BaseLayer, Event, Message
+from fullduplex.layers.channels import get_channel_layer
+from fullduplex.layers.events import as_message
 from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
 from fullduplex.watched import PAUSE_S
@@ -27,6 +31,21 @@ logger = logging.getLogger("fullduplex.realtime")
 #: Close code after a gap: "Service Restart", from IANA's registry of WebSocket close codes. A client that comes back
 #: fetches what it missed.
 GAP = 1012
+
+
+class Channels(Protocol):
+    """The channels of consumers on one loop: one member of each of their groups."""
+
+    groups: list[str]
+
+    def deliver(self, prepared: Prepared) -> None: ...
+
+    def take(self, group: str, event: Event) -> None: ...
+
+    def note_gap(self, group: str) -> None: ...
+
+
+Member = Outbox | Channels
 
 
 class Hub:
@@ -50,7 +69,7 @@ class Hub:
         room = self._rooms.get(group)
         return len(room.members) if room is not None else 0
 
-    async def join(self, group: str, outbox: Outbox) -> None:
+    async def join(self, group: str, outbox: Member) -> None:
         """Make ``outbox`` a member: what is published after this has returned arrives. Joining twice is joining once.
 
         Raises:
@@ -73,11 +92,11 @@ class Hub:
                 self._start_settling(room)
             raise
 
-    async def leave(self, group: str, outbox: Outbox) -> None:
+    async def leave(self, group: str, outbox: Member) -> None:
         """End a membership, at once; then wait until the layer is told. Without a membership it does nothing."""
         await self._release(self._remove(group, outbox))
 
-    async def leave_all(self, outbox: Outbox) -> None:
+    async def leave_all(self, outbox: Member) -> None:
         """End all memberships of ``outbox``, at once; then wait until the layer is told."""
         rooms = [self._remove(group, outbox) for group in tuple(outbox.groups)]
         for room in rooms:  # all at once: who waits may be cancelled
@@ -91,6 +110,9 @@ class Hub:
         room = self._rooms.get(group)
         if room is None:
             return
+        if isinstance(message, Event):
+            self._deliver_event(room, message)
+            return
         prepared = Prepared(message, group)
         for outbox in room.snapshot():
             try:
@@ -103,18 +125,38 @@ class Hub:
         room = self._rooms.get(group)
         if room is None:
             return
-        totals.gaps += len(room.members)
+        loop = asyncio.get_running_loop()
         settings = get_settings()
-        if settings.gap_policy == "disconnect":
-            loop = asyncio.get_running_loop()
-            for outbox in room.members:
-                loop.call_later(random.uniform(0, settings.gap_spread_s), outbox.cut, GAP, "messages may be missing")
-        elif settings.gap_message:
-            self.deliver(group, settings.gap_message)
+        told = Prepared(settings.gap_message, group) if settings.gap_message else None
+        for member in room.snapshot():
+            if not isinstance(member, Outbox):
+                member.note_gap(group)
+                continue
+            totals.gaps += 1
+            if settings.gap_policy == "disconnect":
+                loop.call_later(random.uniform(0, settings.gap_spread_s), member.cut, GAP, "messages may be missing")
+            elif told is not None:
+                member.deliver(told)
 
     # Inside ----------------------------------------------------------------------------------
 
-    def _remove(self, group: str, outbox: Outbox) -> _Room | None:
+    def _deliver_event(self, room: _Room, event: Event) -> None:
+        """Hand an event to the consumers as it is, and to the sockets as text."""
+        sockets = [member for member in room.snapshot() if isinstance(member, Outbox)]
+        for member in room.snapshot():
+            if not isinstance(member, Outbox):
+                member.take(room.name, event)
+        if not sockets:
+            return
+        try:
+            prepared = Prepared(as_message(get_channel_layer().deserialize(event)), room.name)
+        except Exception:
+            logger.exception("An event to the group %r cannot be sent to its sockets", room.name)
+            return
+        for socket in sockets:
+            socket.deliver(prepared)
+
+    def _remove(self, group: str, outbox: Member) -> _Room | None:
         """Take a member out and return the room that it was in."""
         room = self._rooms.get(group)
         if room is None or outbox not in room.members:
@@ -204,12 +246,12 @@ class _Room:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.members: dict[Outbox, None] = {}
-        self.latest: tuple[Outbox, ...] | None = None
+        self.members: dict[Member, None] = {}
+        self.latest: tuple[Member, ...] | None = None
         self.layer: BaseLayer | None = None
         self.settling: asyncio.Task[None] | None = None
 
-    def snapshot(self) -> tuple[Outbox, ...]:
+    def snapshot(self) -> tuple[Member, ...]:
         if self.latest is None:
             self.latest = tuple(self.members)
         return self.latest

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.serializers.json import DjangoJSONEncoder
+from fullduplex.layers.events import encode_json
 
 #: What groups and sockets send: dict and list become JSON text, str is text, bytes is binary.
 Payload = dict[str, Any] | list[Any] | str | bytes
-
-_encode_json = DjangoJSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Prepared:
@@ -49,5 +47,5 @@ def prepare(payload: Payload) -> Prepared:
     if isinstance(payload, bytes):
         return Prepared(bytes(payload))
     if isinstance(payload, (dict, list)):
-        return Prepared(_encode_json(payload))
+        return Prepared(encode_json(payload))
     raise TypeError(f"a payload is a dict, list, str or bytes, not {type(payload).__name__}")

@@ -193,6 +193,10 @@ class WebsocketConsumer(SyncConsumer, _Socket):
         """Close the socket; before it is accepted, refuse it."""
         super().send(_close_event(code, reason))
 
+    def websocket_send(self, message: Message) -> None:
+        """Something was sent to a group of this consumer with :class:`fullduplex.Group`: it goes to the client."""
+        self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
+
     def channel_layer_gap(self, message: Message) -> None:
         """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says
         ``GAP_POLICY``; override it to do better."""
@@ -258,6 +262,10 @@ class AsyncWebsocketConsumer(_Socket):
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close the socket; before it is accepted, refuse it."""
         await super().send(_close_event(code, reason))
+
+    async def websocket_send(self, message: Message) -> None:
+        """Something was sent to a group of this consumer with :class:`fullduplex.Group`: it goes to the client."""
+        await self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
 
     async def channel_layer_gap(self, message: Message) -> None:
         """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says

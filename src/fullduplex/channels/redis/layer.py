@@ -1,8 +1,9 @@
 """What both channel layers on Redis share: groups by pub/sub, and channels that live in a process.
 
 A channel with ``!`` in its name belongs to the event loop that made it. What is sent there goes to the loop's
-*inbox*, one subscription for all of its channels; without a listener it waits on the server. A group is one
-subscription in each loop that has members. An envelope on an inbox is::
+*inbox*, one subscription for all of its channels; without a listener it waits on the server. A group is that of
+:class:`fullduplex.Group`: all channels of a loop are one member of the hub, beside the sockets.
+An envelope on an inbox is::
 
     m<channel>\\n<message>              a message
     +<channel>\\n<group> <reply>        join, from another loop; the answer goes to the channel <reply>
@@ -26,10 +27,15 @@ from typing import Any, ClassVar
 from fullduplex.channels.redis.mailboxes import Mailboxes
 from fullduplex.channels.redis.serializers import registry
 from fullduplex.conf import get_settings
-from fullduplex.exceptions import LayerUnavailable
+from fullduplex.exceptions import ConfigurationError, LayerUnavailable
+from fullduplex.layers import get_layer
+from fullduplex.layers.base import Event
 from fullduplex.layers.channels import BaseChannelLayer, Message
+from fullduplex.layers.events import as_event
 from fullduplex.layers.redis import RedisLayer
 from fullduplex.layers.redis.loop_state import start
+from fullduplex.realtime.hub import Hub, get_hub
+from fullduplex.realtime.prepared import Prepared
 
 logger = logging.getLogger("fullduplex.layers")
 
@@ -133,7 +139,7 @@ class ProcessChannelLayer(BaseChannelLayer):
         here = self._get_layer()
         here.watching.discard(channel)
         for group in here.mailboxes.forget(channel):
-            await self.layer.unsubscribe(_group(group))
+            await here.hub.leave(group, here)
 
     def watch_gaps(self, channel: str) -> None:
         """Have ``channel`` of this loop get ``{"type": "channel_layer.gap", "groups": [...]}`` when the connection was
@@ -163,7 +169,7 @@ class ProcessChannelLayer(BaseChannelLayer):
     async def group_send(self, group: str, message: Message) -> None:
         self.require_valid_group_name(group)
         self._check(message)
-        await self.layer.apublish(_group(group), self.serialize(message))
+        await self.layer.apublish(group, Event(self.serialize(message)))
 
     # Ends ------------------------------------------------------------------------------------
 
@@ -217,7 +223,7 @@ class ProcessChannelLayer(BaseChannelLayer):
 
     def _group_key(self, group: str) -> bytes:
         """Return the name of a group on the server: that of its subscriptions."""
-        return f"{self.prefix}:{_group(group)}".encode()
+        return f"{self.prefix}:{group}".encode()
 
     async def _send_specific(self, channel: str, data: bytes) -> None:
         """To the inbox of its loop; or, when nobody listens there (a connection is being opened anew, or the loop
@@ -253,7 +259,12 @@ class ProcessChannelLayer(BaseChannelLayer):
 
 
 class _Loop:
-    """One event loop's part: its inbox, its channels, its groups. It ends with the loop."""
+    """One event loop's part: its inbox, its channels, its groups. It ends with the loop.
+
+    Attributes:
+        hub: that of the sockets where :class:`fullduplex.Group` uses the same layer, else one for these channels.
+        groups: the rooms of the hub that it is in; the hub's.
+    """
 
     def __init__(self, layer: ProcessChannelLayer, client: str, on_close: Callable[[], None]) -> None:
         self.client = client
@@ -262,12 +273,14 @@ class _Loop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_log_s = 0.0
         self.watching: set[str] = set()
+        self.hub = _hub(layer.layer)
+        self.groups: list[str] = []
         self._gaps: dict[str, list[str]] = {}
         self.mailboxes = Mailboxes(
             capacity=layer.get_capacity,
             expiry_s=layer.expiry,
             group_expiry_s=layer.group_expiry,
-            on_empty=lambda group: self._start(layer.layer.unsubscribe(_group(group))),
+            on_empty=lambda group: self._start(self.hub.leave(group, self)),
         )
         self._end = self._until_the_loop_ends()
         start(self._end)
@@ -278,19 +291,21 @@ class _Loop:
 
     async def join(self, group: str, channel: str) -> None:
         self.mailboxes.join(group, channel)
+        joining = asyncio.get_running_loop().create_task(self.hub.join(group, self))
+        joining.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            await self.channel_layer.layer.subscribe(
-                _group(group), lambda data: self._fan_out(group, _bytes(data)), lambda: self._note_gap(group)
-            )
+            await asyncio.shield(joining)  # for other channels, too, when who waits is cancelled
         except BaseException:
-            self.mailboxes.leave(group, channel)
+            if self.mailboxes.leave(group, channel):
+                self._start(self.hub.leave(group, self))
             raise
 
     async def leave(self, group: str, channel: str) -> None:
         if self.mailboxes.leave(group, channel):
-            await self.channel_layer.layer.unsubscribe(_group(group))
+            await self.hub.leave(group, self)
 
     async def close(self) -> None:
+        await self.hub.leave_all(self)
         await self._end.aclose()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
@@ -305,7 +320,11 @@ class _Loop:
 
     # What comes ------------------------------------------------------------------------------
 
-    def _fan_out(self, group: str, data: bytes) -> None:
+    def deliver(self, prepared: Prepared) -> None:
+        """Hand what was sent with :class:`fullduplex.Group` to the channels of the group. Called by the hub."""
+        self.take(prepared.group, self.channel_layer.serialize(as_event(prepared.data)))
+
+    def take(self, group: str, data: bytes) -> None:
         members = self.mailboxes.groups.get(group, {})
         full_count = 0
         for channel in tuple(members):
@@ -327,7 +346,7 @@ class _Loop:
             change = self.join if verb == _JOIN else self.leave
             self._start(self._answer(change(group, channel), reply))
 
-    def _note_gap(self, group: str) -> None:
+    def note_gap(self, group: str) -> None:
         """Collect the groups of one reconnect, so that each member is told once."""
         if not self._gaps:
             asyncio.get_running_loop().call_later(_GATHER_S, self._tell_gaps)
@@ -390,8 +409,12 @@ class _Loop:
             logger.exception("A channel layer failed in the background")
 
 
-def _group(name: str) -> str:
-    return f"group:{name}"
+def _hub(layer: RedisLayer) -> Hub:
+    try:
+        is_shared = get_layer() is layer
+    except ConfigurationError:
+        is_shared = False
+    return get_hub() if is_shared else Hub(lambda: layer)
 
 
 def _client(channel: str) -> str:

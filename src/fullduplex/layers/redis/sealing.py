@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.layers.base import Message
+from fullduplex.layers.base import Event, Message
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 _TEXT = b"t"
 _BINARY = b"b"
+_EVENT = b"e"
 
 
 class Seal:
@@ -32,7 +33,10 @@ class Seal:
         self._fernet = make_fernet(keys)
 
     def close(self, message: Message) -> bytes:
-        data = _TEXT + message.encode() if isinstance(message, str) else _BINARY + message
+        if isinstance(message, str):
+            data = _TEXT + message.encode()
+        else:
+            data = (_EVENT if isinstance(message, Event) else _BINARY) + message
         return self._fernet.encrypt(data) if self._fernet is not None else data
 
     def open(self, data: bytes) -> Message:
@@ -47,6 +51,8 @@ class Seal:
             return data[1:].decode()
         if data[:1] == _BINARY:
             return data[1:]
+        if data[:1] == _EVENT:
+            return Event(data[1:])
         raise ValueError("not a message of this layer: other keys, or another program uses this prefix")
 
 
