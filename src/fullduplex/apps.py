@@ -13,20 +13,24 @@ class FullduplexConfig(AppConfig):
     def ready(self) -> None:
         enable_loggers()
         from fullduplex import checks as ours
+        from fullduplex.db.enabling import enable_async_orm
         from fullduplex.handler.checks import (
             check_connections,
+            check_engine,
             check_middleware,
             check_observers,
             check_seams,
             check_threads,
         )
 
+        enable_async_orm()
         for check in (
             ours.check_runserver,
             ours.check_asgi_application,
             ours.check_settings,
             ours.check_layer,
             ours.check_server,
+            check_engine,
             check_middleware,
             check_observers,
             check_threads,

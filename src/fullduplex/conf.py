@@ -60,6 +60,11 @@ class Settings:
         "A socket keeps its thread, with its database connections, for so long after a sync call, unless another one "
         "needs it; 0: it goes back after each call. Threads above THREADS_COUNT end after so long without work.",
     )
+    connections_max_count: int = opt(
+        100,
+        "Requests and other tasks of one process that hold database connections for the async ORM, with the engine "
+        "fullduplex.db.postgresql; above it they wait in order, up to THREADS_WAIT_S. Threads have their own.",
+    )
     disconnect_watch_s: float = opt(
         0.1, "A request that takes longer is cancelled when its client leaves; a shorter one is not watched."
     )

@@ -101,6 +101,10 @@ class ThreadsExhausted(FullduplexError):
     """No thread for sync code became free in time; the client is told 503."""
 
 
+class ConnectionsExhausted(ThreadsExhausted):
+    """No database connection for the async ORM became free in time; the client is told 503."""
+
+
 class LayerError(FullduplexError):
     """A layer failed."""
 

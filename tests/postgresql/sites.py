@@ -31,19 +31,23 @@ class Side:
         server: ``fullduplex`` or ``uvicorn``.
         handler: ours, or Django's.
         max_age_s: CONN_MAX_AGE.
+        engine: of the database.
     """
 
     server: str = "fullduplex"
     handler: str = "fullduplex"
     max_age_s: int = 0
+    engine: str = "django.db.backends.postgresql"
 
     def __str__(self) -> str:
         kept = f"-kept-{self.max_age_s}" if self.max_age_s else ""
+        kept += "-on-the-loop" if self == LOOP else ""
         return f"{self.handler}-on-{self.server}{kept}" if self.handler != self.server else f"{self.server}{kept}"
 
 
 OURS = [Side(), Side(server="uvicorn")]
 KEPT = [Side(max_age_s=60), Side(server="uvicorn", max_age_s=60)]
+LOOP = Side(max_age_s=60, engine="fullduplex.db.postgresql")  # its async ORM needs no thread
 # Django's own handler ends the thread with the request, and leaves open what CONN_MAX_AGE keeps.
 SIDES = [Side(max_age_s=60), Side(server="uvicorn"), Side(server="uvicorn", handler="django")]
 
@@ -116,6 +120,7 @@ def site(
         settings: what FULLDUPLEX holds.
     """
     database = {
+        "ENGINE": side.engine,
         "HOST": postgresql.host,
         "PORT": postgresql.port,
         "NAME": "site",

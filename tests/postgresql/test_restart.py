@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from tests.postgresql.conftest import Database
-from tests.postgresql.sites import DEADLINE_S, KEPT, Side, Site, ask, client, open_sockets, site
+from tests.postgresql.sites import DEADLINE_S, KEPT, LOOP, Side, Site, ask, client, open_sockets, site
 
 pytestmark = pytest.mark.e2e
 
@@ -16,7 +16,7 @@ SOCKET_COUNT = 20
 GOOD = ["7"] * SOCKET_COUNT
 
 
-@pytest.mark.parametrize("side", [Side(), *KEPT], ids=str)
+@pytest.mark.parametrize("side", [Side(), *KEPT, pytest.param(LOOP, marks=pytest.mark.slow)], ids=str)
 async def test_sockets_outlive_a_restart(database: Database, side: Side) -> None:
     async with asyncio.timeout(DEADLINE_S), client() as http:
         with site(database.postgresql, side) as process:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.process import Process
 from tests.postgresql.conftest import Database
 from tests.postgresql.database import CLIENT_COUNT, DOCUMENT_COUNT, NUMBER_COUNT, lock_count, role, tenant
-from tests.postgresql.sites import DEADLINE_S, SESSION_MIDDLEWARE, SIDES, Side, Site, client, site
+from tests.postgresql.sites import DEADLINE_S, LOOP, SESSION_MIDDLEWARE, SIDES, Side, Site, client, site
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +21,10 @@ KINDS = ["sync", "async", "orm", "stream", "astream"]
 MEETING_KINDS = {"async", "astream", "orm"}  # all clients are between two calls at once
 
 
-@pytest.fixture(scope="module", params=[*SIDES, pytest.param(Side(), marks=pytest.mark.slow)], ids=str)
+SLOW = [pytest.param(side, marks=pytest.mark.slow) for side in (Side(), LOOP)]
+
+
+@pytest.fixture(scope="module", params=[*SIDES, *SLOW], ids=str)
 def process(request: pytest.FixtureRequest, database: Database) -> Iterator[Process]:
     side: Side = request.param
     with site(database.postgresql, side, middleware=SESSION_MIDDLEWARE) as process:

@@ -11,6 +11,7 @@ from tests.postgresql.database import CLIENT_COUNT, connection_count, role, wait
 from tests.postgresql.sites import (
     DEADLINE_S,
     KEPT,
+    LOOP,
     OURS,
     SESSION_MIDDLEWARE,
     Side,
@@ -28,9 +29,10 @@ SOCKET_COUNT = 20
 CHUNK_COUNT = 10
 NUMBER_COUNT = 100  # that numbers_socket sends
 ABANDON_COUNT = 30
+SLOW_LOOP = pytest.param(LOOP, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("side", OURS, ids=str)
+@pytest.mark.parametrize("side", [*OURS, SLOW_LOOP], ids=str)
 async def test_a_cursor_stays_open_between_the_messages_of_a_socket(database: Database, side: Side) -> None:
     async with asyncio.timeout(DEADLINE_S), client() as http:
         with site(database.postgresql, side, THREADS_COUNT=2) as process:
@@ -50,7 +52,7 @@ async def test_a_cursor_stays_open_between_the_messages_of_a_socket(database: Da
             assert received == [list(range(1, NUMBER_COUNT + 1))] * SOCKET_COUNT
 
 
-@pytest.mark.parametrize("side", KEPT, ids=str)
+@pytest.mark.parametrize("side", [*KEPT, SLOW_LOOP], ids=str)
 async def test_a_socket_never_has_the_role_of_a_request(database: Database, side: Side) -> None:
     async with asyncio.timeout(DEADLINE_S), client() as http:
         with site(database.postgresql, side, middleware=SESSION_MIDDLEWARE) as process:

@@ -23,6 +23,7 @@ from fullduplex.asgi import Application, Receive, Scope, Send
 from fullduplex.chain import seams as chain_seams
 from fullduplex.chain.loading import ChainHandler
 from fullduplex.conf import get_settings
+from fullduplex.db.enabling import enable_async_orm
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.handler import seams
 from fullduplex.handler.figures import offer_figures
@@ -49,11 +50,14 @@ def get_asgi_application() -> Application:
     module: Any = asgi_module
     if not seams.APPLICATION.is_patched or module.ASGIHandler is ASGIHandler:  # that: he calls this function himself
         django.setup(set_prefix=False)
+        enable_async_orm()
         return ASGIHandler()
     # Somebody wraps what Django's own function returns: let it return ours.
     djangos, module.ASGIHandler = module.ASGIHandler, ASGIHandler
     try:
-        return cast(Application, module.get_asgi_application())
+        application = cast(Application, module.get_asgi_application())
+        enable_async_orm()
+        return application
     finally:
         module.ASGIHandler = djangos
 

@@ -10,6 +10,7 @@ from django.db import connections
 from django.utils.module_loading import import_string
 
 from fullduplex.conf import get_settings
+from fullduplex.db.engine import ENGINE, uses_engine
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.handler.seams import patches
 
@@ -83,10 +84,46 @@ def check_seams(**kwargs: Any) -> list[CheckMessage]:
 _LIMITS = {"postgresql": "SHOW max_connections", "mysql": "SELECT @@max_connections"}
 
 
+def check_engine(**kwargs: Any) -> list[CheckMessage]:
+    """The async ORM needs no thread where every database has the engine for it, and where connections are kept."""
+    databases: dict[str, dict[str, Any]] = settings.DATABASES
+    ours = [alias for alias, database in databases.items() if database.get("ENGINE") == ENGINE]
+    messages: list[CheckMessage] = []
+    if ours and not uses_engine():
+        messages.append(
+            Warning(
+                f"Only {', '.join(ours)} of the databases has the engine {ENGINE}: the async ORM uses threads.",
+                hint="What uses one database may use another in the same call: give the engine to all of them.",
+                id="fullduplex.W012",
+            )
+        )
+    for alias in ours:
+        if databases[alias].get("OPTIONS", {}).get("pool"):
+            messages.append(
+                Error(
+                    f"The engine {ENGINE} of {alias!r} has no OPTIONS['pool'].",
+                    hint="CONN_MAX_AGE keeps connections, FULLDUPLEX['CONNECTIONS_MAX_COUNT'] bounds them.",
+                    id="fullduplex.E012",
+                )
+            )
+        elif databases[alias].get("CONN_MAX_AGE", 0) == 0:
+            messages.append(
+                Info(
+                    f"CONN_MAX_AGE of {alias!r} is 0: each request connects, and a socket for each of its calls.",
+                    hint="Give it a minute, for example: CONN_MAX_AGE = 60.",
+                    id="fullduplex.I013",
+                )
+            )
+    return messages
+
+
 def check_connections(*, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Each thread may hold a connection: the database must admit so many (``check --deploy --database default``)."""
     try:
-        count = get_settings().threads_max_count
+        values = get_settings()
+        count, bounds = values.threads_max_count, "FULLDUPLEX['THREADS_MAX_COUNT']"
+        if uses_engine():
+            count, bounds = count + values.connections_max_count, f"{bounds} with CONNECTIONS_MAX_COUNT"
     except ConfigurationError:  # check_settings reports it
         return []
     messages: list[CheckMessage] = []
@@ -101,7 +138,7 @@ def check_connections(*, databases: Any = None, **kwargs: Any) -> list[CheckMess
         if limit < count:
             messages.append(
                 Warning(
-                    f"The database {alias!r} admits {limit} connections, FULLDUPLEX['THREADS_MAX_COUNT'] is {count}: "
+                    f"The database {alias!r} admits {limit} connections, {bounds} is {count}: "
                     "requests in progress above that would fail to connect.",
                     hint="Set it to what the database has for each worker process, or use a connection pool "
                     "(OPTIONS['pool']); with it requests wait in order, and get 503 after THREADS_WAIT_S.",

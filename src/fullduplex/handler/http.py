@@ -177,7 +177,7 @@ async def _respond(
             request, response = await _get_response(handler, scope, body)
             if (
                 lease is not None
-                and lease.has_thread
+                and (lease.has_thread or lease.session is not None)
                 and not hasattr(response, "fullduplex_over")
                 and nothing_follows(type(handler), request, response, scope)
             ):

@@ -14,9 +14,9 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -43,6 +43,11 @@ def _initialized() -> list[Any]:
     if not isinstance(storage, threading.local):
         return list(connections.all(initialized_only=True))
     return [wrapper for wrapper in storage.__dict__.values() if isinstance(wrapper, BaseDatabaseWrapper)]
+
+
+def thread_connections() -> dict[str, Any]:
+    """The connections of this thread by alias, and whatever else asgiref's Local keeps there."""
+    return cast("dict[str, Any]", connections._connections._storage.__dict__)  # type: ignore[attr-defined]
 
 
 _others_send = connection_created.__dict__.get("send")  # of somebody who came first
@@ -97,9 +102,10 @@ def _in_transaction(connection: Any) -> bool:
     )
 
 
-def has_open_query() -> bool:
-    """Whether a transaction or, where they are tracked, a cursor is open in this thread."""
-    return any(_in_transaction(connection) or _has_cursor(connection) for connection in _initialized())
+def has_open_query(wrappers: Iterable[Any] | None = None) -> bool:
+    """Whether a transaction or, where they are tracked, a cursor is open in this thread, or in these connections."""
+    found = _initialized() if wrappers is None else wrappers
+    return any(_in_transaction(connection) or _has_cursor(connection) for connection in found)
 
 
 def _has_cursor(connection: Any) -> bool:
@@ -207,6 +213,27 @@ def _close_if_unusable(connection: Any) -> None:
         connection.__dict__[_OPENED] = time.monotonic()
 
 
+def are_clean(wrappers: Iterable[Any]) -> bool:
+    """Whether :func:`clean_connections` would find nothing to do in them; it costs a tenth of that."""
+    for connection in wrappers:
+        attributes = connection.__dict__
+        if (
+            connection.execute_wrappers
+            or connection.queries_log
+            or connection.force_debug_cursor
+            or connection.errors_occurred
+            or attributes.get(_CURSORS)
+            or any(name in attributes for name in _OBSERVED)
+            or _in_transaction(connection)
+            or _is_past_max_age(connection)
+            or _may_be_lost(connection)
+        ):
+            return False
+        connection.health_check_done = False
+        connection.rollback_exc = None
+    return True
+
+
 def clean_connections() -> bool:
     """Clean the connections of this thread; return whether there are any."""
     initialized = _initialized()
@@ -262,6 +289,7 @@ def _forget_observers(connection: Any) -> None:
     closed, so that the next one has it installed again.
     """
     connection.queries_log.clear()
+    connection.rollback_exc = None  # with its traceback it would keep the request alive
     connection.force_debug_cursor = False
     wrappers = connection.execute_wrappers
     if wrappers:

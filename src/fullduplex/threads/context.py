@@ -175,7 +175,9 @@ async def arelease_thread() -> None:
         TransactionManagementError: a transaction is open.
     """
     lease = current_lease()
-    if lease is None or lease.has_thread:
+    if lease is not None and lease.session is not None and not lease.has_thread:
+        lease.session.release()
+    elif lease is None or lease.has_thread:
         await hop(release_thread)
 
 

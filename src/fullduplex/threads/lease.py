@@ -15,6 +15,9 @@ from fullduplex.threads.worker import Worker
 
 T = TypeVar("T")
 
+# What runs calls of sync_to_async on the loop instead, and returns their future; None for a call that needs a thread.
+on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], asyncio.Future[Any] | None] | None = None
+
 
 class Pool(Protocol):
     """What a lease asks of its pool."""
@@ -34,6 +37,21 @@ class Pool(Protocol):
     def loosen(self, lease: Lease) -> None: ...
 
 
+class Session(Protocol):
+    """What a request has of the databases while it has no thread (``fullduplex.db``)."""
+
+    @property
+    def is_busy(self) -> bool: ...
+
+    def defers(self, call: Call) -> bool: ...
+
+    def move(self, thread: dict[str, Any]) -> None: ...
+
+    def release(self) -> None: ...
+
+    def end(self, then: Callable[[], None], *, spoiled: bool) -> bool: ...
+
+
 class Lease(Executor):
     """The way of one request or socket to a thread: its calls run one at a time, in order.
 
@@ -43,6 +61,9 @@ class Lease(Executor):
         idle_s: how long a thread rests with it while it is loose; 0: it goes back after each call.
         is_bound: it keeps its thread from the first call to its end.
         tracks: the cursors in use are noted, so that it can become loose while one is open.
+
+    Attributes:
+        session: its calls on the loop, if it has any.
     """
 
     __slots__ = (
@@ -53,6 +74,7 @@ class Lease(Executor):
         "idle_s",
         "is_bound",
         "pool",
+        "session",
         "shares_count",
         "tracks",
         "waits_since_s",
@@ -66,6 +88,7 @@ class Lease(Executor):
         self.tracks = tracks or not is_bound
         self.shares_count = 0  # requests inside this one's context that are in progress
         self._spoiled = self._loosens = False
+        self.session: Session | None = None
         # The rest belongs to the pool and its lock.
         self._calls: deque[Call] | None = None
         self.worker: Worker | None = None
@@ -87,7 +110,13 @@ class Lease(Executor):
 
     @property
     def has_thread(self) -> bool:
-        return self.worker is not None
+        """Whether it has a thread, or waits for one."""
+        return self.worker is not None or self.waits_since_s is not None
+
+    @property
+    def root(self) -> Lease:
+        """The one whose thread and session it uses."""
+        return self
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Queue a call and return its future: on the thread of a running loop one of asyncio's.
@@ -96,17 +125,20 @@ class Lease(Executor):
         looks after those that wait: one on which a call had to wait.
         """
         loop = asyncio._get_running_loop()
+        if on_loop is not None and loop is not None and (future := on_loop(loop, fn)) is not None:
+            return cast("Future[T]", future)
         call: Any = FutureCall(fn, args, kwargs) if loop is None else LoopCall(loop, fn, args, kwargs)
         self.put(call)
         return cast("Future[T]", call.future)
 
     def put(self, call: Call) -> None:
         """Queue a call."""
-        self.pool.run(self, call)
+        if self.session is None or not self.session.defers(call):
+            self.pool.run(self, call)
 
     def free(self) -> None:
         """No call will follow: the thread goes back, at once or after the call that it runs."""
-        if not self.shares_count:  # else with the last of them
+        if not self.shares_count and not self._ends_session(self.free):  # else with the last of them
             self.pool.release(self)
 
     def share(self) -> None:
@@ -116,7 +148,7 @@ class Lease(Executor):
     def loosen(self) -> None:
         """A handshake is over, its socket begins: the thread goes back as soon as nothing is open in it."""
         self._loosens = bool(self.shares_count)
-        if not self._loosens:
+        if not self._loosens and not self._ends_session(self.loosen):
             self.pool.loosen(self)
 
     def share_over(self, spoiled: bool) -> None:
@@ -138,8 +170,9 @@ class Lease(Executor):
         """
         self.ended = True
         self._spoiled = self._spoiled or spoiled
-        if self.shares_count:
-            return  # the last of them ends it
+        if self.shares_count or self._ends_session(self.end):
+            return  # the last of them ends it, or the call that is in progress on the loop
+        self.session = None  # which knows this lease: only the garbage collector would free them
         pool = self.pool
         if self.worker is None and self.waits_since_s is None:  # and nobody else can give it one
             self.is_bound, self.tracks = False, True
@@ -147,6 +180,9 @@ class Lease(Executor):
             pool.release(self, self._spoiled, ends=True)
         if pool.waits.has_news:
             pool.waits.report(time.monotonic(), pool.thread_count, pool.waiting_count)
+
+    def _ends_session(self, then: Callable[[], None]) -> bool:
+        return self.session is not None and self.session.end(then, spoiled=self._spoiled)
 
     def spoil(self, spoiled: bool) -> None:
         """A request has, or has not, ended here without some of its hooks: then nobody has the thread after it."""
@@ -177,6 +213,10 @@ class SharedLease(Lease):
     @property
     def has_thread(self) -> bool:
         return self._outer.has_thread
+
+    @property
+    def root(self) -> Lease:
+        return self._outer.root
 
     def put(self, call: Call) -> None:
         call.keeps_thread()

@@ -15,6 +15,7 @@ from fullduplex.threads.connections import (
     has_open_query,
     is_unclean,
     mend_connections,
+    thread_connections,
     track_cursors,
 )
 
@@ -28,6 +29,7 @@ class Tenant(Protocol):
 
     is_bound: bool
     tracks: bool
+    session: Any
 
 
 class Owner(Protocol):
@@ -158,6 +160,8 @@ class Worker(threading.Thread):
             self._used_by = lease
             if self._has_connections:
                 clean_connections()
+            if lease.session is not None:
+                lease.session.move(thread_connections())
             if lease.tracks:
                 track_cursors()
         elif not lease.is_bound:
