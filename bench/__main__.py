@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bench import environment
 
+DOCS = Path("docs/reference/benchmarks.md")
+
 
 def main() -> int:
     options = _parser().parse_args()
@@ -22,7 +24,7 @@ def main() -> int:
         rounds=options.rounds or (1 if options.quick else 3),
         only=options.peer,
         json_file=options.json,
-        docs_file=environment.ROOT / "docs" / "reference" / "benchmarks.md" if options.write_docs else None,
+        docs_file=options.write_docs and environment.ROOT / options.write_docs,
     )
 
 
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round of one second: a smoke test, no figures")
     parser.add_argument("--peer", action="append", metavar="TEXT", help="only peers whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement to FILE")
-    parser.add_argument("--write-docs", action="store_true", help="write the tables to docs/reference/benchmarks.md")
+    parser.add_argument("--write-docs", nargs="?", type=Path, const=DOCS, metavar="FILE", help=f"default: {DOCS}")
     return parser
 
 

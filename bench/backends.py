@@ -17,6 +17,7 @@ import uvloop
 from bench.environment import STATE_DIR
 
 API_DELAY_S = 0.05
+POSTGRES_CONNECTIONS_COUNT = 700  # some peers open one for each of 500 requests
 API_ANSWER = b'{"answer": 42}'
 _RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 
@@ -28,7 +29,11 @@ def start_postgres() -> None:
 
     directory = STATE_DIR / "postgres"
     shutil.rmtree(directory, ignore_errors=True)
-    server = get_server(directory, cleanup_mode="delete")
+    server = get_server(directory, cleanup_mode="delete", start=False)
+    server.ensure_pgdata_inited()
+    with (directory / "postgresql.conf").open("a") as configuration:
+        configuration.write(f"max_connections = {POSTGRES_CONNECTIONS_COUNT}\n")
+    server.ensure_postgres_running()
     os.environ["BENCH_POSTGRES_HOST"] = str(server.get_postmaster_info().socket_dir)
 
 

@@ -20,7 +20,7 @@ from bench.server import Peer
 
 _PACKAGES = (
     *("Django", "asgiref", "uvloop", "httptools", "websockets", "uvicorn", "granian", "hypercorn", "daphne"),
-    *("gunicorn", "channels", "channels_redis"),
+    *("gunicorn", "channels", "channels_redis", "psycopg", "asyncpg", "django-async-backend"),
 )
 BUSY = 0.85  # below this share of its core a server was waiting for something
 

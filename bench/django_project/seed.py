@@ -18,7 +18,7 @@ if __name__ == "__main__":
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY
     from django.contrib.auth import SESSION_KEY as USER_KEY
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import Group, User
     from django.contrib.sessions.models import Session
     from django.core.management import call_command
     from django.db import connection
@@ -27,6 +27,7 @@ if __name__ == "__main__":
     if connection.vendor == "sqlite":  # PostgreSQL is empty when it has started
         Path(settings.DATABASES["default"]["NAME"]).unlink(missing_ok=True)
     call_command("migrate", verbosity=0)
+    Group.objects.bulk_create(Group(name=f"Group {number}") for number in range(100))
     user = User.objects.create_superuser("ada", password="lovelace")
     content = {
         USER_KEY: str(user.pk),

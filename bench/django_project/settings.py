@@ -49,14 +49,19 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 if os.environ.get("BENCH_DATABASE") == "postgresql":
     DATABASES["default"] = {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": os.environ.get("BENCH_ENGINE", "django.db.backends.postgresql"),
         "NAME": "postgres",
         "USER": "postgres",
         "HOST": os.environ["BENCH_POSTGRES_HOST"],  # the directory of its socket
     }
+if "async_backend" in DATABASES["default"]["ENGINE"]:
+    INSTALLED_APPS.append("django_async_backend")
 DATABASES["default"]["CONN_MAX_AGE"] = int(os.environ.get("BENCH_CONN_MAX_AGE", "0"))
 if os.environ.get("BENCH_CHANNEL_LAYER"):
     CHANNEL_LAYERS = {"default": {"BACKEND": os.environ["BENCH_CHANNEL_LAYER"]}}
+
+FULLDUPLEX = {"THREADS_MAX_COUNT": int(os.environ.get("BENCH_THREADS_MAX_COUNT", "1000"))}
+FULLDUPLEX |= {"THREADS_COUNT": min(FULLDUPLEX["THREADS_MAX_COUNT"], int(os.environ.get("BENCH_THREADS_COUNT", "16")))}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from bench.django_project import connections, views, waiting
+from bench.django_project import connections, orm, views, waiting
 
 urlpatterns = [
     path("sync/", views.hello),
@@ -17,6 +17,12 @@ urlpatterns = [
     path("connections/", connections.opened),
     path("orm/", views.orm),
     path("orm-async/", views.orm_async),
+    path("query/one/", orm.one),
+    path("query/list/", orm.listed),
+    path("query/insert/", orm.insert),
+    path("query/transaction/", orm.transact),
+    path("query/sleep/", orm.sleep),
+    path("query/socket/", orm.socket),
     path("login/", views.login),
     path("login-async/", views.login_async),
     path("template/", views.template),

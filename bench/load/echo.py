@@ -19,10 +19,12 @@ class EchoRun:
         clients: number of sockets.
         payload: of every message; text.
         batch: messages that a client sends in one write, before it waits for all their echoes.
+        path: of the handshake.
     """
 
-    def __init__(self, port: int, *, clients: int, payload: bytes, batch: int = 1) -> None:
+    def __init__(self, port: int, *, clients: int, payload: bytes, batch: int = 1, path: str = "/") -> None:
         self._port = port
+        self._path = path
         self.batch = batch
         self.out = frames.client_frame(payload) * batch
         self.expected = frames.server_frame(payload) * batch
@@ -33,7 +35,7 @@ class EchoRun:
         self.latencies_s: list[float] = []
 
     async def open(self) -> None:
-        await open_all(self._port, frames.handshake_request(self._port, "/"), self._clients)
+        await open_all(self._port, frames.handshake_request(self._port, self._path), self._clients)
 
     async def run(self, seconds: float) -> float:
         """Let the clients send for so long. Returns echoes per second; ``latencies_s`` has each of them."""

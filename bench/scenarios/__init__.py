@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.scenario import Scenario
+from bench.scenarios.async_orm import ASYNC_ORM
 from bench.scenarios.django_async import DJANGO_ASYNC
 from bench.scenarios.django_http import DJANGO_HTTP
 from bench.scenarios.django_observed import DJANGO_OBSERVED
@@ -34,6 +35,7 @@ SCENARIOS: list[type[Scenario]] = [
     SlowMember,
     *DJANGO_HTTP,
     *DJANGO_ASYNC,
+    *ASYNC_ORM,
     *DJANGO_OBSERVED,
     *DJANGO_WAITING,
     DjangoHandshakes,

@@ -32,6 +32,7 @@ class Echo(Scenario):
     )
     goals: ClassVar = {"uvicorn websockets": 1.4, "uvicorn websockets-sansio": 1.4}
     batch: ClassVar[int] = 1
+    path: ClassVar[str] = "/"
 
     def peers(self) -> list[Peer]:
         return [
@@ -48,7 +49,7 @@ class Echo(Scenario):
         return uvloop.run(self._measure(server, seconds))
 
     async def _measure(self, server: Server, seconds: float) -> Measurement:
-        run = EchoRun(server.port, clients=100, payload=b"x" * 64, batch=self.batch)
+        run = EchoRun(server.port, clients=100, payload=b"x" * 64, batch=self.batch, path=self.path)
         await run.open()
         try:
             await run.run(WARM_UP_S)
