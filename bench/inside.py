@@ -40,8 +40,8 @@ def http1(*requests: bytes) -> Iterator[bytes]:
     return cycle(requests)
 
 
-def http2(*requests: Fields, content: bytes = b"") -> Iterator[bytes]:
-    """The same of HTTP/2: in each turn one of these requests, on so many streams."""
+def http2(*requests: Fields, content: bytes = b"", answer_bytes: int = 0) -> Iterator[bytes]:
+    """The same of HTTP/2: in each turn one of these requests, on so many streams, and credit for large answers."""
     client = ngh2.Connection(ngh2.Role.CLIENT)
     client.initiate_connection({})
     client.data_to_send()
@@ -50,11 +50,12 @@ def http2(*requests: Fields, content: bytes = b"") -> Iterator[bytes]:
         client.send_request(fields, end_stream=True)
         blocks.append(client.data_to_send()[9:])
     first, again = blocks[: len(requests)], cycle(blocks[len(requests) :])
-    window = _frame(0x4, 0, 0, pack(">HI", 4, 2**31 - 1)) + _frame(0x8, 0, 0, pack(">I", 2**31 - 65_536))
+    window = _frame(0x4, 0, 0, pack(">HI", 4, 2**31 - 1)) + _frame(0x8, 0, 0, pack(">I", 2**30))
     yield PREFACE + window + b"".join(_request(block, number, content) for number, block in enumerate(first))
+    credit = _frame(0x8, 0, 0, pack(">I", answer_bytes * STREAMS)) if answer_bytes else b""
     for start in count(len(first), STREAMS):
         block = next(again)
-        yield b"".join(_request(block, start + number, content) for number in range(STREAMS))
+        yield credit + b"".join(_request(block, start + number, content) for number in range(STREAMS))
 
 
 def _request(block: bytes, number: int, content: bytes) -> bytes:
@@ -105,7 +106,7 @@ SCENARIOS: dict[str, tuple[Any, Callable[[], Iterator[bytes]]]] = {
             )
         ),
     ),
-    "http2-large": (plain.large, lambda: http2(_get(b"/"))),
+    "http2-large": (plain.large, lambda: http2(_get(b"/"), answer_bytes=65_536)),
     "http2-body": (
         plain.body,
         lambda: http2(
