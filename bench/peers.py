@@ -11,8 +11,8 @@ OURS = "fullduplex"
 WSGI_THREADS = 8
 
 
-def fullduplex(app: str, name: str = OURS, http2: bool = False, **more: Any) -> Peer:
-    options = ["--no-access-log", "--log-level", "warning", *(["--http2"] if http2 else [])]
+def fullduplex(app: str, name: str = OURS, **more: Any) -> Peer:
+    options = ["--no-access-log", "--log-level", "warning"]
     return Peer(name, lambda port: ["fullduplex", app, "--port", str(port), *options], ours=name == OURS, **more)
 
 

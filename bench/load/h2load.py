@@ -7,7 +7,8 @@ import resource
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from bench.scenario import Failed
@@ -65,6 +66,12 @@ def run(port: int, requests: int, connections: int, streams: int, path: str = "/
     succeeded, *others = map(int, counted.groups())
     seconds = float(finished[1]) * _UNITS_S[finished[2]] or elapsed_s
     return Load(succeeded, sum(others), int(traffic[1]), seconds, _children_s() - before_s)
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """The sum of runs, one after the other."""
+    sums = (sum(values) for values in zip(*map(astuple, loads), strict=True))
+    return Load(*sums)
 
 
 def _children_s() -> float:
