@@ -15,7 +15,7 @@ from django.test import override_settings
 from fullduplex.db import database_only
 from fullduplex.db.calls import adapt
 from fullduplex.db.transactions import aatomic
-from fullduplex.threads.context import entered_lease
+from fullduplex.threads.context import enter_lease, entered_lease
 from tests.db.cases import apid, as_request, asleep, fetch, pid, seats, wait_until, watch
 from tests.db.project.models import Author
 
@@ -271,6 +271,32 @@ async def case_observers_of_one_request_are_not_there_in_the_next() -> None:
         assert len(seen) == 1
         await as_request(apid())
     assert len(seen) == 1
+
+
+async def case_what_a_request_without_its_hooks_has_left_is_gone() -> None:
+    """Whatever would have undone it was skipped."""
+
+    @database_only
+    def leave() -> int:
+        connection.tenant = "mine"  # type: ignore[attr-defined]
+        return int(fetch("SELECT pg_backend_pid()"))
+
+    async def spoiled() -> int:
+        lease = enter_lease()
+        assert lease is not None
+        found = await sync_to_async(leave)()
+        lease.spoil(True)
+        lease.end()
+        return found
+
+    async def view() -> Any:
+        tenant = await sync_to_async(database_only(lambda: getattr(connection, "tenant", None)))()
+        return tenant, await apid()
+
+    before = await asyncio.create_task(spoiled())
+    tenant, after = await as_request(view())
+    assert tenant is None
+    assert after != before
 
 
 async def case_a_loop_that_ends_closes_its_connections() -> None:

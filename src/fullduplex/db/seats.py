@@ -114,11 +114,13 @@ class Seats:
         Args:
             spoiled: nobody knows what its connections have been told: they are closed.
         """
-        if not spoiled and are_clean(seat.wrappers.values()):
+        if spoiled:
+            self._close(seat)
+        if are_clean(seat.wrappers.values()):
             self._put_idle(seat)
             return
         try:
-            turn, outcome = turns.begin(seat, close_connections if spoiled else clean_connections)
+            turn, outcome = turns.begin(seat, clean_connections)
         except Exception:
             logger.exception("The connections of a session could not be cleaned")
             self._close(seat)
