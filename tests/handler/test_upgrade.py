@@ -753,7 +753,7 @@ async def test_decorators_with_wraps_see_a_view_and_its_request() -> None:
 async def test_a_decorator_that_calls_the_view_twice_gets_an_error(caplog: pytest.LogCaptureFixture) -> None:
     @socket_view
     async def view(socket: WebSocket) -> None:
-        return None
+        raise PermissionDenied
 
     @wraps(view)
     async def retry(request: HttpRequest) -> Any:
@@ -1479,3 +1479,57 @@ async def test_cookies_that_somebody_has_changed_stay_changed() -> None:
             await client.accepted()
             client.send("?")
             assert await client.message() == "False"
+
+
+# What the log says of a refusal --------------------------------------------------------------
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_a_route_whose_view_is_no_socket_view_is_named(caplog: pytest.LogCaptureFixture, debug: bool) -> None:
+    with project(path("a/", page), DEBUG=debug) as application:
+        refused = await refusal(application, "/a/")
+    assert refused.status == 404
+    [line] = caplog.messages
+    assert f"the view {__name__}.page is no socket view: decorate it with @websocket" in line
+    if debug:
+        assert "decorate it with @websocket" in refused.body.decode()
+
+
+async def test_no_route_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    with project(path("a/", page)) as application:
+        await refusal(application, "/b/")
+    assert caplog.messages == ["Not Found (no route matches): /b/"]
+
+
+async def test_plain_http_on_a_socket_view_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with project(path("a/", echo)) as application:
+        response = await request(application, "/a/")
+    assert response.status == 426
+    [line] = caplog.messages
+    assert line.startswith("Upgrade Required (open it with `new WebSocket(...)`")
+
+
+async def test_a_view_that_closes_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    @socket_view
+    async def closes(socket: WebSocket) -> None:
+        await socket.close()
+
+    @socket_view
+    async def returns(socket: WebSocket) -> None:
+        return None
+
+    def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
+        return HttpResponse(f"{type(exception).__name__}", status=403)
+
+    handlers = {"handler403": handler403}
+    with project(path("a/", closes), path("b/", returns), error_handlers=handlers) as application:
+        assert (await refusal(application, "/a/")).body == b"PermissionDenied"
+        assert (await refusal(application, "/b/")).status == 403
+    first, second = caplog.records
+    assert first.getMessage() == "Forbidden (the socket view closed it): /a/"
+    assert second.getMessage() == "Forbidden (the socket view did not accept): /b/"
+    assert (first.exc_info, second.exc_info) == (None, None)

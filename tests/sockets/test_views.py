@@ -74,3 +74,34 @@ def test_django_itself_answers_426_under_wsgi() -> None:
 async def test_django_itself_answers_426_under_asgi() -> None:
     response = await AsyncClient().get("/x/")
     assert (response.status_code, response["Upgrade"]) == (426, "websocket")
+
+
+HANDSHAKE = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "keep-alive, Upgrade", "HTTP_SEC_WEBSOCKET_KEY": "AAAA"}
+
+
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (HANDSHAKE, "'fullduplex' first in INSTALLED_APPS"),
+        ({**HANDSHAKE, "HTTP_CONNECTION": "close"}, "without Connection: Upgrade. A proxy"),
+        ({"HTTP_SEC_WEBSOCKET_KEY": "AAAA"}, "without Upgrade: websocket and Connection: Upgrade. A proxy"),
+        ({}, "open it with `new WebSocket(...)`"),
+    ],
+    ids=["wsgi", "half a proxy", "a proxy", "a page"],
+)
+def test_426_says_what_has_become_of_the_handshake(
+    fields: dict[str, str], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = Client().get("/x/", **fields)  # type: ignore[arg-type]
+    assert response.status_code == 426
+    assert reason in response.content.decode()
+    [line] = caplog.messages
+    assert reason in line
+
+
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+async def test_426_names_a_server_that_hands_handshakes_on_as_http() -> None:
+    headers = {"upgrade": "websocket", "connection": "upgrade", "sec-websocket-key": "AAAA"}
+    response = await AsyncClient().get("/x/", headers=headers)
+    assert "`pip install websockets`" in response.content.decode()

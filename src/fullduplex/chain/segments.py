@@ -310,4 +310,6 @@ class Below:
 
 
 def log_error(request: HttpRequest, response: Any) -> None:
-    log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
+    reason = getattr(request, "fullduplex_refusal", None)
+    phrase = f"{response.reason_phrase} ({reason})" if reason else response.reason_phrase
+    log_response("%s: %s", phrase, request.path, response=response, request=request)

@@ -38,7 +38,7 @@ from fullduplex.handler.tasks import InContext
 from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, note_serving, open_layer
 from fullduplex.log_lines import enable_loggers
-from fullduplex.sockets.views import is_socket_view, upgrade_required
+from fullduplex.sockets.views import is_socket_view, refuse, upgrade_required
 from fullduplex.threads.context import entered_lease, get_pool, hop_on
 from fullduplex.threads.lease import Lease
 
@@ -165,9 +165,15 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
             match = super().resolve_request(request)
         except Http404 as error:
             # Resolver404 itself would show the DEBUG landing page, with status 200.
+            refuse(request, "no route matches")
             raise Http404(f"No route matches {request.path_info!r}.") from error
         if not is_socket_view(match.func):
-            raise Http404(f"The view at {request.path_info!r} is no socket view.")
+            reason = (
+                f"the view {match._func_path} is no socket view: decorate it with @websocket, or pass a consumer's "
+                "as_view()"
+            )
+            refuse(request, reason)
+            raise Http404(f"A route matches {request.path_info!r}, and {reason}.")
         return match
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,14 +17,16 @@ import sys
 from collections.abc import Coroutine, Mapping
 from typing import Any, cast
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
 from django.core.handlers.asgi import get_script_prefix
+from django.core.handlers.exception import get_exception_response
 from django.http import HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
+from django.urls import get_resolver, get_urlconf, set_script_prefix
 from django.urls import get_script_prefix as get_current_prefix
-from django.urls import set_script_prefix
 from django.utils.log import log_response
 
 from fullduplex.asgi import Event, Scope, Send
@@ -38,7 +40,7 @@ from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, 
 from fullduplex.handler.view import View
 from fullduplex.log_lines import escape
 from fullduplex.sockets.response import WebSocketResponse
-from fullduplex.sockets.views import SocketView
+from fullduplex.sockets.views import SocketView, refuse
 from fullduplex.sockets.websocket import WebSocket
 from fullduplex.threads.context import enter_lease, is_below_caller
 from fullduplex.threads.lease import Lease
@@ -259,9 +261,10 @@ class Handshake:
             self.decide(None)
             running.stop()
             return await self._timed_out("the view did not accept")
-        if response is None:
-            raise PermissionDenied("The socket view did not accept.")
-        return response
+        if response is not None:
+            return response
+        refuse(request, "the socket view closed it" if running.has_decided else "the socket view did not accept")
+        return await sync_to_async(_forbidden)(request)
 
     async def _wait_for_decision(self, view: View) -> None:
         if view.has_decided or view.task.done():
@@ -369,6 +372,12 @@ class Handshake:
     async def _send_refusal(self, event: Mapping[str, Any]) -> None:
         """The ``send`` of Django's own ``send_response``, for the ``websocket.http.response`` extension."""
         await self._line.send({**event, "type": f"websocket.{event['type']}"})
+
+
+def _forbidden(request: HandshakeRequest) -> HttpResponse:
+    """What Django makes of PermissionDenied, but for the traceback in the log: a view that closes has not failed."""
+    error = PermissionDenied("The socket view did not accept.")
+    return get_exception_response(request, get_resolver(get_urlconf()), 403, error)
 
 
 def _returned(view: View) -> HttpResponseBase | None:
