@@ -22,6 +22,7 @@ class FullduplexConfig(AppConfig):
             check_seams,
             check_threads,
         )
+        from fullduplex.sockets.checks import check_handler, check_routes
 
         enable_async_orm()
         for check in (
@@ -36,6 +37,8 @@ class FullduplexConfig(AppConfig):
             check_threads,
         ):
             checks.register(check, "fullduplex")
+        for check in (check_routes, check_handler):
+            checks.register(check, checks.Tags.urls)
         checks.register(check_connections, checks.Tags.database, deploy=True)
         checks.register(check_seams, "fullduplex", deploy=True)
         checks.register(ours.check_layer_in_force, "fullduplex", deploy=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fullduplex.gateway.access_log import LoggerAccessLog, client
+from fullduplex.gateway.access_log import LoggerAccessLog, client, log_failure
 from fullduplex.gateway.forwarded import TrustedPeers
 from fullduplex.gateway.request_id import RequestIds
 from tests.gateway.test_session import Client
@@ -112,3 +112,24 @@ async def test_what_an_application_does_wrong_is_told_with_the_names_of_its_requ
     assert re.fullmatch(r"Exception in the ASGI application: GET /a id=[0-9a-f]{32}", record.getMessage())
     assert record.getMessage().endswith(record.fields["request_id"])
     await wired.finish()
+
+
+async def test_the_refusal_of_djangos_own_handler_names_ours(caplog: pytest.LogCaptureFixture) -> None:
+    from django.core.handlers.asgi import ASGIHandler
+
+    scope = {"type": "websocket", "path": "/ws/", "query_string": b""}
+
+    async def never(*args: Any) -> Any:
+        raise AssertionError
+
+    async def own(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("the application's own")
+
+    for application in (ASGIHandler(), own):
+        try:
+            await application(scope, never, never)
+        except ValueError as error:
+            log_failure("Exception in the ASGI application", scope, error)
+    djangos, other = (logging.Formatter().format(record) for record in caplog.records)
+    assert "`from fullduplex import get_asgi_application` in asgi.py" in djangos
+    assert "get_asgi_application" not in other

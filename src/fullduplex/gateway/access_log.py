@@ -13,6 +13,8 @@ Scope = Mapping[str, Any]
 
 _failures = logging.getLogger("fullduplex.server")
 
+_DJANGOS_HANDLER = "django.core.handlers.asgi"
+
 
 class AccessLog(Protocol):
     """Where the gateway tells what happened. ``duration_s`` counts from the request's head.
@@ -133,7 +135,19 @@ def log_failure(text: str, scope: Scope, error: BaseException | None = None) -> 
     """Tell the log of the server what an application did wrong in one request or socket."""
     what = f"{scope['method']} {target(scope)}" if "method" in scope else f"WebSocket {target(scope)}"
     fields = {"fields": named_fields(scope)}
+    if isinstance(error, ValueError) and scope.get("type") == "websocket" and _raised_in(error) == _DJANGOS_HANDLER:
+        error.add_note(
+            "Django's own handler refuses WebSockets: write `from fullduplex import get_asgi_application` in asgi.py."
+        )
     _failures.error("%s: %s%s", text, what, names_at_end(scope), exc_info=error, extra=fields)
+
+
+def _raised_in(error: BaseException) -> str:
+    """The name of the module that raised ``error``."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return "" if traceback is None else str(traceback.tb_frame.f_globals.get("__name__"))
 
 
 def log_refusal(scope: Scope, status: int, reason: str) -> None:
