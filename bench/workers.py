@@ -124,8 +124,9 @@ def measure(peer: Peer, told: str, requests_count: int) -> Row:
         private_mib, pss_mib = server.private_kib() / 1024, server.memory_kib() / 1024
         workers = pages.processes(server.port, COUNT)
         replaced_s = []
-        for _ in range(REPLACED_COUNT):
-            os.kill(random.choice([*workers]), signal.SIGKILL)
+        # Each once: who dies again and again is started later and later, or never.
+        for pid in random.sample(sorted(workers), REPLACED_COUNT):
+            os.kill(pid, signal.SIGKILL)
             replaced_s.append(pages.seconds_until_another(server.port, workers, REPLACEMENT_TIMEOUT_S))
             time.sleep(SETTLE_S)
             workers = pages.processes(server.port, COUNT)
