@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import sys
 import uuid
@@ -12,7 +13,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from django.test import override_settings
 
+from fullduplex.layers.local.place import Place
 from tests.e2e.audience import Audience, Visit, sequencer_of
 from tests.e2e.process import ROOT, Process, fullduplex
 
@@ -22,8 +25,11 @@ COUNT = 4
 
 
 @pytest.fixture
-def env() -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT), "NAME": uuid.uuid4().hex, "GAP": "continue"}
+def env() -> Iterator[dict[str, str]]:
+    name = uuid.uuid4().hex
+    yield {"PYTHONPATH": str(ROOT), "NAME": name, "GAP": "continue"}
+    with override_settings(SECRET_KEY=name + "x" * 50, BASE_DIR=str(ROOT / "tests" / "e2e")):
+        shutil.rmtree(Place().path, ignore_errors=True)
 
 
 @pytest.fixture

@@ -401,6 +401,55 @@ def test_workers_show_that_they_serve(directory: str) -> None:
     assert not place.is_served()
 
 
+def test_the_last_one_leaves_nothing_behind(directory: str, settings, monkeypatch) -> None:
+    monkeypatch.setattr(place_module, "ABOVE", Path(directory))
+
+    async def scenario() -> int:
+        layers = [LocalLayer(), LocalLayer()]
+        for layer in layers:
+            await layer.mark_served()
+            await layer.open()
+        path = layers[0].place.path
+        pid = pid_of_sequencer(str(path))
+        await layers[0].close()
+        assert {file.name for file in path.iterdir()} == {"lock", "socket", "workers"}
+        await layers[1].close()
+        return pid
+
+    for _ in range(2):
+        wait_for_end_of(asyncio.run(scenario()))
+        assert not [*Path(directory).iterdir()]
+
+
+def test_those_who_come_and_go_disturb_nobody(directory: str, monkeypatch) -> None:
+    """Each of them makes and removes the directory."""
+    monkeypatch.setattr(place_module, "ABOVE", Path(directory))
+
+    def come_and_go(failures: list[BaseException]) -> None:
+        async def visit() -> None:
+            layer, inbox = LocalLayer(subscribe_timeout_s=DEADLINE_S), Inbox(DEADLINE_S)
+            await layer.mark_served()
+            assert layer.place.is_served()
+            await layer.subscribe("a", inbox)
+            await layer.apublish("a", "me")
+            await inbox.take()
+            await layer.close()
+
+        try:
+            for _ in range(10):
+                asyncio.run(visit())
+        except BaseException as error:
+            failures.append(error)
+
+    failures: list[BaseException] = []
+    visitors = [threading.Thread(target=come_and_go, args=[failures]) for _ in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    assert failures == []
+
+
 def test_a_mark_that_was_removed_is_made_anew(directory: str) -> None:
     """By those who clean /tmp."""
     place = Place(directory)

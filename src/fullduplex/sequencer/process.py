@@ -81,11 +81,12 @@ class Sequencer:
                 self._go_on()
 
     def tidy(self) -> None:
-        """Remove the socket. Whoever is just connecting is turned away, and finds or starts the next sequencer."""
+        """Remove the files. Whoever is just connecting is turned away, and finds or starts the next sequencer."""
         self._listener.close()
         with contextlib.suppress(OSError):
             if all(os.lstat(path).st_ino == inode for path, inode in self._files.items()):
-                os.unlink([*self._files][1])
+                for path in reversed(self._files):  # the lock last
+                    os.unlink(path)
 
     def hasten(self) -> None:
         """End as soon as nobody is left, without waiting for others."""
@@ -296,8 +297,12 @@ class Sequencer:
             self._is_over = True
 
 
-def main(listener_fd: int, directory: str) -> None:
-    """Be the sequencer, as an orphan: nobody must wait for its end. The lock is held as long as this process lives."""
+def main(listener_fd: int, directory: str, removes: bool) -> None:
+    """Be the sequencer, as an orphan: nobody must wait for its end. The lock is held as long as this process lives.
+
+    Args:
+        removes: the directory, at the end, if nobody has anything in it.
+    """
     if os.fork():
         os._exit(0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -312,4 +317,7 @@ def main(listener_fd: int, directory: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sequencer.hasten())
     sequencer.run()
     sequencer.tidy()
+    if removes:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
     sys.exit(0)

@@ -18,7 +18,7 @@ from typing import ClassVar
 from fullduplex.exceptions import LayerError
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 from fullduplex.layers.local.line import Line
-from fullduplex.layers.local.place import Place, release
+from fullduplex.layers.local.place import Place
 from fullduplex.layers.local.sender import Sender
 from fullduplex.sequencer.frames import BINARY, TEXT, encode
 from fullduplex.watched import watched
@@ -83,7 +83,7 @@ class LocalLayer(BaseLayer):
                 self._marking = None
             mark, self._mark = self._mark, None
             if mark is not None:
-                release(mark)
+                self.place.remove_mark(mark)
 
     def publish(self, group: str, message: Message) -> None:
         self._sender.send(_frame(group, message))

@@ -52,11 +52,16 @@ class Place:
     Args:
         directory: instead of the one that the user, the project's ``BASE_DIR`` and its ``SECRET_KEY`` make.
 
+    Attributes:
+        path: the directory.
+        is_own: it is made and removed here.
+
     Raises:
         ConfigurationError: the path of ``directory`` is too long for a socket.
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        self.is_own = directory is None
         self.path = Path(directory).absolute() if directory is not None else ABOVE / f"fullduplex-{_name()}"
         self._socket_path = self.path / "socket"
         if len(os.fsencode(self._socket_path)) > _MAX_PATH_BYTES:
@@ -169,12 +174,13 @@ class Place:
             ConfigurationError: see :meth:`make`.
             OSError: it cannot be done.
         """
-        self.make()
         end_s = time.monotonic() + _MARK_S
         while True:
-            fd = self._lock("workers", exclusive=False)
-            if fd is not None:
-                return fd
+            self.make()
+            with contextlib.suppress(FileNotFoundError):  # the last one who was there has just removed the directory
+                fd = self._lock("workers", exclusive=False)
+                if fd is not None:
+                    return fd
             if time.monotonic() > end_s:
                 raise TimeoutError(f"another process keeps {self.path / 'workers'} locked")
             time.sleep(0.005)  # somebody looks, just now
@@ -195,6 +201,20 @@ class Place:
         renewed = self.mark_served()
         release(mark)
         return renewed
+
+    def remove_mark(self, mark: int) -> None:
+        """Show it no longer; the last one removes what is of no more use."""
+        release(mark)
+        with contextlib.suppress(OSError):
+            last = self._lock("workers", exclusive=True, create=False)
+            if last is None:
+                return
+            try:
+                os.unlink(self.path / "workers")
+            finally:
+                release(last)
+            if self.is_own:
+                os.rmdir(self.path)  # or the sequencer does it, when it ends
 
     def is_served(self) -> bool:
         """Whether workers serve here.

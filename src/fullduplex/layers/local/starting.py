@@ -23,7 +23,9 @@ RETRY_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # a sequencer that begins, or ends,
 START_TIMEOUT_S = 10.0
 RETURN_S = 1.0  # members of a sequencer that was killed have another one by then, or there are none
 
-_CODE = "import sys; sys.path.append({path!r}); from fullduplex.sequencer.process import main; main({fd}, {place!r})"
+_CODE = (
+    "import sys; sys.path.append({path!r}); from fullduplex.sequencer.process import main; main({fd}, {place!r}, {own})"
+)
 _PACKAGES = str(Path(__file__).parents[3])
 
 
@@ -74,7 +76,10 @@ def _start(place: Place) -> bool:
     """Start the sequencer, unless somebody is about to, or it is there."""
     place.make()
     try:
-        lock = place.lock()
+        try:
+            lock = place.lock()
+        except FileNotFoundError:  # the last one who was there has just removed the directory
+            lock = None
         if lock is None:
             return False
         try:
@@ -92,7 +97,13 @@ def _spawn(listener: int, lock: int, place: Place) -> None:
     if not sys.executable:
         raise ConfigurationError("The local layer needs an interpreter for its sequencer, and sys.executable is empty.")
     # Nothing but the standard library and this package: no site, no variables of the environment.
-    command = [sys.executable, "-I", "-S", "-c", _CODE.format(path=_PACKAGES, fd=listener, place=str(place.path))]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        _CODE.format(path=_PACKAGES, fd=listener, place=str(place.path), own=place.is_own),
+    ]
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
