@@ -110,6 +110,7 @@ def test_all_hear_all_while_everything_is_replaced_all_the_time(server: Process,
 
     async def scenario() -> None:
         async with audience(server, env, members=32) as everybody:
+            await asyncio.to_thread(server.wait_for, "a fresh one gets ready")
             for _ in range(2):
                 await reload(server)
                 await everybody.all_hear(50)
@@ -127,6 +128,5 @@ def test_all_hear_all_while_everything_is_replaced_all_the_time(server: Process,
             await asyncio.sleep(2)
             os.kill(sequencer, signal.SIGCONT)
             await everybody.all_hear(50)
-        assert server.output.count("a fresh one gets ready") > 1
 
     asyncio.run(scenario())

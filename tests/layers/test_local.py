@@ -139,6 +139,30 @@ def test_when_it_is_killed_another_begins_and_members_are_told_of_a_gap(director
 
 
 @pytest.mark.slow
+def test_no_other_begins_before_its_last_connection_has_ended(directory: str) -> None:
+    """A member was told of the gap by the next one, and missed what a publisher sent to the dying one after that."""
+
+    async def scenario() -> list[int]:
+        layer, place = LocalLayer(directory=directory), Place(directory)
+        await layer.open()
+        socks = [place.connect() for _ in range(300)]
+        pid = pid_of_sequencer(directory)
+        await layer.close()
+        os.kill(pid, signal.SIGKILL)
+        lock = None
+        while lock is None:
+            lock = place.lock()
+        alive = [sock.fileno() for sock in socks if sock is not None and still_takes(sock)]
+        release(lock)
+        for sock in socks:
+            assert sock is not None
+            sock.close()
+        return alive
+
+    assert [asyncio.run(scenario()) for _ in range(30)] == [[]] * 30
+
+
+@pytest.mark.slow
 def test_where_its_files_are_removed_all_go_over_to_one_that_can_be_found(directory: str, monkeypatch) -> None:
     """Else those who come later would meet in a second one, and neither half would know of the other."""
 
@@ -503,6 +527,13 @@ def pid_of_sequencer(directory: str) -> int:
                 return int(process.name)
         time.sleep(0.01)
     raise AssertionError("there is no sequencer")
+
+
+def still_takes(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.send(b"x"))
+    except OSError:
+        return False
 
 
 def read_or_nothing(path: Path) -> bytes:

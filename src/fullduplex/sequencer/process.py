@@ -81,7 +81,11 @@ class Sequencer:
                 self._go_on()
 
     def tidy(self) -> None:
-        """Remove the files. Whoever is just connecting is turned away, and finds or starts the next sequencer."""
+        """Close publishers before members: whom a member finds next has all that is published after its gap.
+
+        Then remove the files. Whoever is just connecting is turned away, and finds or starts the next sequencer."""
+        for peer in sorted(self._peers, key=lambda peer: peer.listens):
+            peer.sock.close()
         self._listener.close()
         with contextlib.suppress(OSError):
             if all(os.lstat(path).st_ino == inode for path, inode in self._files.items()):
@@ -298,17 +302,20 @@ class Sequencer:
 
 
 def main(listener_fd: int, directory: str, removes: bool) -> None:
-    """Be the sequencer, as an orphan: nobody must wait for its end. The lock is held as long as this process lives.
+    """Be the sequencer, as an orphan: nobody must wait for its end.
+
+    The lock is its standard input, since the lowest descriptor is given up last when it is killed. As long as a
+    publisher still has a connection to this one, and could lose a message on it, no other begins, and no member is told
+    of the gap. (Linux defers the ends of the files of a process, and then takes the last one first.)
 
     Args:
         removes: the directory, at the end, if nobody has anything in it.
     """
     if os.fork():
         os._exit(0)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.chdir("/")
     sequencer = Sequencer(socket.socket(fileno=listener_fd), Path(directory))
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -106,9 +106,9 @@ def _spawn(listener: int, lock: int, place: Place) -> None:
     ]
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=lock,
         stdout=subprocess.DEVNULL,
-        pass_fds=(listener, lock),
+        pass_fds=(listener,),
         start_new_session=True,  # what a terminal sends to the group is not for it
     )
     try:
