@@ -35,6 +35,7 @@ from fullduplex.handler.preload import preload
 from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
+from fullduplex.handler.unwritten import write_the_unwritten
 from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, note_serving, open_layer
 from fullduplex.log_lines import enable_loggers
@@ -77,6 +78,7 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def __init__(self) -> None:
         enable_loggers()  # django.setup() has applied LOGGING, and does so each time that it is called
+        write_the_unwritten()
         self.state: dict[str, Any] = {}
         super().__init__()
 
