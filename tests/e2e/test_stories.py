@@ -8,13 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 
 import httpx
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
@@ -606,18 +603,3 @@ def test_the_towers_do_not_know_each_other(module: str, strangers: list[str]) ->
         timeout=120,
     )
     assert (result.returncode, result.stderr) == (0, "")
-
-
-def test_a_plain_install_pulls_in_at_most_nine_distributions() -> None:
-    wanted = {"fullduplex"}
-    pending = ["fullduplex"]
-    while pending:
-        for text in metadata.requires(pending.pop()) or ():
-            requirement = Requirement(text)
-            name = canonicalize_name(requirement.name)
-            if name not in wanted and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
-                wanted.add(name)
-                pending.append(name)
-    wanted.discard("fullduplex")
-    assert {"django", "h2", "websockets"} <= wanted
-    assert len(wanted) <= 9, sorted(wanted)
