@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from django.core.checks import registry
 from django.core.management import get_commands
 from django.test import override_settings
 
-from fullduplex.checks import check_asgi_application, check_layer, check_runserver, check_server, check_settings
+import fullduplex.channels
+from fullduplex.checks import (
+    check_asgi_application,
+    check_channels,
+    check_layer,
+    check_runserver,
+    check_server,
+    check_settings,
+)
 
 APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 
@@ -26,7 +36,27 @@ def test_the_checks_are_registered() -> None:
         check_asgi_application,
         check_settings,
         check_server,
+        check_channels,
     } <= registry.registry.registered_checks
+
+
+def test_channels_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("channels", "channels_redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert check_channels() == []
+    monkeypatch.setitem(sys.modules, "channels", fullduplex.channels)  # an alias
+    assert check_channels() == []
+    monkeypatch.delitem(sys.modules, "channels")
+    consumers = ModuleType("chat.consumers")
+    exec("from channels.exceptions import DenyConnection", vars(consumers))
+    monkeypatch.setitem(sys.modules, "chat.consumers", consumers)
+    try:
+        [warning] = check_channels()
+        assert warning.id == "fullduplex.W003"
+        assert warning.msg == "channels imported beside fullduplex.channels, by chat.consumers."
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "channels"]:
+            monkeypatch.delitem(sys.modules, name)
 
 
 @override_settings(INSTALLED_APPS=["fullduplex", "django.contrib.staticfiles", *APPS])

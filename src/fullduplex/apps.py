@@ -31,6 +31,7 @@ class FullduplexConfig(AppConfig):
             ours.check_settings,
             ours.check_layer,
             ours.check_server,
+            ours.check_channels,
             check_engine,
             check_middleware,
             check_observers,

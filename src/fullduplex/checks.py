@@ -6,6 +6,8 @@ They run before most commands, so they import no application and no URLconf.
 from __future__ import annotations
 
 import importlib.util
+import sys
+from types import FunctionType, ModuleType
 from typing import Any
 
 from django.conf import settings
@@ -96,6 +98,45 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
         hint = "runserver, serve and the fullduplex command do not start until this is put right."
         return [Warning(str(error), hint=hint, id="fullduplex.W002")]
     return []
+
+
+def check_channels(**kwargs: Any) -> list[CheckMessage]:
+    """Channels is not imported beside ours by mistake: its classes and layers are others than ours."""
+    found = [name for name in ("channels", "channels_redis") if _is_theirs(name)]
+    if not found:
+        return []
+    importers = sorted(_importers())
+    by = f", by {', '.join(importers[:5])}" if importers else ""
+    return [
+        Warning(
+            f"{' and '.join(found)} imported beside fullduplex.channels{by}.",
+            hint="fullduplex.channels has the same names, and `python -m fullduplex.migrate` changes the imports of "
+            "the project. Where a package needs Channels itself, SILENCED_SYSTEM_CHECKS takes this warning away.",
+            id="fullduplex.W003",
+        )
+    ]
+
+
+def _is_theirs(name: str) -> bool:
+    """Whether this module is that of Channels, and no alias of ours."""
+    module = sys.modules.get(name)
+    return module is not None and module.__name__ == name and hasattr(module, "__version__")
+
+
+def _importers() -> set[str]:
+    """Modules that hold something of Channels."""
+    return {
+        name
+        for name, module in tuple(sys.modules.items())
+        if type(module) is ModuleType and not _of_channels(name)
+        for value in tuple(vars(module).values())
+        if type(value) in (ModuleType, FunctionType, type)
+        and _of_channels(value.__name__ if type(value) is ModuleType else value.__module__)
+    }
+
+
+def _of_channels(name: object) -> bool:
+    return isinstance(name, str) and name.partition(".")[0] in ("channels", "channels_redis", "daphne")
 
 
 def _exists(module: str) -> bool:
