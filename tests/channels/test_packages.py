@@ -1,4 +1,4 @@
-"""Public packages built on Channels, pinned in ``pyproject.toml``, with nothing but their imports changed."""
+"""Public packages built on Channels, pinned in ``pyproject.toml``, moved by ``fullduplex.migrate`` and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.channels.run import ROOT, map_imports
+from fullduplex.migrate.python import change_python
+from tests.channels.run import ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +30,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
         assert spec.origin is not None
         shutil.copytree(Path(spec.origin).parent, directory / name)
     for file in directory.rglob("*.py"):
-        file.write_text(map_imports(file.read_text()))
+        file.write_text(change_python(file.read_text()).result())
     path = os.pathsep.join(map(str, (directory, ROOT / "src")))
     environment = {**os.environ, "PYTHONPATH": path}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
