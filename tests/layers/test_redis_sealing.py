@@ -42,5 +42,5 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="a list of keys"):
         Seal("key")
     monkeypatch.setitem(sys.modules, "cryptography.fernet", None)
-    with pytest.raises(ConfigurationError, match="needs the package `cryptography`"):
+    with pytest.raises(ConfigurationError, match="pip install cryptography"):
         Seal(["key"])

@@ -60,8 +60,12 @@ def test_where_no_library_is_installed_it_is_not_spoken_and_a_line_says_so(monke
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("ngh2", "h2") else found(name))
     assert http2.find_http2(ServerConfig()) is None
-    assert caplog.messages == ["HTTP/2 is not spoken: neither ngh2 nor h2 is installed here"]
-    with pytest.raises(ConfigurationError, match="--http2-library h2: h2 is not installed here"):
+    assert caplog.messages == [
+        "HTTP/2 is not spoken: neither ngh2 nor h2 is installed here: pip install 'fullduplex[h2]'"
+    ]
+    with pytest.raises(
+        ConfigurationError, match=r"--http2-library h2: h2 is not installed here: pip install 'fullduplex\[h2\]'"
+    ):
         http2.find_http2(ServerConfig(http2_library="h2"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ngh2" else found(name))
     assert http2.find_http2(ServerConfig()) == "h2"

@@ -3,9 +3,12 @@ from __future__ import annotations
 import sys
 
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
 
 from fullduplex.exceptions import ConfigurationError
-from fullduplex.server.loading import load_application
+from fullduplex.server.loading import load_application, load_wsgi_application
+
+django_application = WSGIHandler()
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +45,20 @@ def test_a_wrong_path_is_one_clear_line(path, line, project):
 def test_an_error_inside_the_module_keeps_its_traceback(project):
     with pytest.raises(ModuleNotFoundError, match="no_such_dependency"):
         load_application("asgi_broken:app", project)
+
+
+def test_a_wsgi_application_asks_for_its_interface(project):
+    for path in ("tests.e2e.plain_wsgi:app", "tests.server.test_loading:django_application"):
+        with pytest.raises(ConfigurationError, match="add --interface wsgi"):
+            load_application(path, project)
+        assert callable(load_wsgi_application(path, project))
+
+
+def test_an_asgi_application_is_no_wsgi_application(project):
+    with pytest.raises(ConfigurationError, match="leave --interface out"):
+        load_wsgi_application("asgi_ok:app", project)
+
+
+def test_what_does_not_tell_how_it_is_called_passes(project):
+    assert load_application("builtins:dict", project) is dict
+    assert load_wsgi_application("builtins:dict", project) is dict

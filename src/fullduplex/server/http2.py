@@ -11,6 +11,8 @@ from fullduplex.wire.http2_library import codec_class, installed_library
 
 logger = logging.getLogger("fullduplex.server")
 
+_PACKAGES = {"h2": "'fullduplex[h2]'"}
+
 
 def find_http2(config: ServerConfig) -> str | None:
     """The library that frames HTTP/2; None where it is not spoken.
@@ -26,9 +28,10 @@ def find_http2(config: ServerConfig) -> str | None:
     if library is None:
         if config.http2_library != "auto":
             raise ConfigurationError(
-                f"--http2-library {config.http2_library}: {config.http2_library} is not installed here."
+                f"--http2-library {config.http2_library}: {config.http2_library} is not installed here: "
+                f"pip install {_PACKAGES.get(config.http2_library, config.http2_library)}."
             )
-        logger.info("HTTP/2 is not spoken: neither ngh2 nor h2 is installed here")
+        logger.info("HTTP/2 is not spoken: neither ngh2 nor h2 is installed here: pip install %s", _PACKAGES["h2"])
     elif config.tls.enabled:
         codec_class(library)
         importlib.import_module("fullduplex.net.http2_connection")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from typing import Any, cast
@@ -15,9 +16,27 @@ def load_application(path: str, app_dir: str) -> Application:
     """Import an application.
 
     Raises:
-        ConfigurationError: as :func:`load_callable`.
+        ConfigurationError: as :func:`load_callable`; or it is a WSGI application.
     """
-    return cast(Application, load_callable(path, app_dir, "an ASGI application"))
+    application = load_callable(path, app_dir, "an ASGI application")
+    if _takes(application, 2) and not _takes(application, 3):
+        raise ConfigurationError(
+            f'"{path}" takes two arguments, as WSGI applications do: add --interface wsgi. For WebSockets serve an '
+            "ASGI application, such as mysite.asgi:application."
+        )
+    return cast(Application, application)
+
+
+def load_wsgi_application(path: str, app_dir: str) -> Any:
+    """Import a WSGI application.
+
+    Raises:
+        ConfigurationError: as :func:`load_callable`; or it is an ASGI application.
+    """
+    application = load_callable(path, app_dir, "a WSGI application")
+    if _takes(application, 3) and not _takes(application, 2):
+        raise ConfigurationError(f'"{path}" takes three arguments, as ASGI applications do: leave --interface out.')
+    return application
 
 
 def load_callable(path: str, app_dir: str, kind: str) -> Any:
@@ -55,3 +74,14 @@ def load_callable(path: str, app_dir: str, kind: str) -> Any:
     if not callable(value):
         raise ConfigurationError(f'"{path}" is not {kind}: it cannot be called.')
     return value
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether it can be called with so many arguments; where nobody can tell, it can."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # it is not written in Python
+        return True
+    return True

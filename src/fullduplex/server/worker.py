@@ -43,7 +43,7 @@ from fullduplex.server.connections import Connections
 from fullduplex.server.drain import Drain
 from fullduplex.server.figures import Family
 from fullduplex.server.http2 import find_http2, http2_in_words
-from fullduplex.server.loading import load_application, load_callable
+from fullduplex.server.loading import load_application, load_callable, load_wsgi_application
 from fullduplex.server.logs import make_access_log, tell_failed_start
 from fullduplex.server.notify import Notifier
 from fullduplex.server.overview import State
@@ -257,7 +257,7 @@ class Worker:
         config = self.config
         if config.interface == "asgi":
             return load_application(config.app, config.app_dir)
-        app = load_callable(config.app, config.app_dir, "a WSGI application")
+        app = load_wsgi_application(config.app, config.app_dir)
         return WSGIAdapter(app, config.wsgi_threads_count, multiprocess=config.workers > 1)
 
     def _acceptor(self, listener: socket.socket, **options: Any) -> Acceptor:

@@ -81,7 +81,7 @@ class MsgPackSerializer(BaseMessageSerializer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if msgpack is None:
             raise ConfigurationError(
-                "The channel layer needs the package `msgpack` (pip install fullduplex[redis]), or the option "
+                "The channel layer needs the package `msgpack` (pip install 'fullduplex[redis]'), or the option "
                 "serializer_format='json'."
             )
         super().__init__(*args, **kwargs)

@@ -21,7 +21,13 @@ How the parts divide the work::
     queues.py       queues for channel names, in Lua
 """
 
-from fullduplex.layers.redis.layer import RedisLayer
-from fullduplex.layers.redis.limits import RedisLimits
+try:
+    from fullduplex.layers.redis.layer import RedisLayer
+    from fullduplex.layers.redis.limits import RedisLimits
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "redis":
+        raise
+    message = "layers over Redis need redis-py: pip install 'fullduplex[redis]'"
+    raise ModuleNotFoundError(message, name=error.name) from error
 
 __all__ = ["RedisLayer", "RedisLimits"]

@@ -64,7 +64,7 @@ def make_fernet(keys: Sequence[str | bytes] | None) -> MultiFernet | None:
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError as error:
-        raise ConfigurationError("symmetric_encryption_keys needs the package `cryptography`.") from error
+        raise ConfigurationError("symmetric_encryption_keys needs cryptography: pip install cryptography.") from error
     return MultiFernet([Fernet(_derive(key)) for key in keys])
 
 
