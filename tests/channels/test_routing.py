@@ -9,10 +9,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import Resolver404, URLPattern, include, path, re_path, register_converter
 from django.urls.converters import StringConverter
 
+from fullduplex.channels.http import AsgiHandler
 from fullduplex.channels.routing import (
     ChannelNameRouter,
     ProtocolTypeRouter,
@@ -26,6 +28,7 @@ from fullduplex.sockets.consumers import AsyncWebsocketConsumer, WebsocketConsum
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.threads.context import current_lease
 from tests.handler.asgi_driver import refusal, request, websocket
+from tests.handler.project import project
 
 
 class Shout(StringConverter):
@@ -172,6 +175,19 @@ async def test_our_django_beside_consumers() -> None:
     async with websocket(router, "/ws/") as connection:
         await connection.accepted()
         assert await connection.message() == "True"
+
+
+async def test_pages_need_no_entry() -> None:
+    router = ProtocolTypeRouter({"websocket": URLRouter([])})
+    with project(path("page/", lambda request: HttpResponse("here"))):
+        assert (await request(router, "/page/")).body == b"here"
+        assert (await request(router, "/nowhere/")).status == 404
+
+
+@pytest.mark.parametrize("application", [AsgiHandler, AsgiHandler()])
+async def test_the_handler_of_channels_2_and_3(application: Any) -> None:
+    with project(path("page/", lambda request: HttpResponse("here"))):
+        assert (await request(ProtocolTypeRouter({"http": application}), "/page/")).body == b"here"
 
 
 async def test_threads_that_somebody_else_provides_are_used() -> None:

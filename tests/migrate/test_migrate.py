@@ -39,6 +39,7 @@ def notes(source: str) -> list[tuple[int, str]]:
         '@mock.patch("HERE.layers.get_channel_layer")\ndef t(): ...',
         "M = [r'''HERE.sessions.CookieMiddleware''']",
         "import_module('HERE.auth')",
+        "import HERE.layers\nx = f'é {HERE.layers.get_channel_layer()}'",
     ],
 )
 def test_every_form_of_import_and_path(source: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from asgiref.sync import SyncToAsync
@@ -16,7 +17,7 @@ from django.urls.resolvers import RegexPattern, RoutePattern
 from django.utils.module_loading import import_string
 
 from fullduplex.asgi import Application, Event, Receive, Scope, Send
-from fullduplex.handler.application import ASGIHandler
+from fullduplex.handler.application import ASGIHandler, get_asgi_application
 from fullduplex.sockets.consumer import AsyncConsumer
 from fullduplex.threads.context import current_executor, current_lease, enter_lease
 
@@ -46,8 +47,9 @@ class RouteNotFound(ValueError):
 class ProtocolTypeRouter:
     """Hands each connection to the application for its type: ``http``, ``websocket``, ``channel``, ...
 
-    ``lifespan`` needs no entry: an HTTP application that knows it gets it, else it is answered here. Sync code of
-    consumers runs in the leased threads of our handler.
+    ``http`` without an entry is Django: who had only ``websocket`` had the pages from a ``runserver`` that was WSGI.
+    ``lifespan`` needs no entry, either: an HTTP application that knows it gets it, else it is answered here. Sync code
+    of consumers runs in the leased threads of our handler.
 
     Raises:
         ValueError: there is no application for a scope's type.
@@ -59,6 +61,8 @@ class ProtocolTypeRouter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         kind = scope["type"]
         application = self.application_mapping.get(kind)
+        if application is None and kind == "http":
+            application = self._django
         if application is None:
             if kind == "lifespan":
                 return await self._lifespan(scope, receive, send)
@@ -74,6 +78,10 @@ class ProtocolTypeRouter:
         finally:
             if lease is not None:
                 lease.end(spoiled=kind == "http" and not over)
+
+    @cached_property
+    def _django(self) -> Application:
+        return get_asgi_application()
 
     async def _call(self, application: Application, scope: Scope, receive: Receive, send: Send) -> Any:
         try:

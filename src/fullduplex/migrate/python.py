@@ -39,6 +39,11 @@ def change_python(source: str, roots: frozenset[str] = frozenset(ROOTS)) -> Text
         _change_imports(text, tree, root)
     change_apps(text, tree)
     _change_strings(text, tokens, roots)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            for part in node.values:
+                if isinstance(part, ast.Constant):
+                    _note_inside(text, node.lineno, str(part.value), roots)
     return text
 
 
@@ -93,8 +98,10 @@ def _change_imports(text: Text, tree: ast.Module, root: str) -> None:
         text.replace(start, start + len(root), ROOTS[root])
     if binding and other is None:
         for path, name in _uses(tree, root):
-            if exists(path):
-                start, end = text.span(name)
+            start, end = text.span(name)
+            if text.source[start:end] != root:  # Python 3.11 misplaces what some f-strings hold
+                text.note(name.lineno, f"{path} stands in an f-string")
+            elif exists(path):
                 text.replace(start, end, ROOTS[root])
             else:
                 text.note(name.lineno, f"fullduplex has no {path}")
@@ -132,18 +139,14 @@ def _change_strings(text: Text, tokens: list[tokenize.TokenInfo], roots: frozens
     for token in tokens:
         if token.type == tokenize.STRING:
             _change_string(text, token, roots)
-        elif tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
-            _note_inside(text, token.start[0], token.string, roots)
 
 
 def _change_string(text: Text, token: tokenize.TokenInfo, roots: frozenset[str]) -> None:
     try:
         value = ast.literal_eval(token.string)
     except ValueError:  # an f-string, before Python 3.12
-        value = None
+        return
     if not isinstance(value, str):
-        if value is None:
-            _note_inside(text, token.start[0], token.string, roots)
         return
     match = DOTTED.fullmatch(value)
     if match is None:
