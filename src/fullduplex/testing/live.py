@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import ImproperlyConfigured
 from django.test import TransactionTestCase, modify_settings
 
+from fullduplex.handler.static import StaticFilesHandler
 from fullduplex.management.application import get_internal_asgi_application
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.worker import Worker
@@ -81,7 +81,7 @@ class ChannelsLiveServerTestCase(TransactionTestCase):
 
     host: ClassVar[str] = "localhost"
     serve_static: ClassVar[bool] = True
-    static_wrapper: ClassVar[Callable[[Any], Any]] = ASGIStaticFilesHandler
+    static_wrapper: ClassVar[Callable[[Any], Any]] = StaticFilesHandler
     server_class: ClassVar[type[LiveServer]] = LiveServer
     _server: ClassVar[LiveServer]
 

@@ -90,9 +90,9 @@ class Command(DjangoCommand):
                 )
             )
         if options.get("use_static_handler") and (settings.DEBUG or options.get("insecure_serving")):
-            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+            from fullduplex.handler.static import StaticFilesHandler
 
-            return ASGIStaticFilesHandler(application)  # type: ignore[arg-type]
+            return StaticFilesHandler(application)  # type: ignore[arg-type]  # the stubs have no ASGI applications
         return application
 
     def on_bind(self, server_port: int) -> None:
