@@ -126,6 +126,19 @@ async def test_they_stay_one_world_when_members_come_and_go(layer: str) -> None:
         assert await messages(connections) == dict.fromkeys(MEMBERS, "again")
 
 
+async def test_the_local_layer_refuses_consumers_in_groups(caplog: pytest.LogCaptureFixture) -> None:
+    class Alone(AsyncWebsocketConsumer):
+        pass
+
+    local = {"default": {"BACKEND": "fullduplex.layers.local.LocalLayer"}}
+    routes = (path("alone/", Alone.as_view()), path("declared/", MEMBERS["declared"]))
+    with override_settings(CHANNEL_LAYERS=local), project(*routes) as application:
+        async with asgi_driver.websocket(application, "/alone/") as connection:
+            await connection.accepted()
+        assert (await asgi_driver.refusal(application, "/declared/")).status == 500
+    assert "the local layer has sockets alone" in caplog.text
+
+
 async def test_an_event_that_no_socket_can_get_is_the_senders_error() -> None:
     async with members() as connections:
         with pytest.raises(TypeError, match="not JSON serializable"):

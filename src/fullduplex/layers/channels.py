@@ -19,6 +19,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import ConfigurationError, InvalidChannelLayerError
+from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.configured import MEMORY_LAYER, entry, own_layer
 from fullduplex.layers.serving import SETTING, in_process_allowed
 
@@ -249,11 +250,12 @@ class ChannelLayerManager:
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> Any:
-    """Return a channel layer, or None where none is configured."""
+    """Return a channel layer, or None where none is configured, or one that carries groups of sockets alone."""
     try:
-        return channel_layers[alias]
+        layer = channel_layers[alias]
     except KeyError:
         return None
+    return None if isinstance(layer, BaseLayer) else layer
 
 
 channel_layers = ChannelLayerManager()

@@ -48,7 +48,10 @@ logger = logging.getLogger("fullduplex.sockets")
 #: Of an accept: by name, or as pairs, where one name may come twice.
 Headers = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
-_NO_LAYER = "BACKEND is unconfigured or doesn't support groups"
+_NO_LAYER = (
+    "BACKEND is unconfigured or doesn't support groups of consumers: several workers need one on Redis for them, the "
+    "local layer has sockets alone"
+)
 
 
 class InvalidMessage(RemoteProtocolError, ValueError):
