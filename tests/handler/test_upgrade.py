@@ -1533,3 +1533,41 @@ async def test_a_view_that_closes_is_no_failure(caplog: pytest.LogCaptureFixture
     assert first.getMessage() == "Forbidden (the socket view closed it): /a/"
     assert second.getMessage() == "Forbidden (the socket view did not accept): /b/"
     assert (first.exc_info, second.exc_info) == (None, None)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+@pytest.mark.parametrize(
+    ("attribute", "advice"), [("user", "socket.request.auser()"), ("session", "session.aget(key)")]
+)
+@pytest.mark.parametrize("observer", ["", f"{__name__}.plain_observer"])
+async def test_a_lazy_user_or_session_names_what_async_code_has(
+    caplog: pytest.LogCaptureFixture, accepts: bool, attribute: str, advice: str, observer: str
+) -> None:
+    @socket_view
+    async def lazy(socket: WebSocket) -> None:
+        if accepts:
+            await socket.accept()
+        if attribute == "user":
+            str(socket.request.user)
+        else:
+            socket.request.session["seen"]
+
+    middleware = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    cookie = {"cookie": "sessionid=abcdefghijklmnopqrstuvwxyz012345"}
+    with project(path("", lazy), MIDDLEWARE=middleware, FULLDUPLEX={"SOCKET_VIEW_OBSERVER": observer}) as application:
+        async with websocket(application, headers=cookie) as client:
+            if accepts:
+                await client.accepted()
+            else:
+                assert (await client.refused()).status == 500
+            await client.end()
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert advice in logging.Formatter().format(record)
+
+
+@contextmanager
+def plain_observer(request: Any) -> Iterator[None]:
+    yield

@@ -37,7 +37,7 @@ from fullduplex.handler.request import ASGIRequest
 from fullduplex.handler.response import busy_response, close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
-from fullduplex.handler.view import View
+from fullduplex.handler.view import View, advise
 from fullduplex.log_lines import escape
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import SocketView, refuse
@@ -385,7 +385,11 @@ def _returned(view: View) -> HttpResponseBase | None:
     view.is_judged = True
     if view.task.cancelled():
         raise RuntimeError("The socket view was cancelled from within.")
-    response = view.task.result()
+    try:
+        response = view.task.result()
+    except Exception as error:
+        advise(error)
+        raise
     if response is not None and not isinstance(response, HttpResponseBase):
         raise TypeError(f"The socket view returned {response!r}: an HttpResponse refuses, None ends it.")
     return response

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.core.signals import got_request_exception
 from django.http.response import HttpResponseBase
@@ -95,6 +97,7 @@ class View:
             elif response is not None:
                 raise TypeError(f"The socket view returned {response!r} after it had accepted; only None is possible.")
         except BaseException as error:
+            advise(error)
             if self._is_failure(error):
                 if error is not self._told:
                     await self._in_context(self._tell(error))
@@ -110,6 +113,7 @@ class View:
             try:
                 return await function()
             except (Exception, asyncio.CancelledError) as error:
+                advise(error)
                 if self.has_decided and self._lease is not None and self._is_failure(error):
                     self._told = error
                     await self._tell(error)
@@ -150,6 +154,23 @@ class View:
         except BaseException:
             logger.error(message, path, exc_info=error, extra=extra)
             got_request_exception.send(sender=None, request=self._request)
+
+
+_ASYNC = {
+    "django.contrib.auth": "In async code: `user = await socket.request.auser()`, in the place of `request.user`.",
+    "django.contrib.sessions": "In async code sessions have `await session.aget(key)`, `aset`, `asave` and others.",
+}
+
+
+def advise(error: BaseException) -> None:
+    """Name what async code has, where sync code of users and sessions has refused to run on the loop."""
+    if not isinstance(error, SynchronousOnlyOperation) or getattr(error, "__notes__", None):
+        return
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for package, advice in _ASYNC.items():
+        if any(f"{module}.".startswith(f"{package}.") for module in modules):
+            error.add_note(advice)
+            return
 
 
 def _close_unsent(response: Answer) -> None:
