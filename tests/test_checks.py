@@ -53,7 +53,8 @@ def test_channels_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         [warning] = check_channels()
         assert warning.id == "fullduplex.W003"
-        assert warning.msg == "channels imported beside fullduplex.channels, by chat.consumers."
+        assert warning.msg.startswith("channels imported beside fullduplex.channels, by ")
+        assert "chat.consumers" in warning.msg
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "channels"]:
             monkeypatch.delitem(sys.modules, name)

@@ -128,7 +128,7 @@ def _importers() -> set[str]:
     return {
         name
         for name, module in tuple(sys.modules.items())
-        if type(module) is ModuleType and not _of_channels(name)
+        if type(module) is ModuleType and not _of_channels(name) and not name.startswith("daphne.")
         for value in tuple(vars(module).values())
         if type(value) in (ModuleType, FunctionType, type)
         and _of_channels(value.__name__ if type(value) is ModuleType else value.__module__)
@@ -136,7 +136,7 @@ def _importers() -> set[str]:
 
 
 def _of_channels(name: object) -> bool:
-    return isinstance(name, str) and name.partition(".")[0] in ("channels", "channels_redis", "daphne")
+    return isinstance(name, str) and name.partition(".")[0] in ("channels", "channels_redis")
 
 
 def _exists(module: str) -> bool:
