@@ -112,3 +112,11 @@ async def test_one_handler_however_many_applications() -> None:
     with production(), project() as _, project() as _:
         handlers = logging.getLogger("django").handlers
         assert sum(isinstance(handler, Unwritten) for handler in handlers) == 1
+
+
+async def test_a_handshake_of_which_a_proxy_has_dropped_the_half() -> None:
+    with production() as log, project(*URLS, DEBUG=False) as application:
+        await request(application, "/fine/")
+        await request(application, "/fine/", headers={"sec-websocket-key": "AAAA"})
+    [line] = log.lines
+    assert "A proxy drops what it is not told to pass on" in line

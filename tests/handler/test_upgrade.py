@@ -30,9 +30,10 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
 
-from fullduplex.exceptions import Disconnected, RemoteProtocolError
+from fullduplex.exceptions import DenyConnection, Disconnected, RemoteProtocolError
 from fullduplex.realtime.groups import Group
 from fullduplex.realtime.hub import get_hub
+from fullduplex.sockets.consumers import AsyncWebsocketConsumer, WebsocketConsumer
 from fullduplex.sockets.response import WebSocketResponse
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
@@ -1571,3 +1572,27 @@ async def test_a_lazy_user_or_session_names_what_async_code_has(
 @contextmanager
 def plain_observer(request: Any) -> Iterator[None]:
     yield
+
+
+class ClosesInConnect(WebsocketConsumer):
+    def connect(self) -> None:
+        self.close(code=4003, reason="not today")
+
+
+class DeniesInConnect(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        raise DenyConnection
+
+
+class SendsToWhomItHasRefused(AsyncWebsocketConsumer):
+    async def connect(self) -> None:
+        await self.close()
+        await self.send("too late")
+
+
+@pytest.mark.parametrize("consumer", [ClosesInConnect, DeniesInConnect, SendsToWhomItHasRefused])
+async def test_a_consumer_that_closes_in_connect_is_no_failure(consumer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with project(path("", consumer.as_view())) as application:
+        assert (await refusal(application)).status == 403
+    [record] = caplog.records
+    assert (record.getMessage(), record.exc_info) == ("Forbidden (the socket view closed it): /", None)

@@ -48,8 +48,10 @@ class Unwritten(logging.Handler):
 def _matters(record: logging.LogRecord) -> bool:
     if record.levelno >= logging.ERROR:
         return True
-    scope = getattr(getattr(record, "request", None), "scope", None)
-    return scope is not None and scope.get("type") == "websocket"
+    request = getattr(record, "request", None)
+    scope = getattr(request, "scope", None) or {}
+    # With the key alone it is a handshake, too, of which a proxy has dropped the rest.
+    return scope.get("type") == "websocket" or "HTTP_SEC_WEBSOCKET_KEY" in getattr(request, "META", ())
 
 
 def write_the_unwritten() -> None:
