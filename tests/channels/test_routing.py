@@ -303,3 +303,15 @@ def test_the_default_application() -> None:
 def test_a_wrong_setting(value: Any, message: str) -> None:
     with override_settings(ASGI_APPLICATION=value), pytest.raises(ImproperlyConfigured, match=message):
         get_default_application()
+
+
+@pytest.mark.parametrize("router", [ProtocolTypeRouter, ChannelNameRouter])
+def test_a_class_is_found_when_the_router_is_made(router: Any) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"AsyncWebsocketConsumer\.as_asgi\(\) to {router.__name__}"):
+        router({"websocket": AsyncWebsocketConsumer})
+
+
+def test_a_class_in_an_include_is_found_when_the_router_is_made() -> None:
+    inner = [path("b/", AsyncWebsocketConsumer)]  # type: ignore[call-overload]
+    with pytest.raises(ImproperlyConfigured, match=r"AsyncWebsocketConsumer\.as_asgi\(\) to URLRouter"):
+        URLRouter([path("a/", include([path("a/", include(inner))]))])

@@ -56,6 +56,8 @@ class ProtocolTypeRouter:
     """
 
     def __init__(self, application_mapping: Mapping[str, Application]) -> None:
+        for application in application_mapping.values():
+            _check(application, type(self).__name__)
         self.application_mapping = application_mapping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -144,6 +146,8 @@ class URLRouter:
         for route in routes:
             if isinstance(route, URLPattern):
                 _prepare(route)
+            elif isinstance(route, URLResolver):
+                _check_included(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         path = self._path(scope)
@@ -184,6 +188,8 @@ class ChannelNameRouter:
     """
 
     def __init__(self, application_mapping: Mapping[str, Application]) -> None:
+        for application in application_mapping.values():
+            _check(application, type(self).__name__)
         self.application_mapping = application_mapping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
@@ -234,14 +240,27 @@ def _prepare(route: URLPattern) -> None:
     route._fullduplex_prepared = True  # type: ignore[attr-defined]
 
 
-def _check(application: Any) -> None:
+def _check_included(resolver: URLResolver) -> None:
+    for route in resolver.url_patterns:
+        if isinstance(route, URLPattern):
+            _check(route.callback)
+        elif isinstance(route, URLResolver):
+            _check_included(route)
+
+
+def _check(application: Any, router: str = "URLRouter") -> None:
+    """Refuse what would fail with the first connection.
+
+    Raises:
+        ImproperlyConfigured: it is a consumer's class, or a socket view.
+    """
     if inspect.isclass(application) and issubclass(application, AsyncConsumer):
         name = application.__name__
-        raise ImproperlyConfigured(f"{name} is a class, and no ASGI application: pass {name}.as_asgi() to URLRouter.")
+        raise ImproperlyConfigured(f"{name} is a class, and no ASGI application: pass {name}.as_asgi() to {router}.")
     if getattr(application, "fullduplex_socket", False) and not getattr(application, "fullduplex_asgi", False):
         name = application.__name__
         raise ImproperlyConfigured(
-            f"{name} is a socket view: it belongs to your URLconf. URLRouter takes ASGI applications, such as "
+            f"{name} is a socket view: it belongs to your URLconf. {router} takes ASGI applications, such as "
             f"{name}.as_asgi() of a consumer."
         )
 
