@@ -118,6 +118,56 @@ async def test_each_send_reaches_both_kinds(layer: str) -> None:
         assert await messages(connections) == dict.fromkeys(MEMBERS, "as it is")
 
 
+class Late(AsyncWebsocketConsumer):
+    """Accepts when it is told to."""
+
+    groups = ("lobby",)
+
+    async def connect(self) -> None:
+        """Not yet."""
+
+    async def call(self, event: dict[str, Any]) -> None:
+        calls.append(event["name"])
+
+    async def now(self, event: dict[str, Any]) -> None:
+        await self.accept()
+
+
+class LateSync(WebsocketConsumer):
+    groups = ("lobby",)
+
+    def connect(self) -> None:
+        """Not yet."""
+
+    def call(self, event: dict[str, Any]) -> None:
+        calls.append(event["name"])
+
+    def now(self, event: dict[str, Any]) -> None:
+        self.accept()
+
+
+calls: list[str] = []
+
+
+@pytest.mark.parametrize("consumer", [Late, LateSync])
+async def test_no_message_opens_a_socket(consumer: Any) -> None:
+    with project(path("late/", consumer.as_view())) as application:
+        async with asgi_driver.websocket(application, "/late/") as connection:
+            layer = get_channel_layer()
+            async with asyncio.timeout(30):
+                while "lobby" not in layer.groups:
+                    await asyncio.sleep(0)
+                await Group("lobby").asend("early")
+                await Group("lobby").asend(b"early, too")
+                await layer.group_send("lobby", {"type": "call", "name": consumer.__name__})
+                while consumer.__name__ not in calls:
+                    await asyncio.sleep(0.001)
+            assert connection.events.empty()
+            await layer.group_send("lobby", {"type": "now"})
+            await connection.accepted()
+            assert [await connection.message() for _ in range(2)] == ["early", b"early, too"]
+
+
 async def test_they_stay_one_world_when_members_come_and_go(layer: str) -> None:
     async with members():
         pass

@@ -28,6 +28,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.core.serializers.json import DjangoJSONEncoder
 
+from fullduplex.asgi import Event, Receive, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import (
     AcceptConnection,
@@ -38,6 +39,7 @@ from fullduplex.exceptions import (
     StopConsumer,
 )
 from fullduplex.realtime.hub import GAP
+from fullduplex.realtime.prepared import prepare
 from fullduplex.sockets.consumer import AsyncConsumer, Message, Source, SyncConsumer, await_many_dispatch
 from fullduplex.sockets.served import serve_socket
 from fullduplex.sockets.views import View, websocket
@@ -66,6 +68,8 @@ class _Socket(AsyncConsumer):
     """
 
     groups: Sequence[str] | None = None
+    _accepted: bool = False
+    _held: list[Message] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if self.groups is None:
@@ -88,6 +92,33 @@ class _Socket(AsyncConsumer):
         socket_view.consumer_class = cls  # type: ignore[attr-defined]
         socket_view.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
         return socket_view
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
+        """Serve, and let what groups brought before the accept follow it."""
+
+        async def noting_send(event: Event) -> None:
+            await send(event)
+            if event["type"] == "websocket.accept":
+                self._accepted = True
+                held, self._held = self._held, None
+                for message in held or ():
+                    await send(_send_event(message.get("text"), message.get("bytes")))
+
+        await super()._serve(receive, noting_send)
+
+    def _hold(self, message: Message) -> bool:
+        """Keep a message of a group for after the accept, which it must not bring about; False when that was.
+
+        Raises:
+            RuntimeError: too much waits for it.
+        """
+        if self._accepted:
+            return False
+        self._held = [*(self._held or ()), message]
+        most_bytes = get_settings().outbox_max_bytes
+        if sum(prepare(_data(held)).size_bytes for held in self._held) > most_bytes:
+            raise RuntimeError(f"More than OUTBOX_MAX_BYTES, {most_bytes}, came from groups before accept().")
+        return True
 
     async def _dispatch_all(self, sources: Sequence[Source]) -> None:
         """See to it that the end is dispatched, too: a ``websocket.disconnect``, whoever it comes from."""
@@ -148,6 +179,11 @@ def _send_event(text_data: str | None, bytes_data: bytes | None) -> Message:
     raise ValueError("You must pass one of bytes_data or text_data")
 
 
+def _data(message: Message) -> str | bytes:
+    text: str | None = message.get("text")
+    return text if text is not None else bytes(message["bytes"])
+
+
 def _close_event(code: int | bool | None, reason: str | None) -> Message:
     message: Message = {"type": "websocket.close"}
     if code is not None and code is not True:
@@ -198,7 +234,8 @@ class WebsocketConsumer(SyncConsumer, _Socket):
 
     def websocket_send(self, message: Message) -> None:
         """Something was sent to a group of this consumer with :class:`fullduplex.Group`: it goes to the client."""
-        self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
+        if not self._hold(message):
+            self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
 
     def channel_layer_gap(self, message: Message) -> None:
         """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says
@@ -268,7 +305,8 @@ class AsyncWebsocketConsumer(_Socket):
 
     async def websocket_send(self, message: Message) -> None:
         """Something was sent to a group of this consumer with :class:`fullduplex.Group`: it goes to the client."""
-        await self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
+        if not self._hold(message):
+            await self.send(text_data=message.get("text"), bytes_data=message.get("bytes"))
 
     async def channel_layer_gap(self, message: Message) -> None:
         """Messages to ``message["groups"]`` may be missing: the broker was lost, and is back. What happens says
