@@ -26,6 +26,7 @@ from tests.wire.http2_frames import (
     POST,
     PRIORITY,
     PUSH_PROMISE,
+    RST_STREAM,
     SETTINGS,
     START,
     WINDOW_UPDATE,
@@ -174,6 +175,30 @@ def test_5_1_2_streams_beyond_the_limit_are_refused(library: str) -> None:
     peer.output()
     assert peer.codec.late_events() == [StreamEnded(1)]
     assert peer.head(GET, 7).stream_id == 7
+
+
+@pytest.mark.parametrize("knows", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_5_1_2_a_stream_that_is_refused_is_the_only_one_that_suffers(library: str, knows: bool, whole: bool) -> None:
+    """Its content is on its way already, and a client that has not seen our SETTINGS cannot know."""
+    peer = Peer(library, HTTP2Limits(max_streams_count=2))
+    if knows:
+        peer.feed(frame(SETTINGS, ACK))
+    pieces = [
+        headers(POST, stream_id, end=False) + data(b"x" * 10_000, stream_id, end=True) for stream_id in (1, 3, 5, 7)
+    ]
+    events = peer.feed(b"".join(pieces)) if whole else peer.feed(*pieces)
+    assert {getattr(event, "stream_id", 0) for event in events} == {1, 3}
+    sent = peer.output()
+    assert {one.stream_id: one.code for one in sent if one.kind == RST_STREAM} == dict.fromkeys(
+        (5, 7), ErrorCode.REFUSED_STREAM
+    )
+    assert not [one for one in sent if one.kind == GOAWAY]
+    for stream_id in (1, 3):
+        peer.codec.respond(stream_id, 200, [], b"")
+    peer.output()
+    assert peer.codec.late_events() == [StreamEnded(1), StreamEnded(3)]
+    assert peer.head(GET, 9).stream_id == 9
 
 
 def test_5_2_content_waits_for_the_window_of_its_stream(library: str) -> None:

@@ -209,6 +209,10 @@ class HTTP2Codec(HTTP2Writer):
     def _on_request(self, stream_id: int, fields: LibraryFields, end_stream: bool, events: list[Event]) -> None:
         if self._pieces:
             self._flush_pieces(events)
+        if len(self._streams) >= self._limits.max_streams_count:  # the gate has counted it
+            self._forget(stream_id)
+            self._submit_reset(stream_id, ErrorCode.REFUSED_STREAM)
+            return
         heads = self._heads
         try:
             head = heads.read(fields, stream_id, end_stream)

@@ -157,13 +157,7 @@ class H2Codec(HTTP2Codec):
 
     def _on_event(self, event: LibraryEvent, events: list[Event]) -> None:
         if isinstance(event, RequestReceived):
-            stream_id = event.stream_id
-            end = event.stream_ended is not None
-            if len(self._streams) >= self._limits.max_streams_count:
-                self._gate.remember_reset(stream_id)
-                self._submit_reset(stream_id, ErrorCode.REFUSED_STREAM)
-            else:
-                self._on_request(stream_id, self._fields.last, end, events)
+            self._on_request(event.stream_id, self._fields.last, event.stream_ended is not None, events)
         elif isinstance(event, DataReceived):
             padding = event.flow_controlled_length - len(event.data)
             if padding:

@@ -13,10 +13,11 @@ from fullduplex.wire.http1_writer import NO_DEFAULTS, DefaultFields
 from fullduplex.wire.http2 import HTTP2Codec
 from fullduplex.wire.http2_errors import ErrorCode, HTTP2Error, goaway_frame, name_of
 from fullduplex.wire.http2_gate import PREFACE
-from fullduplex.wire.http2_settings import connection_window_bytes, settings_of
+from fullduplex.wire.http2_settings import MAX_CONCURRENT_STREAMS, connection_window_bytes, setting, settings_of
 
 _RequestReceived, _DataReceived, _StreamClosed = ngh2.RequestReceived, ngh2.DataReceived, ngh2.StreamClosed
 _UNLIMITED = 2**40
+_ANY_COUNT = 2**31 - 1
 _FETCHED_BYTES = 16_384
 
 
@@ -34,7 +35,12 @@ class NGH2Codec(HTTP2Codec):
         self._is_over = False  # and told by it
         self._reset_by_client = 0  # the last stream
         self._connection = connection = ngh2.Connection(ngh2.Role.SERVER, _configuration(limits))
-        connection.initiate_connection(dict(settings_of(limits)))
+        # How many streams there may be is ours to refuse, one by one: the library does not tell, or ends all.
+        settings = dict(settings_of(limits))
+        most = setting(MAX_CONCURRENT_STREAMS, settings[MAX_CONCURRENT_STREAMS])
+        settings[MAX_CONCURRENT_STREAMS] = _ANY_COUNT
+        connection.initiate_connection(settings)
+        self._own_output = connection.data_to_send().replace(setting(MAX_CONCURRENT_STREAMS, _ANY_COUNT), most, 1)
         connection.receive_data(PREFACE)
         connection.set_local_window_size(connection_window_bytes(limits))
 
