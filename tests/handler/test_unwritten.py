@@ -120,3 +120,18 @@ async def test_a_handshake_of_which_a_proxy_has_dropped_the_half() -> None:
         await request(application, "/fine/", headers={"sec-websocket-key": "AAAA"})
     [line] = log.lines
     assert "A proxy drops what it is not told to pass on" in line
+
+
+async def test_who_patches_logging_sees_each_record_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    call = logging.Logger.callHandlers
+
+    def tracking(self: logging.Logger, record: logging.LogRecord) -> None:
+        seen.append(record.getMessage())
+        call(self, record)
+
+    monkeypatch.setattr(logging.Logger, "callHandlers", tracking)
+    with production() as log, project(*URLS, DEBUG=False) as application:
+        await refusal(application, "/fails/")
+    assert seen == ["Internal Server Error: /fails/"]
+    assert len(log.lines) == 1

@@ -27,7 +27,14 @@ class Unwritten(logging.Handler):
         if record.name.startswith("django.security."):  # its line says all; anybody can cause these
             record = copy.copy(record)
             record.exc_info = record.exc_text = None
-        ours.handle(record)
+        self._write(ours, record)
+
+    def _write(self, ours: logging.Logger, record: logging.LogRecord) -> None:
+        """As ``Logger.callHandlers`` does; who has patched that, as error trackers do, has seen the record already."""
+        handlers = [*ours.handlers, *(ours.parent.handlers if ours.propagate and ours.parent is not None else ())]
+        for handler in handlers or [logging.lastResort]:
+            if handler is not None and record.levelno >= handler.level:
+                handler.handle(record)
 
     def _is_written(self, record: logging.LogRecord) -> bool:
         """As ``Logger.callHandlers`` goes; mail is no log."""
