@@ -37,6 +37,7 @@ logger = logging.getLogger("fullduplex.server")
 
 WRITE_BYTES = 81_920  # fetched for one write: 64 KiB of content go with their head and frames
 TURN_BYTES = 1_048_576  # written before others have the loop
+QUIET_S = 0.25  # without a request before GOAWAY: who has read the last answer has asked by then, if it will
 
 
 class HTTP2Connection(asyncio.Protocol):
@@ -63,8 +64,11 @@ class HTTP2Connection(asyncio.Protocol):
         "_flow",
         "_full",
         "_gateway",
+        "_grace_s",
         "_half_close",
         "_is_dropped",
+        "_quiet_s",
+        "_quiet_since_s",
         "_streams",
         "client",
         "codec",
@@ -105,6 +109,9 @@ class HTTP2Connection(asyncio.Protocol):
         self._draining = False
         self._drain_deadline_s: float | None = None
         self._half_close: asyncio.TimerHandle | None = None
+        self._grace_s = 0.0
+        self._quiet_s = 0.0
+        self._quiet_since_s: float | None = None  # of a connection that drains, and has no streams any more
         self._close_deadline_s: float | None = None
 
     def begin(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -215,8 +222,11 @@ class HTTP2Connection(asyncio.Protocol):
             for stream in full:
                 if not stream.check_room():  # which may write, and so fill the stream again
                     self._full.add(stream)
-        if (self._draining or self._half_close is not None) and not self._streams:
-            self._say_goodbye()
+        if not self._streams:
+            if self._half_close is not None:
+                self._say_goodbye()
+            elif self._draining and self._quiet_since_s is None:
+                self._quiet_since_s = self.loop.time()
 
     # For the worker --------------------------------------------------------------------------
 
@@ -234,10 +244,13 @@ class HTTP2Connection(asyncio.Protocol):
     def drain(self, grace_s: float) -> None:
         """The server is going down: answer what was asked, and then say that it is over.
 
-        Clients differ in what they make of GOAWAY while they wait for answers: some give up. So it comes after those,
-        or when a client goes on asking for longer than ``grace_s``, as it does to one that asks for nothing.
+        Clients differ in what they make of GOAWAY while they wait for answers, or have asked before they see it: some
+        give up. So it comes when they have been quiet for a moment, or when a client goes on asking for longer than
+        ``grace_s``, as it does to one that asks for nothing.
         """
         self._draining = bool(self._streams)
+        self._grace_s = grace_s
+        self._quiet_s = min(QUIET_S, grace_s)
         self._drain_deadline_s = self.loop.time() + grace_s
 
     @property
@@ -272,10 +285,14 @@ class HTTP2Connection(asyncio.Protocol):
         for stream in [*self._streams.values()]:
             stream.tick(now_s)
         if self._drain_deadline_s is not None and now_s >= self._drain_deadline_s:
-            self._drain_deadline_s = None
-            self._draining = True
-            if self._streams:
+            self._drain_deadline_s = self._quiet_since_s = None
+            if self._draining:
                 self.codec.announce_end()
+                self._quiet_s = self._grace_s
+            else:
+                self._say_goodbye()
+        elif self._quiet_since_s is not None and now_s - self._quiet_since_s >= self._quiet_s and not self._streams:
+            self._say_goodbye()
         self.flush()
 
     def close(self) -> None:
@@ -344,8 +361,10 @@ class HTTP2Connection(asyncio.Protocol):
                     found.received_end()
             else:
                 self._handle_end(one)
-        if opened and self._drain_deadline_s is not None:
-            self._draining = True
+        if opened:
+            self._quiet_since_s = None
+            if self._drain_deadline_s is not None:
+                self._draining = True
         for stream in opened or ():
             handler = stream.handler
             if handler is not None and not stream.closed:
@@ -380,9 +399,9 @@ class HTTP2Connection(asyncio.Protocol):
         self._full.clear()
 
     def _say_goodbye(self) -> None:
-        """The last answer has left."""
+        """The last answer has left, and no further request will be lost."""
         self._draining = False
-        self._drain_deadline_s = None
+        self._drain_deadline_s = self._quiet_since_s = None
         if self._half_close is not None:
             self._half_close.cancel()
             self._half_close = None
