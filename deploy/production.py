@@ -21,8 +21,8 @@ if "REDIS_URL" in os.environ:
         }
     }
 
-# Without it Django tells errors by mail alone, and nobody without ADMINS. Standard error is what systemd, Docker and
-# Kubernetes keep; lines of the server (requests, restarts) are there already.
+# Without it errors of requests are in the server's log; what else Django has to say goes by mail alone, and nowhere
+# without ADMINS. Standard error is what systemd, Docker and Kubernetes keep; lines of the server are there already.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
