@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -468,3 +470,24 @@ async def test_all_options_of_channels_redis_are_understood(valkey: Server) -> N
     await layer.close()
     with pytest.raises(ConfigurationError, match="hosts is a list"):
         RedisChannelLayer(hosts=valkey.url)
+
+
+def test_it_needs_no_settings(valkey: Server) -> None:
+    """For scripts that send to groups and are no Django."""
+    script = f"""
+import asyncio
+from fullduplex.channels.redis.core import RedisChannelLayer
+
+async def main():
+    layer = RedisChannelLayer(hosts=["{valkey.url}"])
+    channel = await layer.new_channel()
+    await layer.group_add("lobby", channel)
+    await layer.group_send("lobby", {{"type": "hello"}})
+    print(await layer.receive(channel))
+    await layer.close()
+
+asyncio.run(main())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
+    assert (run.stdout, run.stderr) == ("{'type': 'hello'}\n", "")

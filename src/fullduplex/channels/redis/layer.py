@@ -24,6 +24,8 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
+
 from fullduplex.channels.redis.mailboxes import Mailboxes
 from fullduplex.channels.redis.serializers import registry
 from fullduplex.conf import get_settings
@@ -412,7 +414,7 @@ class _Loop:
 def _hub(layer: RedisLayer) -> Hub:
     try:
         is_shared = get_layer() is layer
-    except ConfigurationError:
+    except (ConfigurationError, ImproperlyConfigured):  # the layer is used alone, perhaps without settings
         is_shared = False
     return get_hub() if is_shared else Hub(lambda: layer)
 
