@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.e2e.load import Load
-from tests.e2e.process import ROOT, fullduplex
+from tests.e2e.process import ROOT, Process, fullduplex
 from tests.e2e.proxies import Proxy
 
 pytestmark = pytest.mark.e2e
@@ -130,6 +131,31 @@ def test_one_worker_that_fails_at_every_start_delays_nobody(tmp_path):
         assert len(waits[True]) > 40
         assert max(waits[True]) < 1 + max(waits[False]), "a quarter of the connections wait where no worker is"
         assert "RuntimeError: one too many" in process.output
+
+
+# sys.executable is where new processes come from; the link is taken away as an upgrade of the environment does it.
+LINKED = "import sys; sys.executable = sys.argv.pop(1); from fullduplex.server.cli import main; main()"
+
+
+@pytest.mark.parametrize("options", [("--no-preload",), pytest.param((), marks=pytest.mark.slow)])
+def test_where_the_system_lets_no_process_start_those_who_serve_go_on(options, tmp_path):
+    link = tmp_path / "python"
+    link.symlink_to(sys.executable)
+    where = ("workers_asgi:app", "--app-dir", str(ROOT / "tests" / "e2e"), "--port", "0", "--workers", "2")
+    with Process(sys.executable, "-c", LINKED, str(link), *where, *options, env=HERE) as process:
+        process.wait_for(re.compile(ALL_READY))
+        link.unlink()
+        process.signal(signal.SIGHUP)
+        process.wait_for(re.compile("The reload failed: no process can be started .* go on serving"))
+        os.kill(get(process)[0], signal.SIGKILL)
+        end = process.wait_for("was killed by SIGKILL").end()
+        process.wait_for("tried again in" if options else "is ready after", after=end)
+        get(process)
+        link.symlink_to(sys.executable)
+        process.signal(signal.SIGHUP)
+        process.wait_for("Reloaded: generation 3 serves")
+        get(process)
+        assert process.stop() == 0
 
 
 def test_where_no_worker_can_start_the_service_ends(tmp_path):

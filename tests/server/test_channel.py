@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from fullduplex.server.channel import Channel
+from fullduplex.server.child import _first
 
 
 @pytest.fixture
@@ -58,5 +59,19 @@ def test_descriptors_go_along(ends):
     assert not os.get_inheritable(copy)
     os.write(copy, b"through it")
     os.close(copy)
+    assert os.read(reading, 100) == b"through it"
+    os.close(reading)
+
+
+def test_a_process_that_starts_reads_its_order_and_leaves_what_has_come_behind_it(ends):
+    ours, theirs = ends
+    reading, writing = os.pipe()
+    ours.send({"kind": "order"})
+    ours.send({"kind": "listener"}, [writing])
+    os.close(writing)
+    assert _first(theirs) == {"kind": "order"}
+    (message,) = theirs.receive()
+    os.write(message["descriptors"][0], b"through it")
+    os.close(message["descriptors"][0])
     assert os.read(reading, 100) == b"through it"
     os.close(reading)

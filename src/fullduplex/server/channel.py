@@ -71,8 +71,12 @@ class Channel:
             self.is_closed = True
             self._unsent = b""
 
-    def receive(self) -> list[Message]:
-        """What the other end has said since. Descriptors stand in their message, as a list; the taker closes them."""
+    def receive(self, most_count: int = -1) -> list[Message]:
+        """What the other end has said since. Descriptors stand in their message, as a list; the taker closes them.
+
+        Args:
+            most_count: so many messages at most; what has come beyond waits for the next call. -1: all.
+        """
         while not self.is_closed:
             try:
                 data, descriptors, _, _ = socket.recv_fds(self._sock, READ_BYTES, DESCRIPTORS_COUNT)
@@ -85,7 +89,7 @@ class Channel:
             self._descriptors += descriptors
             self._received += data
             self.is_closed = not data
-        *lines, self._received = self._received.split(b"\n")
+        *lines, self._received = self._received.split(b"\n", most_count)
         return [self._with_descriptors(json.loads(line)) for line in lines]
 
     def close(self) -> None:

@@ -200,12 +200,12 @@ def leave_signals_to_supervisor() -> None:
 
 
 def _first(channel: Channel) -> Message:
-    """Wait for the first message."""
+    """Wait for the first message, and leave those behind it: a slot may be opened while this process starts."""
     import select
 
     while True:
         select.select([channel], [], [])
-        for message in channel.receive():
+        for message in channel.receive(1):
             return message
         if channel.is_closed:
             os._exit(1)

@@ -85,8 +85,9 @@ class Forked:
     def named(self, pid: int) -> None:
         """The template has said who it is, or it has itself: it may be ready before the template is heard."""
         self.pid = pid
-        if self._wanted:
-            self.kill(self._wanted)
+        wanted, self._wanted = self._wanted, 0
+        if wanted:
+            self.kill(wanted)
 
     def ended(self, status: int) -> None:
         self._status = status

@@ -30,7 +30,7 @@ from fullduplex.server.overview import Overview, State
 from fullduplex.server.platform import check_platform
 from fullduplex.server.slots import Slots
 from fullduplex.server.spawn import Forked, Spawned, become_reaper, how_it_ended, reap_others
-from fullduplex.server.templates import Templates
+from fullduplex.server.templates import NO_PROCESS, Templates
 from fullduplex.server.waking import Signals
 
 if TYPE_CHECKING:
@@ -144,13 +144,28 @@ class Supervisor:
         }
 
     def _start(self, slot: Slot, generation: Generation) -> Child | None:
-        """Start a worker for a slot; None while its template is not ready."""
-        process = generation.start()
+        """Start a worker for a slot; None while its template is not ready, and where the system lets nobody start."""
+        try:
+            process = generation.start()
+        except OSError as error:
+            self._cannot_start(slot, generation, error)
+            return None
         if process is None:
             return None
         child = Child(process, slot.number, generation.number, self._clock())
         self._selector.register(process.channel, selectors.EVENT_READ, lambda: self._hear(child))
         return child
+
+    def _cannot_start(self, slot: Slot, generation: Generation, error: OSError) -> None:
+        """No descriptors, no memory, no interpreter (an upgrade has taken it away): those who serve go on."""
+        if generation is self._incoming:
+            self._give_up_reload(NO_PROCESS.format(error))
+            return
+        slot.failures_count += 1
+        delay_s = BACKOFF_S[min(slot.failures_count, len(BACKOFF_S)) - 1]
+        slot.due_s = self._clock() + delay_s
+        logger.error("Worker %d: %s; tried again in %.1f s", slot.number + 1, NO_PROCESS.format(error), delay_s)
+        self._fail_unless_served()
 
     def _hear(self, child: Child) -> None:
         for message in child.process.channel.receive():
@@ -162,9 +177,10 @@ class Supervisor:
     def _take(self, child: Child, message: dict[str, Any]) -> None:
         kind = message["kind"]
         child.beat_s = self._clock()
-        if kind == "ready" and child.state is State.STARTING:
-            child.process.named(message["pid"])
-            self._ready(child, message["description"])
+        if kind == "ready":
+            child.process.named(message["pid"])  # also where it is to end: a template that was killed never named it
+            if child.state is State.STARTING:
+                self._ready(child, message["description"])
         elif kind == "leaving" and child.state is State.READY:
             self._left(child)
         elif kind == "recycle":
@@ -292,8 +308,7 @@ class Supervisor:
             self._books.restarted(child.slot, "blocked" if child.is_dumping else "died")
         self._share_out()
         self._tell_systemd()
-        if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
-            self._fail()
+        self._fail_unless_served()
 
     def _generation_failed(self, generation: Generation, why: str) -> None:
         """The application cannot be imported."""
@@ -305,6 +320,10 @@ class Supervisor:
             self._fail()
         elif generation is self._generation:
             logger.error("Workers cannot be replaced: %s", why)
+
+    def _fail_unless_served(self) -> None:
+        if not self._was_ready and all(one.failures_count and one.current is None for one in self._slots.values()):
+            self._fail()
 
     def _fail(self) -> None:
         if self._edits is not None:
@@ -444,7 +463,10 @@ class Supervisor:
             if slot.next is not None:
                 self._dismiss(slot.next)
                 slot.next = None
-        self._incoming = self._templates.begin(self._last_number)
+        try:
+            self._incoming = self._templates.begin(self._last_number)
+        except OSError as error:
+            self._give_up_reload(NO_PROCESS.format(error))
 
     def _give_up_reload(self, why: str) -> None:
         goes_on = "The workers from before go on serving" if self._was_ready else "No worker serves"
@@ -485,7 +507,7 @@ class Supervisor:
         if is_new:
             self._templates.add_listener(number)
             for child in self._children():
-                if child.state is State.READY:
+                if child.state is not State.DRAINING:  # one that starts hears of it before it is to accept
                     fds = [listener.sock.fileno() for listener in own]
                     child.process.channel.send({"kind": "listener", "slot": number}, fds)
         self._slots[number] = Slot(number)
@@ -498,6 +520,6 @@ class Supervisor:
             return
         slot = self._slots.pop(max(self._slots))
         logger.info("One worker less: %d", len(self._slots))
-        self._share_out()
+        self._settle()  # a reload may have waited for this one alone
         for child in slot.children:
             self._dismiss(child)

@@ -15,6 +15,7 @@ from fullduplex.server.spawn import Spawned, how_it_ended
 
 logger = logging.getLogger("fullduplex.server")
 
+NO_PROCESS = "no process can be started ({})"
 RETRY_S = 30.0  # after a template that could not import what its predecessor could
 
 
@@ -49,7 +50,11 @@ class Templates:
         return [*self._followed]
 
     def begin(self, number: int) -> Generation:
-        """Begin a generation; its template starts to import."""
+        """Begin a generation; its template starts to import.
+
+        Raises:
+            OSError: the system lets nobody start.
+        """
         generation = Generation(number, self._config, self._order, self._sockets)
         self._start(generation)
         return generation
@@ -78,7 +83,11 @@ class Templates:
     def renew(self, generation: Generation) -> None:
         """Start a template again that has died, when it is time."""
         if generation.lacks_template and time.monotonic() >= generation.due_s:
-            self._start(generation)
+            try:
+                self._start(generation)
+            except OSError as error:
+                generation.due_s = time.monotonic() + RETRY_S
+                self._failed(generation, NO_PROCESS.format(error))
 
     def _start(self, generation: Generation) -> None:
         template = generation.start_template()
