@@ -36,6 +36,7 @@ from tests.wire.http2_frames import (
     connection_error,
     data,
     frame,
+    frames,
     headers,
     reset,
     settings,
@@ -163,6 +164,16 @@ def test_5_1_1_the_last_identifier_is_one_too(peer: Peer) -> None:
     assert peer.head(GET, 2**31 - 1).stream_id == 2**31 - 1
     peer.codec.respond(2**31 - 1, 200, [], b"last")
     assert peer.answer()[1] == b"last"
+
+
+def test_5_1_2_the_first_frame_says_how_many_streams_there_may_be_and_that_sockets_are_taken(library: str) -> None:
+    """The second: RFC 8441 section 3."""
+    codec = codec_class(library)(HTTP2Limits(max_streams_count=7), now_s=0.0)
+    first = frames(codec.data_to_send())[0]
+    told = [(first.payload[at : at + 2], first.payload[at + 2 : at + 6]) for at in range(0, len(first.payload), 6)]
+    assert (first.kind, first.flags) == (SETTINGS, 0)
+    assert [int.from_bytes(value, "big") for name, value in told if name == b"\0\x03"] == [7]
+    assert [int.from_bytes(value, "big") for name, value in told if name == b"\0\x08"] == [1]
 
 
 def test_5_1_2_streams_beyond_the_limit_are_refused(library: str) -> None:
