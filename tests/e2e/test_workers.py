@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -131,6 +133,28 @@ def test_one_worker_that_fails_at_every_start_delays_nobody(tmp_path):
         assert len(waits[True]) > 40
         assert max(waits[True]) < 1 + max(waits[False]), "a quarter of the connections wait where no worker is"
         assert "RuntimeError: one too many" in process.output
+
+
+def test_who_comes_when_accepting_has_ended_is_refused_and_does_not_wait_for_the_last_request():
+    with serve() as process:
+        process.wait_for(re.compile(ALL_READY))
+        busy = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
+        busy.request("GET", "/hold")
+        response = busy.getresponse()
+        process.signal(signal.SIGTERM)
+        process.wait_for("Stopping: 2 workers")
+        until_s = time.monotonic() + 20
+        outcome = 0
+        while not outcome and time.monotonic() < until_s:
+            time.sleep(0.05)
+            with socket.socket() as visitor:
+                outcome = visitor.connect_ex(("127.0.0.1", process.port))
+        assert outcome == errno.ECONNREFUSED
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.05)
+        response.close()
+        busy.close()
+        assert process.wait(30) == 0
 
 
 # sys.executable is where new processes come from; the link is taken away as an upgrade of the environment does it.

@@ -48,7 +48,7 @@ class Acceptor:
         self._connections = connections
         self.left_count: int | None = None
 
-    def stop(self) -> None:
+    def stop(self, *, is_end: bool) -> None:
         self.left_count = len(self._connections)
 
     def close(self) -> None:

@@ -46,6 +46,7 @@ class Acceptor:
         proxies: whose headers stand before everything else, if there are any.
         batch_count: accepted before others have the loop; 1 where other workers accept from the same socket.
         keeps_listener: leave the socket open when accepting ends, for it belongs to somebody else.
+        is_of_service: the socket was opened for this service, whose processes all have it, and ends with it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Acceptor:
         proxies: ProxyHeaders | None = None,
         batch_count: int = BATCH_COUNT,
         keeps_listener: bool = False,
+        is_of_service: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -71,6 +73,7 @@ class Acceptor:
         self._proxies = proxies
         self._batch_count = batch_count
         self._keeps_listener = keeps_listener
+        self._is_of_service = is_of_service
         self._failing_since_s: float | None = None
         clock = self._loop.time
         self._failures = Spate(logger.error, "%d more attempts to accept failed", clock)
@@ -87,11 +90,12 @@ class Acceptor:
         """Connections that are accepted and not made yet: TLS handshakes, headers of proxies."""
         return len(self._beginning)
 
-    def stop(self, *, last: bool = True) -> None:
+    def stop(self, *, last: bool = True, is_end: bool = False) -> None:
         """Accept no more.
 
         Args:
             last: take those that wait already; not where another worker will.
+            is_end: of the service: who comes now is refused, and not left waiting for the end of its last process.
         """
         if self._stopped:
             return
@@ -106,6 +110,9 @@ class Acceptor:
             if last:
                 with contextlib.suppress(OSError):
                     self._accept_waiting(LAST_COUNT)
+        if is_end and self._is_of_service:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # Linux: it listens no more, whoever has it
         self._let_go()
 
     def close(self) -> None:

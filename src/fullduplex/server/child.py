@@ -151,7 +151,7 @@ class SupervisedWorker(Worker):
                 self._acceptors.remove(acceptor)
         for slot in slots - self._accepting.keys():
             # From a socket of many, one connection per turn of the loop, or one worker would take a burst alone.
-            options: dict[str, Any] = {"batch_count": 1} if slot == -1 else {}
+            options: dict[str, Any] = {"batch_count": 1} if slot == -1 else {"is_of_service": True}
             socks = self._shared if slot == -1 else self._own.get(slot, [])
             acceptors = [self._acceptor(sock, keeps_listener=True, **options) for sock in socks]
             self._accepting[slot] = acceptors

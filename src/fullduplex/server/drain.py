@@ -82,7 +82,7 @@ class Drain:
             if accepting and (now_s >= accept_until_s or not (self._connections or self._is_checked)):
                 accepting = False
                 for acceptor in acceptors:
-                    acceptor.stop()
+                    acceptor.stop(is_end=stay)
             # A TLS handshake has the grace of other connections without a request, and not all the time.
             beginning = now_s < idle_until_s and any(acceptor.beginning_count for acceptor in acceptors)
             if not accepting and not (self._connections or self._tasks or beginning):
