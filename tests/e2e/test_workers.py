@@ -135,8 +135,10 @@ def test_one_worker_that_fails_at_every_start_delays_nobody(tmp_path):
         assert "RuntimeError: one too many" in process.output
 
 
-def test_who_comes_when_accepting_has_ended_is_refused_and_does_not_wait_for_the_last_request():
-    with serve() as process:
+@pytest.mark.parametrize("by_path", [False, True], ids=["tcp", "unix"])
+def test_who_comes_when_accepting_has_ended_is_refused_and_does_not_wait_for_the_last_request(by_path, tmp_path):
+    path = str(tmp_path / "socket")
+    with serve(*(["--bind", f"unix:{path}", "--bind", "127.0.0.1:0"] if by_path else [])) as process:
         process.wait_for(re.compile(ALL_READY))
         busy = http.client.HTTPConnection("127.0.0.1", process.port, timeout=30)
         busy.request("GET", "/hold")
@@ -147,14 +149,15 @@ def test_who_comes_when_accepting_has_ended_is_refused_and_does_not_wait_for_the
         outcome = 0
         while not outcome and time.monotonic() < until_s:
             time.sleep(0.05)
-            with socket.socket() as visitor:
-                outcome = visitor.connect_ex(("127.0.0.1", process.port))
+            with socket.socket(socket.AF_UNIX if by_path else socket.AF_INET) as visitor:
+                outcome = visitor.connect_ex(path if by_path else ("127.0.0.1", process.port))
         assert outcome == errno.ECONNREFUSED
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.05)
         response.close()
         busy.close()
         assert process.wait(30) == 0
+        assert "No connection is accepted" not in process.output
 
 
 # sys.executable is where new processes come from; the link is taken away as an upgrade of the environment does it.

@@ -143,8 +143,11 @@ class Acceptor:
         try:
             self._accept_waiting(self._batch_count)
         except OSError as error:
-            self._failed(error)
             self._loop.remove_reader(self._listener)
+            if self._is_of_service and error.errno == errno.EINVAL:  # another process has ended the listening of all
+                self._stopped = True
+                return
+            self._failed(error)
             self._retry = self._loop.call_later(RETRY_S, self._begin_accepting)
         except Exception:
             logger.exception("Accepting connections failed; it goes on")

@@ -17,13 +17,13 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from fullduplex.asgi import Application
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.gateway.lifespan import Lifespan
 from fullduplex.net.acceptor import Acceptor
-from fullduplex.net.listeners import Listener
+from fullduplex.net.listeners import Listener, address_url
+from fullduplex.server.addresses import addresses_of
 from fullduplex.server.channel import Channel, Message
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.figures import Family, to_json
@@ -150,12 +150,22 @@ class SupervisedWorker(Worker):
                 acceptor.stop(last=False)
                 self._acceptors.remove(acceptor)
         for slot in slots - self._accepting.keys():
-            # From a socket of many, one connection per turn of the loop, or one worker would take a burst alone.
-            options: dict[str, Any] = {"batch_count": 1} if slot == -1 else {"is_of_service": True}
-            socks = self._shared if slot == -1 else self._own.get(slot, [])
-            acceptors = [self._acceptor(sock, keeps_listener=True, **options) for sock in socks]
+            if slot == -1:
+                # From a socket of many, one connection per turn of the loop, or one worker would take a burst alone.
+                acceptors = [
+                    self._acceptor(sock, keeps_listener=True, batch_count=1, is_of_service=self._is_of_service(sock))
+                    for sock in self._shared
+                ]
+            else:
+                acceptors = [
+                    self._acceptor(sock, keeps_listener=True, is_of_service=True) for sock in self._own.get(slot, [])
+                ]
             self._accepting[slot] = acceptors
             self._acceptors += acceptors
+
+    def _is_of_service(self, sock: socket.socket) -> bool:
+        """Whether the supervisor has bound it; what it was lent by systemd, or by ``--fd``, outlives the service."""
+        return address_url(sock) in addresses_of(self.config)
 
 
 def main(fd: int) -> None:
