@@ -435,6 +435,22 @@ def test_a_blocked_worker_is_named_with_its_stack_and_replaced_while_the_others_
         assert len(load.failures) <= 4, "who was inside"
 
 
+def test_a_blocked_worker_outlives_no_supervisor():
+    with serve("--watchdog-warn-s", "0.5", "--watchdog-timeout-s", "2", count=2) as process:
+        process.wait_for(re.compile(ALL_READY))
+        lost = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
+        lost.request("GET", "/block?60")
+        process.wait_for("The event loop has been blocked")
+        process.signal(signal.SIGKILL)
+        process.wait_for("The event loop is blocked and the supervisor is gone; this worker ends")
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            lost.getresponse()
+        lost.close()
+        with socket.socket() as visitor:  # nobody holds the socket
+            while visitor.connect_ex(("127.0.0.1", process.port)) != errno.ECONNREFUSED:
+                time.sleep(0.05)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_systemd_is_told(count, tmp_path):
     path = str(tmp_path / "notify")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -44,6 +45,12 @@ class Channel:
             message = {**message, "descriptors": len(descriptors)}
         self._unsent += json.dumps(message).encode() + b"\n"
         self.flush(descriptors)
+
+    def is_hung_up(self) -> bool:
+        """Whether the other end is gone, whatever is still to be read. For any thread."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        return bool(poll.poll(0))
 
     @property
     def is_behind(self) -> bool:

@@ -81,7 +81,10 @@ class SupervisedWorker(Worker):
         self._channel.send({"kind": "ready", "description": description, "pid": os.getpid()})
         self._loop.add_reader(self._channel.fileno(), self._listen_to_supervisor)
         if self.config.watchdog_warn_s:
-            self._watchdog = Watchdog(self._loop, self.config.watchdog_warn_s)
+            config = self.config
+            self._watchdog = Watchdog(
+                self._loop, config.watchdog_warn_s, config.watchdog_timeout_s, self._channel.is_hung_up
+            )
         self._recycling = Recycling(self.config.recycle, self._loop.time())
         self._beating = self._loop.create_task(self._beat())
 

@@ -1,7 +1,8 @@
 """A blocked event loop, seen by a thread beside it: what runs in it, what waits for it, and what the other threads do.
 
 A thread sees nothing while somebody holds the interpreter's lock. Then the supervisor, which misses the worker's beats,
-has the interpreter itself write its stacks before it ends the worker.
+has the interpreter itself write its stacks before it ends the worker. Where there is no supervisor any more, the
+thread ends it: nobody else would, and it holds the sockets that the next service listens on.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import logging
+import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fullduplex.server.orders import DUMP_SIGNAL
 
@@ -28,11 +30,17 @@ class Watchdog:
     Args:
         loop: to be watched; the thread that runs it calls :meth:`beat`.
         warn_s: how long it may not run.
+        limit_s: how long it may not run where nobody else ends it; 0 for as long as it likes.
+        is_alone: whether there is nobody else.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, warn_s: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, warn_s: float, limit_s: float, is_alone: Callable[[], bool]
+    ) -> None:
         self._loop = loop
         self._warn_s = warn_s
+        self._limit_s = limit_s
+        self._is_alone = is_alone
         self._beat_s = time.monotonic()
         self._told = False
         self._stopped = threading.Event()
@@ -58,6 +66,10 @@ class Watchdog:
             if blocked_s >= self._warn_s and not self._told:
                 self._told = True
                 self._tell(blocked_s)
+            if 0 < self._limit_s <= blocked_s and self._is_alone():
+                logger.error("The event loop is blocked and the supervisor is gone; this worker ends")
+                logging.shutdown()
+                os._exit(1)
 
     def _tell(self, blocked_s: float) -> None:
         """The stacks stand below the line, as a traceback does; what stands in a message is one line."""
