@@ -17,7 +17,7 @@ def note(code: int) -> None:
 def consumer_on(base: Any) -> Any:
     """Make the consumer."""
 
-    class Idle(base):  # type: ignore[misc]
+    class Idle(base):  # type: ignore[misc]  # chosen when it runs
         async def disconnect(self, code: int) -> None:
             note(code)
 

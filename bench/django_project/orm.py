@@ -66,19 +66,19 @@ async def _one_backend() -> str:
 
 
 async def _list_backend() -> list[str]:
-    groups = Group.async_objects.filter(pk__lte=LIST_COUNT)  # type: ignore[attr-defined]
+    groups = Group.async_objects.filter(pk__lte=LIST_COUNT)  # type: ignore[attr-defined]  # it patches models
     return [group.name async for group in groups]
 
 
 async def _insert_backend() -> None:
-    await Group.async_objects.acreate(name=_name())  # type: ignore[attr-defined]
+    await Group.async_objects.acreate(name=_name())  # type: ignore[attr-defined]  # it patches models
 
 
 async def _transact_backend() -> None:
     from django_async_backend.db.transaction import async_atomic
 
     async with async_atomic():
-        groups = Group.async_objects.select_for_update()  # type: ignore[attr-defined]
+        groups = Group.async_objects.select_for_update()  # type: ignore[attr-defined]  # it patches models
         group = await groups.aget(pk=next(_numbers) % LIST_COUNT + 1)
         await group.async_save(force_update=True)
 

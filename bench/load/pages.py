@@ -89,7 +89,7 @@ def seconds_until_another(port: int, known: Collection[int], timeout_s: float) -
                     return time.perf_counter() - began_s
     finally:
         for key in [*selector.get_map().values()]:
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.fileobj.close()  # type: ignore[union-attr]  # a socket
         selector.close()
     raise Failed(f"no other process has answered within {timeout_s:g} s")
 

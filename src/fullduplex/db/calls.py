@@ -103,7 +103,7 @@ def install() -> None:
         if module.sync_to_async is sync_to_async:
             module.sync_to_async = adapt
     if AsyncToSync.__call__ is _async_to_sync:
-        AsyncToSync.__call__ = _wait_in_turn  # type: ignore[method-assign]
+        AsyncToSync.__call__ = _wait_in_turn  # type: ignore[method-assign]  # replaced, where nobody else has done so
 
 
 _async_to_sync: Any = AsyncToSync.__call__
