@@ -6,7 +6,7 @@
     missed = await layer.read("chat.1", after=position)                # what came after it
     missed.recovered                                                   # True: nothing is missing in between
 
-A *position* is an offset and an epoch. Offsets count the messages of one group: 1, 2, 3, and each message has its own. An
+A *position* is an offset and an epoch. Offsets count the messages of one group: 1, 2, 3; each message has its own. An
 epoch is the life of one such count: whatever may have lost messages, or the count itself, begins another one. So two
 positions of one epoch can be compared, and with positions of two epochs all that can be said is that something may be
 missing.
@@ -86,7 +86,7 @@ class Missed(NamedTuple):
 
     Attributes:
         messages: the oldest first, without a hole between them.
-        position: the newest of the group when it was read: what is published later has a higher offset, or another epoch.
+        position: the newest of the group when it was read; what comes later has a higher offset, or another epoch.
         recovered: ``messages`` begins right behind the position that was asked for. False: something that came after
             it is not kept any more, or its epoch has ended; then ``messages`` is what is left of the window.
         complete: ``messages`` goes up to ``position``. False: a bound of the answer was met; ask again for what comes
