@@ -231,6 +231,7 @@ def test_a_page_that_was_away_gets_what_it_missed(chat: Chat, people: list[Perso
         person.problems.clear()
 
 
+@pytest.mark.slow
 def test_a_long_history_is_read_page_by_page(chat: Chat, people: list[Person]) -> None:
     ada, grace = people
     ada.enter("Long room")
@@ -247,6 +248,7 @@ def test_a_long_history_is_read_page_by_page(chat: Chat, people: list[Person]) -
     expect(grace.page.get_by_role("button", name="Show earlier messages")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_what_people_write_is_text_and_nothing_else(chat: Chat, people: list[Person]) -> None:
     ada, grace = people
     for person in people:
@@ -256,6 +258,7 @@ def test_what_people_write_is_text_and_nothing_else(chat: Chat, people: list[Per
     expect(grace.page).not_to_have_title("broken")
 
 
+@pytest.mark.slow
 def test_an_empty_or_odd_room_name_gets_a_proper_message(chat: Chat, people: list[Person]) -> None:
     page = people[0].page
     for name, message in {
@@ -270,6 +273,7 @@ def test_an_empty_or_odd_room_name_gets_a_proper_message(chat: Chat, people: lis
         assert page.url == f"{chat.url}/"
 
 
+@pytest.mark.slow
 def test_the_address_of_a_room_that_is_not_there_offers_to_create_it(chat: Chat, people: list[Person]) -> None:
     ada = people[0]
     response = ada.page.goto(f"{chat.url}/rooms/kitchen/")
@@ -296,6 +300,7 @@ def test_who_leaves_in_another_tab_is_asked_for_a_name(chat: Chat, people: list[
     ada.problems.clear()
 
 
+@pytest.mark.slow
 def test_every_page_fits_the_screen(chat: Chat, people: list[Person], tmp_path: Path) -> None:
     """Nothing is wider than the screen, and the box for the message is on it; the pictures are for people."""
     ada, grace = people
