@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+from fullduplex.layers.history import Keep, Kept, Missed, Position
+
 #: A serialised message: str is text, bytes is binary. A layer keeps the difference.
 Message = str | bytes
 
@@ -14,12 +16,20 @@ class Event(bytes):
     """An event of the channel layer that stands on a layer of ours, serialised by it. Other layers see none."""
 
 
+#: What subscribers get: of a group that keeps a history, the message with its position.
+Delivered = Message | Kept
+
 #: Takes a message on the loop that subscribed. It does not block, and does not raise.
-Deliver = Callable[[Message], None]
+Deliver = Callable[[Delivered], None]
 
 #: Called on the loop that subscribed when messages may have been missed: the broker was lost, and is back. Whatever
 #: is published from then on arrives. It does not block, and does not raise.
 Gap = Callable[[], None]
+
+
+def data_of(delivered: Delivered) -> Message:
+    """Return the message itself."""
+    return delivered.data if isinstance(delivered, Kept) else delivered
 
 
 class BaseLayer(ABC):
@@ -39,7 +49,7 @@ class BaseLayer(ABC):
 
     Attributes:
         in_process: it reaches members in its own process only.
-        supports_history: it keeps messages for those who come back.
+        supports_history: it is a :class:`~fullduplex.layers.history.History`, for those who come back.
         supports_presence: it knows who is a member, in all processes.
         supports_queues: it has :meth:`push` and :meth:`pop`.
         reports_gaps: it calls the ``on_gap`` of :meth:`subscribe`; other layers need not take that argument.
@@ -90,6 +100,34 @@ class BaseLayer(ABC):
     @abstractmethod
     async def unsubscribe(self, group: str) -> None:
         """End the running loop's subscription; ``deliver`` is not called any more. Without one it does nothing."""
+
+    # History, where a layer keeps one ----------------------------------------------------------
+
+    def append(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        """See :meth:`fullduplex.layers.history.History.append`; so the others."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no history")
+
+    async def aappend(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        raise NotImplementedError(f"{type(self).__name__} keeps no history")
+
+    def read(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        raise NotImplementedError(f"{type(self).__name__} keeps no history")
+
+    async def aread(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        raise NotImplementedError(f"{type(self).__name__} keeps no history")
+
+    def publish_kept(self, group: str, kept: Kept) -> None:
+        """Like :meth:`publish`, of a message that another store keeps. A layer with ``supports_history`` carries the
+        position, too; others the data alone, for which the hub then looks in that store."""
+        self.publish(group, kept.data)
+
+    async def apublish_kept(self, group: str, kept: Kept) -> None:
+        """Like :meth:`publish_kept`, from a coroutine."""
+        await self.apublish(group, kept.data)
 
     # Queues, where a layer has them ----------------------------------------------------------
 

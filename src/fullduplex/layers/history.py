@@ -3,7 +3,7 @@
 ::
 
     position = layer.append("chat.1", '{"text": "hello"}', keep)       # kept and published, as one
-    missed = await layer.read("chat.1", after=position)                # what came after it
+    missed = await layer.aread("chat.1", keep, after=position)         # what came after it
     missed.recovered                                                   # True: nothing is missing in between
 
 A *position* is an offset and an epoch. Offsets count the messages of one group: 1, 2, 3; each message has its own. An
@@ -22,6 +22,9 @@ from typing import NamedTuple, Protocol
 
 #: What is kept: str is text, bytes is binary.
 Payload = str | bytes
+
+#: Of an idempotency key.
+MAX_KEY_LENGTH = 128
 
 
 class Position(NamedTuple):
@@ -82,7 +85,7 @@ class Keep:
 
 
 class Missed(NamedTuple):
-    """What :meth:`History.read` answers.
+    """What :meth:`History.read` and :meth:`History.aread` answer.
 
     Attributes:
         messages: the oldest first, without a hole between them.
@@ -122,10 +125,10 @@ class History(Protocol):
     async def aappend(self, group: str, data: Payload, keep: Keep, *, key: str = "") -> Position:
         """Like :meth:`append`, from a coroutine."""
 
-    async def read(
+    def read(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
     ) -> Missed:
-        """Read what came after a position.
+        """Read what came after a position, from code that runs in no event loop.
 
         Args:
             after: None: nothing is asked for but the position now: no messages, recovered.
@@ -134,3 +137,8 @@ class History(Protocol):
         Raises:
             LayerUnavailable: the store cannot be reached.
         """
+
+    async def aread(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        """Like :meth:`read`, from a coroutine."""

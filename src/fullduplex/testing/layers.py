@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fullduplex.layers.base import BaseLayer, Message
+from fullduplex.layers.base import BaseLayer, Delivered, Message
 
 #: What must arrive as it was sent, with its kind.
 MESSAGES: tuple[Message, ...] = (
@@ -283,20 +283,20 @@ class Inbox:
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
+        self._messages: asyncio.Queue[Delivered] = asyncio.Queue()
 
-    def __call__(self, message: Message) -> None:
+    def __call__(self, message: Delivered) -> None:
         self._messages.put_nowait(message)
 
     @property
     def empty(self) -> bool:
         return self._messages.empty()
 
-    async def take(self) -> Message:
+    async def take(self) -> Delivered:
         async with asyncio.timeout(self._deadline_s):
             return await self._messages.get()
 
-    async def take_many(self, count: int) -> list[Message]:
+    async def take_many(self, count: int) -> list[Delivered]:
         return [await self.take() for _ in range(count)]
 
 
@@ -314,7 +314,7 @@ class _Neighbour:
         self._thread.start()
         assert self._ready.wait(self._deadline_s)
 
-    def take(self) -> Message:
+    def take(self) -> Delivered:
         return asyncio.run_coroutine_threadsafe(self._inbox.take(), self._loop).result(self._deadline_s)
 
     def stop(self) -> None:

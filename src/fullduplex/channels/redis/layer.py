@@ -31,7 +31,7 @@ from fullduplex.channels.redis.serializers import registry
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError, LayerUnavailable
 from fullduplex.layers import get_layer
-from fullduplex.layers.base import Event
+from fullduplex.layers.base import Delivered, Event, data_of
 from fullduplex.layers.channels import BaseChannelLayer, Message
 from fullduplex.layers.events import as_event
 from fullduplex.layers.redis import RedisLayer
@@ -337,8 +337,8 @@ class _Loop:
         if full_count:
             self._note_dropped(full_count, f"{full_count} of {len(members)} channels over capacity in group {group}")
 
-    def _take(self, envelope: str | bytes) -> None:
-        head, _, body = _bytes(envelope).partition(b"\n")
+    def _take(self, envelope: Delivered) -> None:
+        head, _, body = _bytes(data_of(envelope)).partition(b"\n")
         verb, channel = head[:1], head[1:].decode()
         if verb == _MESSAGE:
             if not self.mailboxes.put(channel, body):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fullduplex.channels.redis.layer import ProcessChannelLayer
+from fullduplex.layers.base import Delivered, data_of
 
 
 class RedisPubSubChannelLayer(ProcessChannelLayer):
@@ -47,8 +48,8 @@ class RedisPubSubChannelLayer(ProcessChannelLayer):
     async def _receive_general(self, channel: str) -> bytes:
         boxes = self._get_layer().mailboxes
 
-        def take(message: str | bytes) -> None:
-            boxes.put(channel, _bytes(message))
+        def take(delivered: Delivered) -> None:
+            boxes.put(channel, _bytes(data_of(delivered)))
 
         await self.layer.subscribe(f"channel:{channel}", take)
         try:
