@@ -10,7 +10,7 @@ PROMISES := tests/threads tests/chain/test_mixins.py tests/e2e/test_promise.py $
 	concurrent_differential.py leftovers.py connections.py http.py upgrade.py)
 PIP_NEWEST := .venv-newest/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo test test-all newest lint types imports unit bench clean
+.PHONY: install demo docs test test-all newest lint types imports unit bench clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,11 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/python examples/chat/manage.py migrate --verbosity 0
 	$(BIN)/python examples/chat/manage.py runserver $(PORT)
+
+# The site of docs/, with search and the API reference; a link that leads nowhere is an error.
+docs: install
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . build/docs
+	@echo "The site begins at build/docs/index.html."
 
 test: install lint types imports unit newest
 
