@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fullduplex.chain.hooks import non_blocking
     from fullduplex.exceptions import Disconnected
     from fullduplex.handler.application import get_asgi_application
+    from fullduplex.layers.history import Missed, Position
     from fullduplex.mounting import mount
     from fullduplex.realtime.groups import Group
     from fullduplex.sockets.response import WebSocketResponse
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Disconnected",
     "Group",
+    "Missed",
+    "Position",
     "SocketState",
     "WebSocket",
     "WebSocketResponse",
@@ -42,6 +45,8 @@ __all__ = [
 _HOMES = {
     "Disconnected": "fullduplex.exceptions",
     "Group": "fullduplex.realtime.groups",
+    "Missed": "fullduplex.layers.history",
+    "Position": "fullduplex.layers.history",
     "SocketState": "fullduplex.sockets.websocket",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",

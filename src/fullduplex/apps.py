@@ -29,6 +29,7 @@ class FullduplexConfig(AppConfig):
             ours.check_runserver,
             ours.check_asgi_application,
             ours.check_settings,
+            ours.check_history,
             ours.check_layer,
             ours.check_server,
             ours.check_channels,

@@ -18,6 +18,7 @@ from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
 from fullduplex.layers import get_layer
 from fullduplex.layers.in_force import in_force
+from fullduplex.realtime.keeping import check_stores
 
 
 def check_runserver(**kwargs: Any) -> list[CheckMessage]:
@@ -64,6 +65,19 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         get_settings()
     except ConfigurationError as error:
         return [Error(str(error), id="fullduplex.E001")]
+    return []
+
+
+def check_history(**kwargs: Any) -> list[CheckMessage]:
+    """What ``FULLDUPLEX["HISTORY"]`` asks for is there: a layer that keeps messages, the app of the database's."""
+    if check_settings() or check_layer():
+        return []
+    try:
+        check_stores()
+    except LayerNotConfigured:
+        pass  # this process reaches no members, which is no matter here
+    except ConfigurationError as error:
+        return [Error(str(error), id="fullduplex.E004")]
     return []
 
 

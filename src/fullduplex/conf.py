@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,23 @@ from fullduplex.exceptions import ConfigurationError
 from fullduplex.limits import opt, shown
 
 SETTING = "FULLDUPLEX"
+
+
+STORES = ("layer", "database")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRule:
+    """What one entry of ``HISTORY`` says of the groups whose names fit its pattern: how much of them is kept, where."""
+
+    pattern: str
+    count: int = opt(1_000, "Messages that are kept of one group; the oldest goes first.", minimum=1)
+    age_s: float = opt(86_400.0, "A message is kept for so long.", minimum=0.001)
+    max_bytes: int = opt(1_048_576, "Of data that is kept of one group; the oldest goes first.", minimum=1)
+    store: str = opt("layer", "`layer`: the one that carries the groups; `database`: that of the project.")
+
+    def fits(self, group: str) -> bool:
+        return re.fullmatch(".*".join(re.escape(part) for part in self.pattern.split("*")), group) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +118,11 @@ class Settings:
         "Dotted path of a function that takes the request of a socket, when its view is found, and returns a context "
         "manager; the view runs inside it, and what it fails with leaves through it. For tracers; empty: none.",
     )
+    history: tuple[HistoryRule, ...] = opt(
+        (),
+        "Which groups keep what was sent, how much and where, by patterns of their names; the first that fits counts.",
+        shown="{}",
+    )
     prepared_frames: bool = opt(
         True,
         "Messages of groups are framed once and written by the server itself. False where ASGI middleware must see "
@@ -123,17 +147,53 @@ def _read(given: Any) -> Settings:
     for key, value in given.items():
         if key not in fields:
             raise ConfigurationError(f"{SETTING} has the unknown key {key!r}.{_suggestion(key, list(fields))}")
-        _check(key, value, fields[key].default)
+        if key == "HISTORY":
+            continue
+        _check(f"{SETTING}[{key!r}]", value, fields[key].default)
         choices = fields[key].metadata.get("choices", (value,))
         if value not in choices:
             raise ConfigurationError(f"{SETTING}[{key!r}] is one of {', '.join(choices)}, not {shown(value)}.")
-    settings = Settings(**{key.lower(): value for key, value in given.items()})
+    history = _read_history(given.get("HISTORY", {}))
+    settings = Settings(**{**{key.lower(): value for key, value in given.items()}, "history": history})
     if settings.threads_max_count < settings.threads_count:
         raise ConfigurationError(
             f"{SETTING}['THREADS_MAX_COUNT'] is {settings.threads_max_count}, below THREADS_COUNT, "
             f"{settings.threads_count}: it limits all threads."
         )
     return settings
+
+
+def _read_history(given: Any) -> tuple[HistoryRule, ...]:
+    here = f"{SETTING}['HISTORY']"
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"{here} must be a dict of patterns and dicts, not {type(given).__name__}.")
+    rules = []
+    fields = {field.name.upper(): field for field in dataclasses.fields(HistoryRule) if field.name != "pattern"}
+    for pattern, entry in given.items():
+        if not isinstance(pattern, str) or not re.fullmatch(r"[A-Za-z0-9._*-]+", pattern):
+            raise ConfigurationError(
+                f"{here} has the key {pattern!r}: it takes names of groups, in which * is for any characters."
+            )
+        if not isinstance(entry, dict):
+            raise ConfigurationError(f"{here}[{pattern!r}] must be a dict, not {type(entry).__name__}.")
+        for key, value in entry.items():
+            if key not in fields:
+                raise ConfigurationError(
+                    f"{here}[{pattern!r}] has the unknown key {key!r}.{_suggestion(key, list(fields))}"
+                )
+            _check(f"{here}[{pattern!r}][{key!r}]", value, fields[key].default)
+            minimum = fields[key].metadata.get("minimum", value)
+            if not isinstance(value, str) and not minimum <= value < math.inf:
+                raise ConfigurationError(
+                    f"{here}[{pattern!r}][{key!r}] must be {minimum} at least, not {shown(value)}."
+                )
+        rule = HistoryRule(pattern=pattern, **{key.lower(): value for key, value in entry.items()})
+        if rule.store not in STORES:
+            raise ConfigurationError(
+                f"{here}[{pattern!r}]['STORE'] is one of {', '.join(STORES)}, not {shown(rule.store)}."
+            )
+        rules.append(rule)
+    return tuple(rules)
 
 
 def _suggestion(key: Any, known: list[str]) -> str:
@@ -143,13 +203,13 @@ def _suggestion(key: Any, known: list[str]) -> str:
     return f" It may hold {', '.join(known)}."
 
 
-def _check(key: str, value: Any, default: Any) -> None:
+def _check(name: str, value: Any, default: Any) -> None:
     """Hold ``value`` against the type of the default; an int will do for a float, a bool for neither."""
     wanted = (int, float) if isinstance(default, float) else (type(default),)
     if default is not None and (not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted)):
-        raise ConfigurationError(f"{SETTING}[{key!r}] must be {type(default).__name__}, not {shown(value)}.")
+        raise ConfigurationError(f"{name} must be {type(default).__name__}, not {shown(value)}.")
     if isinstance(value, (int, float)) and value < 0:
-        raise ConfigurationError(f"{SETTING}[{key!r}] must not be negative, as {shown(value)} is.")
+        raise ConfigurationError(f"{name} must not be negative, as {shown(value)} is.")
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

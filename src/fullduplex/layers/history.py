@@ -115,7 +115,7 @@ class History(Protocol):
         """Keep and publish a message, from code that runs in no event loop; subscribers get a :class:`Kept`.
 
         Args:
-            key: idempotency key, at most 128 characters; empty: none.
+            key: idempotency key, at most 128 printable ASCII characters; empty: none.
 
         Raises:
             LayerUnavailable: the store cannot be reached; whether it was kept is unknown.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
+import weakref
 from collections import deque
 from sys import getsizeof
 from typing import ClassVar, Protocol
 
 from fullduplex.exceptions import ChannelFull
-from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
+from fullduplex.layers.base import BaseLayer, Deliver, Delivered, Gap, Message, data_of
+from fullduplex.layers.history import Keep, Kept, Missed, Position
+from fullduplex.sequencer.windows import Windows
 
 logger = logging.getLogger("fullduplex.layers")
 
@@ -31,15 +35,22 @@ class MemoryLayer(BaseLayer):
             a publisher in another thread can be faster than the loop.
         publish_timeout_s: how long ``publish`` waits for room; then :class:`ChannelFull`.
         slice_s: a loop hands out messages for so long, then its other work has a turn.
+        history_max_bytes: kept of all groups together; above it the groups that were quiet for longest lose theirs.
 
     Attributes:
         channels: those of consumers, which are members of the same groups; None before there are any.
     """
 
     in_process: ClassVar[bool] = True
+    supports_history: ClassVar[bool] = True
 
     def __init__(
-        self, *, max_pending_bytes: int = 16_777_216, publish_timeout_s: float = 5.0, slice_s: float = 0.005
+        self,
+        *,
+        max_pending_bytes: int = 16_777_216,
+        publish_timeout_s: float = 5.0,
+        slice_s: float = 0.005,
+        history_max_bytes: int = 67_108_864,
     ) -> None:
         self.max_pending_bytes = max_pending_bytes
         self.publish_timeout_s = publish_timeout_s
@@ -48,36 +59,83 @@ class MemoryLayer(BaseLayer):
         self._changed = threading.Condition()
         self._mailboxes: dict[asyncio.AbstractEventLoop, _Mailbox] = {}
         self._subscriptions: dict[str, dict[_Mailbox, _Subscription]] = {}
+        self._history_max_bytes = history_max_bytes
+        self._forget_history()
+        _layers.add(self)
 
     async def close(self) -> None:
         with self._changed:
             self._forget(asyncio.get_running_loop())
 
     def publish(self, group: str, message: Message) -> None:
-        self.publish_to_sockets(group, message)
-        if self.channels is not None:
-            self.channels.take(group, message)
+        self._publish(group, message)
 
     async def apublish(self, group: str, message: Message) -> None:
+        await self._apublish(group, message)
+
+    def publish_kept(self, group: str, kept: Kept) -> None:
+        self._publish(group, kept)
+
+    async def apublish_kept(self, group: str, kept: Kept) -> None:
+        await self._apublish(group, kept)
+
+    def _publish(self, group: str, message: Delivered) -> None:
+        self.publish_to_sockets(group, message)
+        if self.channels is not None:
+            self.channels.take(group, data_of(message))
+
+    async def _apublish(self, group: str, message: Delivered) -> None:
         await self.apublish_to_sockets(group, message)
         if self.channels is not None:
-            await self.channels.atake(group, message)
+            await self.channels.atake(group, data_of(message))
+
+    # History ---------------------------------------------------------------------------------
+
+    def append(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        with self._changed:
+            self._wait_for_room(group)
+            position, is_new = self._append(group, data, keep, key)
+        if is_new and self.channels is not None:
+            self.channels.take(group, data)
+        return position
+
+    async def aappend(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        with self._changed:
+            has_room = self._has_room(group)
+            if has_room:
+                position, is_new = self._append(group, data, keep, key)
+        if not has_room:
+            return await asyncio.to_thread(self.append, group, data, keep, key=key)
+        await asyncio.sleep(0)
+        if is_new and self.channels is not None:
+            await self.channels.atake(group, data)
+        return position
+
+    def read(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        with self._changed:
+            found = self._windows.read(group, after, age_s=keep.age_s, max_count=max_count, max_bytes=max_bytes)
+        return Missed(found.items, Position(found.offset, found.epoch), found.recovered, found.complete)
+
+    async def aread(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        return self.read(group, keep, after=after, max_count=max_count, max_bytes=max_bytes)
+
+    # Sockets ---------------------------------------------------------------------------------
 
     def has_sockets(self, group: str) -> bool:
         """Whether a loop has subscribed to ``group``."""
         return group in self._subscriptions
 
-    def publish_to_sockets(self, group: str, message: Message) -> None:
+    def publish_to_sockets(self, group: str, message: Delivered) -> None:
         """Like :meth:`publish`, without the consumers."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._has_room(group), self.publish_timeout_s):
-                raise ChannelFull(
-                    f"{self.max_pending_bytes} bytes wait for an event loop of this process, which has not taken "
-                    f"them in {self.publish_timeout_s:g} s: is something blocking it?"
-                )
+            self._wait_for_room(group)
             self._post(group, message)
 
-    async def apublish_to_sockets(self, group: str, message: Message) -> None:
+    async def apublish_to_sockets(self, group: str, message: Delivered) -> None:
         """Like :meth:`apublish`, without the consumers."""
         with self._changed:
             has_room = self._has_room(group)
@@ -109,16 +167,45 @@ class MemoryLayer(BaseLayer):
                 if not mailbox.groups:
                     self._forget(loop)
 
+    def _forget_history(self) -> None:
+        self._windows: Windows[str, Kept] = Windows(self._history_max_bytes)
+
     # With the lock held ----------------------------------------------------------------------
+
+    def _append(self, group: str, data: Message, keep: Keep, key: str) -> tuple[Position, bool]:
+        """Keep and post a message, unless one with its key is there; return its place, and whether it is new."""
+        if key:
+            kept = self._windows.find(group, key, keep.age_s)
+            if kept is not None:
+                return kept.position, False
+        kept = self._windows.append(
+            group,
+            lambda offset, epoch: Kept(data, Position(offset, epoch), key),
+            len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode()),
+            count=keep.count,
+            age_s=keep.age_s,
+            max_bytes=keep.max_bytes,
+            key=key,
+        )
+        self._post(group, kept)
+        return kept.position, True
+
+    def _wait_for_room(self, group: str) -> None:
+        if not self._changed.wait_for(lambda: self._has_room(group), self.publish_timeout_s):
+            raise ChannelFull(
+                f"{self.max_pending_bytes} bytes wait for an event loop of this process, which has not taken "
+                f"them in {self.publish_timeout_s:g} s: is something blocking it?"
+            )
 
     def _has_room(self, group: str) -> bool:
         """Whether every loop that ``group`` goes to takes one more message."""
         mailboxes = self._subscriptions.get(group, ())
         return all(box.pending_bytes < self.max_pending_bytes or box.loop.is_closed() for box in mailboxes)
 
-    def _post(self, group: str, message: Message) -> None:
+    def _post(self, group: str, message: Delivered) -> None:
+        size_bytes = getsizeof(data_of(message))
         for mailbox, subscription in tuple(self._subscriptions.get(group, {}).items()):
-            if not mailbox.post(subscription, message):
+            if not mailbox.post(subscription, message, size_bytes):
                 self._forget(mailbox.loop)
 
     def _end(self, group: str, mailbox: _Mailbox) -> None:
@@ -157,10 +244,10 @@ class _Mailbox:
         self.pending_bytes = 0
         self._changed = changed
         self._slice_s = slice_s
-        self._pending: deque[tuple[_Subscription, Message]] = deque()
+        self._pending: deque[tuple[_Subscription, Delivered, int]] = deque()
         self._scheduled = False
 
-    def post(self, subscription: _Subscription, message: Message) -> bool:
+    def post(self, subscription: _Subscription, message: Delivered, size_bytes: int) -> bool:
         """Leave a message, the lock held; False when the loop is closed."""
         if self.loop.is_closed():
             return False
@@ -170,8 +257,8 @@ class _Mailbox:
             except RuntimeError:  # it has been closed just now
                 return False
             self._scheduled = True
-        self._pending.append((subscription, message))
-        self.pending_bytes += getsizeof(message)
+        self._pending.append((subscription, message, size_bytes))
+        self.pending_bytes += size_bytes
         return True
 
     def _empty(self) -> None:
@@ -183,8 +270,8 @@ class _Mailbox:
                     self._scheduled = False
                     self._changed.notify_all()
                     return
-                subscription, message = self._pending.popleft()
-                self.pending_bytes -= getsizeof(message)
+                subscription, message, size_bytes = self._pending.popleft()
+                self.pending_bytes -= size_bytes
             if subscription.deliver is not None:
                 try:
                     subscription.deliver(message)
@@ -195,3 +282,16 @@ class _Mailbox:
                 with self._changed:
                     self._changed.notify_all()
                 return
+
+
+_layers: weakref.WeakSet[MemoryLayer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Two processes must not go on with one count."""
+    for layer in [*_layers]:
+        layer._forget_history()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

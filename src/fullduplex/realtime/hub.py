@@ -19,9 +19,10 @@ from weakref import WeakKeyDictionary
 
 from fullduplex.conf import get_settings
 from fullduplex.layers import get_layer
-from fullduplex.layers.base import BaseLayer, Event, Message
+from fullduplex.layers.base import BaseLayer, Delivered, Event
 from fullduplex.layers.channels import get_channel_layer
 from fullduplex.layers.events import as_message
+from fullduplex.layers.history import Kept
 from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
 from fullduplex.watched import PAUSE_S
@@ -105,7 +106,7 @@ class Hub:
         for room in rooms:
             await self._release(room)
 
-    def deliver(self, group: str, message: Message) -> None:
+    def deliver(self, group: str, message: Delivered) -> None:
         """Hand a message to every member. Called by the layer, on the loop."""
         room = self._rooms.get(group)
         if room is None:
@@ -113,7 +114,9 @@ class Hub:
         if isinstance(message, Event):
             self._deliver_event(room, message)
             return
-        prepared = Prepared(message, group)
+        prepared = (
+            Prepared(message.data, group, message.position) if isinstance(message, Kept) else Prepared(message, group)
+        )
         for outbox in room.snapshot():
             try:
                 outbox.deliver(prepared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fullduplex.layers.events import encode_json
+from fullduplex.layers.history import Position
 
 #: What groups and sockets send: dict and list become JSON text, str is text, bytes is binary.
 Payload = dict[str, Any] | list[Any] | str | bytes
@@ -18,15 +19,17 @@ class Prepared:
         frames: filled by the server (ASGI extension ``fullduplex.prepared``): the encoded frame for each way
             of encoding it.
         group: the name of the group that it was sent to, empty for none.
+        position: its place in the history of the group; None: it is not kept.
         size_bytes: of ``data``, text in UTF-8.
     """
 
-    __slots__ = ("data", "frames", "group", "size_bytes")
+    __slots__ = ("data", "frames", "group", "position", "size_bytes")
 
-    def __init__(self, data: str | bytes, group: str = "") -> None:
+    def __init__(self, data: str | bytes, group: str = "", position: Position | None = None) -> None:
         self.data = data
         self.frames: dict[Any, bytes] = {}
         self.group = group
+        self.position = position
         self.size_bytes = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 

@@ -1,0 +1,231 @@
+"""What is kept of groups, in memory: the windows of the in-process layer, and of the sequencer.
+
+::
+
+    append ──> window of a group, the oldest goes first ──> its head alone: the last offset and the epoch ──> forgotten
+                                   (count, bytes, age;          (HEADS_COUNT; quiet ones first)
+                                    all groups: max_bytes)
+
+A *head* remembers a count when nothing of it is kept any more, so that a group that was quiet for long goes on with its
+next offset. A group that is forgotten begins another epoch: nobody can say what came before.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
+
+HEADS_COUNT = 65_536  # of about 300 bytes
+ENTRY_BYTES = 256  # what a message costs beside its data: the objects around it
+SWEEP_S = 1.0  # between two looks at what has become too old in groups that nobody uses
+
+Group = TypeVar("Group", bound=Hashable)
+Item = TypeVar("Item")
+
+
+class Found(NamedTuple, Generic[Item]):
+    """What :meth:`Windows.read` finds; see :class:`fullduplex.layers.history.Missed`."""
+
+    items: list[Item]
+    offset: int
+    epoch: str
+    recovered: bool
+    complete: bool
+
+
+class _Entry(NamedTuple, Generic[Item]):
+    item: Item
+    size_bytes: int
+    time_s: float
+    key: str
+
+
+class _Window(Generic[Item]):
+    """The end of a count.
+
+    Attributes:
+        entries: without a hole between them; the last one has ``offset``.
+        size_bytes: of their data.
+    """
+
+    __slots__ = ("age_s", "entries", "epoch", "keys", "offset", "size_bytes")
+
+    def __init__(self, offset: int, epoch: str, age_s: float) -> None:
+        self.offset = offset
+        self.epoch = epoch
+        self.age_s = age_s
+        self.entries: deque[_Entry[Item]] = deque()
+        self.keys: dict[str, Item] = {}
+        self.size_bytes = 0
+
+    def drop_oldest(self) -> int:
+        """Return what that frees of all groups' bytes."""
+        entry = self.entries.popleft()
+        self.size_bytes -= entry.size_bytes
+        if entry.key:
+            del self.keys[entry.key]
+        return entry.size_bytes + ENTRY_BYTES
+
+
+class Windows(Generic[Group, Item]):
+    """The windows of all groups; for one thread at a time.
+
+    Args:
+        max_bytes: of all groups together; above it the group that was quiet for longest loses its window.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._clock = clock
+        self._life = secrets.token_hex(6)
+        self._forgotten_count = 0
+        self._epoch = f"{self._life}.0"  # of a count that begins now
+        self._windows: dict[Group, _Window[Item]] = {}
+        self._quiet: dict[float, OrderedDict[Group, None]] = {}  # by age_s; who was appended to last, comes last
+        self._heads: OrderedDict[Group, tuple[int, str]] = OrderedDict()
+        self._sweep_s = clock() + SWEEP_S
+
+    def __bool__(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._windows)
+
+    def find(self, group: Group, key: str, age_s: float) -> Item | None:
+        """What is in the window with this idempotency key."""
+        window = self._windows.get(group)
+        if window is None or key not in window.keys:
+            return None
+        self._drop_old(group, window, age_s)
+        return window.keys.get(key)
+
+    def append(
+        self,
+        group: Group,
+        make: Callable[[int, str], Item],
+        size_bytes: int,
+        *,
+        count: int,
+        age_s: float,
+        max_bytes: int,
+        key: str = "",
+    ) -> Item:
+        """Keep what ``make(offset, epoch)`` returns, as long as the window has room for it, and return it."""
+        now_s = self._clock()
+        window = self._windows.get(group)
+        if window is None:
+            window = self._windows[group] = _Window(*self._heads.pop(group, (0, self._epoch)), age_s)
+            self._quiet.setdefault(age_s, OrderedDict())[group] = None
+        elif window.age_s == age_s:
+            self._quiet[age_s].move_to_end(group)
+        else:
+            self._leave_queue(group, window)
+            window.age_s = age_s
+            self._quiet.setdefault(age_s, OrderedDict())[group] = None
+        window.offset += 1
+        item = make(window.offset, window.epoch)
+        entries = window.entries
+        entries.append(_Entry(item, size_bytes, now_s, key))
+        if key:
+            window.keys[key] = item
+        window.size_bytes += size_bytes
+        self.size_bytes += size_bytes + ENTRY_BYTES
+        while len(entries) > count or window.size_bytes > max_bytes or (entries and entries[0].time_s < now_s - age_s):
+            self.size_bytes -= window.drop_oldest()
+        if self.size_bytes > self.max_bytes:
+            self._make_room(group)
+        if not entries:
+            self._behead(group, window)
+        if now_s >= self._sweep_s:
+            self.sweep()
+        return item
+
+    def read(
+        self, group: Group, after: tuple[int, str] | None, *, age_s: float, max_count: int, max_bytes: int
+    ) -> Found[Item]:
+        """What came after an offset of an epoch; None: nothing but the position now."""
+        window = self._windows.get(group)
+        if window is not None:
+            self._drop_old(group, window, age_s)
+        if window is None or not window.entries:
+            offset, epoch = self._head(group)
+            return Found([], offset, epoch, after in (None, (offset, epoch)), True)
+        offset, epoch = window.offset, window.epoch
+        if after is None:
+            return Found([], offset, epoch, True, True)
+        first = offset - len(window.entries) + 1
+        recovered = after[1] == epoch and first <= after[0] + 1 <= offset + 1
+        items: list[Item] = []
+        for entry in islice(window.entries, after[0] + 1 - first if recovered else 0, None):
+            max_bytes -= entry.size_bytes
+            if items and (len(items) >= max_count or max_bytes < 0):
+                return Found(items, offset, epoch, recovered, False)
+            items.append(entry.item)
+        return Found(items, offset, epoch, recovered, True)
+
+    def sweep(self) -> None:
+        """Drop what has become too old in groups that nobody uses."""
+        now_s = self._clock()
+        self._sweep_s = now_s + SWEEP_S
+        for age_s, queue in [*self._quiet.items()]:
+            while queue:
+                group = next(iter(queue))
+                window = self._windows[group]
+                self._drop_old(group, window, age_s)
+                if window.entries:
+                    break
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _drop_old(self, group: Group, window: _Window[Item], age_s: float) -> None:
+        oldest_s = self._clock() - age_s
+        while window.entries and window.entries[0].time_s < oldest_s:
+            self.size_bytes -= window.drop_oldest()
+        if not window.entries:
+            self._behead(group, window)
+
+    def _make_room(self, group: Group) -> None:
+        """Make room for what has been appended to ``group``."""
+        while self.size_bytes > self.max_bytes:
+            quietest = [next(iter(queue)) for queue in self._quiet.values()]
+            quiet = min(quietest, key=lambda name: self._windows[name].entries[-1].time_s)
+            window = self._windows[quiet]
+            while window.entries and self.size_bytes > self.max_bytes:
+                self.size_bytes -= window.drop_oldest()
+            if quiet == group:
+                return
+            if not window.entries:
+                self._behead(quiet, window)
+
+    def _behead(self, group: Group, window: _Window[Item]) -> None:
+        """Nothing is left of a window but its head."""
+        self._leave_queue(group, window)
+        del self._windows[group]
+        self._heads[group] = (window.offset, window.epoch)
+        self._bound_heads()
+
+    def _leave_queue(self, group: Group, window: _Window[Item]) -> None:
+        queue = self._quiet[window.age_s]
+        del queue[group]
+        if not queue:
+            del self._quiet[window.age_s]
+
+    def _head(self, group: Group) -> tuple[int, str]:
+        """The count of a group of which nothing is kept; it begins, where it is not known."""
+        head = self._heads.get(group)
+        if head is None:
+            head = self._heads[group] = (0, self._epoch)
+            self._bound_heads()
+        else:
+            self._heads.move_to_end(group)
+        return head
+
+    def _bound_heads(self) -> None:
+        while len(self._heads) > HEADS_COUNT:
+            self._heads.popitem(last=False)
+            self._forgotten_count += 1
+            self._epoch = f"{self._life}.{self._forgotten_count:x}"
