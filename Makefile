@@ -4,13 +4,25 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests run in so many processes, a file in one of them: much of their time is waiting for servers and deadlines.
+JOBS ?= 3
+PYTEST := -m pytest -n $(JOBS) --dist loadfile
+
+# All interpreters at hand, for `make matrix`, and the Django that goes with each.
+PYTHONS := $(wildcard /usr/bin/python3.1[1-9] /usr/local/bin/python3.1[1-9] $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python3.1[1-9])
+MINORS := $(sort $(patsubst python%,%,$(notdir $(PYTHONS))))
+DJANGO_FOR_3.11 := Django>=5.2,<5.3
+DJANGO_FOR_3.12 := Django>=6.0,<6.1
+DJANGO_NEWEST := Django>=6.1,<6.2
+DJANGO_FOR = $(or $(DJANGO_FOR_$*),$(DJANGO_NEWEST))
+
 # The newest interpreter that there is beside PYTHON, for Django 6.1; none: nothing to do.
 NEWEST := $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3.1[23])))
 PROMISES := tests/threads tests/chain/test_mixins.py tests/e2e/test_promise.py $(addprefix tests/handler/test_,thread_promises.py seams.py \
 	concurrent_differential.py leftovers.py connections.py http.py upgrade.py)
 PIP_NEWEST := .venv-newest/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo docs test test-all newest lint types imports unit bench clean
+.PHONY: install demo docs test test-all newest lint types imports unit matrix bench clean
 
 install: $(VENV)/.installed
 
@@ -43,7 +55,7 @@ imports: install
 	$(BIN)/lint-imports
 
 unit: install
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # The promises to each request, and the seams, on a second pair of Python and Django.
 newest:
@@ -52,18 +64,29 @@ ifeq ($(NEWEST),)
 else
 	test -e .venv-newest/.installed || $(NEWEST) -m venv .venv-newest
 	test .venv-newest/.installed -nt pyproject.toml || \
-		{ $(PIP_NEWEST) --upgrade "pip>=25.1" && $(PIP_NEWEST) --editable . --group promises "Django>=6.1,<6.2"; }
+		{ $(PIP_NEWEST) --upgrade "pip>=25.1" && $(PIP_NEWEST) --editable . --group promises "$(DJANGO_NEWEST)"; }
 	touch .venv-newest/.installed
-	.venv-newest/bin/python -m pytest $(PROMISES)
+	.venv-newest/bin/python $(PYTEST) $(PROMISES)
 endif
+
+# The whole suite on each interpreter at hand; `make on-3.13` is one of them.
+matrix: $(addprefix on-,$(MINORS))
+
+on-%:
+	test -e .venv-$*/.installed || $(lastword $(filter %/python$*,$(PYTHONS))) -m venv .venv-$*
+	test .venv-$*/.installed -nt pyproject.toml || \
+		{ .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" && \
+		.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group dev "$(DJANGO_FOR)"; }
+	touch .venv-$*/.installed
+	.venv-$*/bin/python $(PYTEST)
 
 # The long runs too: more packages and servers side by side, more seeds, faults put in on purpose.
 test-all: install lint types imports
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python $(PYTEST) -m ""
 
 # Has an environment of its own, .bench/venv; BENCH_PYTHON= chooses its interpreter. ARGS="hello --seconds 3".
 bench:
 	$(PYTHON) -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-newest .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
