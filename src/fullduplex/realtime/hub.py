@@ -22,7 +22,9 @@ from fullduplex.layers import get_layer
 from fullduplex.layers.base import BaseLayer, Delivered, Event
 from fullduplex.layers.channels import get_channel_layer
 from fullduplex.layers.events import as_message
-from fullduplex.layers.history import Kept
+from fullduplex.layers.history import Kept, Position
+from fullduplex.realtime.following import Follower
+from fullduplex.realtime.keeping import Keeping, keeping_of
 from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
 from fullduplex.watched import PAUSE_S
@@ -54,10 +56,16 @@ class Hub:
 
     Args:
         get_layer: returns the layer; asked whenever a group gets its first member.
+        keeping_of: returns the history of a group, None for one that keeps none; asked at the same time.
     """
 
-    def __init__(self, get_layer: Callable[[], BaseLayer] = get_layer) -> None:
+    def __init__(
+        self,
+        get_layer: Callable[[], BaseLayer] = get_layer,
+        keeping_of: Callable[[str], Keeping | None] = keeping_of,
+    ) -> None:
         self._get_layer = get_layer
+        self._keeping_of = keeping_of
         self._rooms: dict[str, _Room] = {}
 
     @property
@@ -69,6 +77,12 @@ class Hub:
         """Members of ``group`` on this loop."""
         room = self._rooms.get(group)
         return len(room.members) if room is not None else 0
+
+    def position(self, group: str) -> Position | None:
+        """The place in the history of ``group`` of what its members were handed last, of which each gets what follows;
+        None: it keeps none, or has no members here."""
+        room = self._rooms.get(group)
+        return room.follower.position if room is not None and room.follower is not None else None
 
     async def join(self, group: str, outbox: Member) -> None:
         """Make ``outbox`` a member: what is published after this has returned arrives. Joining twice is joining once.
@@ -113,21 +127,38 @@ class Hub:
             return
         if isinstance(message, Event):
             self._deliver_event(room, message)
+        elif isinstance(message, Kept):
+            if room.follower is not None:
+                room.follower.take(message)
+            else:
+                self._hand_on(room, Prepared(message.data, group, message.position))
+        elif room.follower is not None and room.layer is not None and not room.layer.supports_history:
+            room.follower.look()  # the layer carries no positions: this says that there is something
+        else:
+            self._hand_on(room, Prepared(message, group))
+
+    def gap(self, group: str) -> None:
+        """Messages may be missing: fill them from the history of the group, or tell every member. Called by the layer,
+        on the loop, when it works again."""
+        room = self._rooms.get(group)
+        if room is None:
             return
-        prepared = (
-            Prepared(message.data, group, message.position) if isinstance(message, Kept) else Prepared(message, group)
-        )
+        if room.follower is not None:
+            room.follower.look()
+        else:
+            self._tell_gap(room)
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def _hand_on(self, room: _Room, prepared: Prepared) -> None:
         for outbox in room.snapshot():
             try:
                 outbox.deliver(prepared)
             except Exception:
-                logger.exception("A message to the group %r could not be delivered to one of its members", group)
+                logger.exception("A message to the group %r could not be delivered to one of its members", room.name)
 
-    def gap(self, group: str) -> None:
-        """Tell every member that messages may be missing. Called by the layer, on the loop, when it works again."""
-        room = self._rooms.get(group)
-        if room is None:
-            return
+    def _tell_gap(self, room: _Room) -> None:
+        group = room.name
         loop = asyncio.get_running_loop()
         settings = get_settings()
         told = Prepared(settings.gap_message, group) if settings.gap_message else None
@@ -140,8 +171,6 @@ class Hub:
                 loop.call_later(random.uniform(0, settings.gap_spread_s), member.cut, GAP, "messages may be missing")
             elif told is not None:
                 member.deliver(told)
-
-    # Inside ----------------------------------------------------------------------------------
 
     def _deliver_event(self, room: _Room, event: Event) -> None:
         """Hand an event to the consumers as it is, and to the sockets as text."""
@@ -211,19 +240,36 @@ class Hub:
     async def _subscribe(self, room: _Room) -> None:
         try:
             layer = self._get_layer()
+            await self._follow(room)
             deliver = partial(self.deliver, room.name)
             if layer.reports_gaps:
                 await layer.subscribe(room.name, deliver, partial(self.gap, room.name))
             else:
                 await layer.subscribe(room.name, deliver)
         except Exception:
+            room.stop_following()
             if room.members:
                 raise
             return  # whoever asked has gone meanwhile
         room.layer = layer
 
+    async def _follow(self, room: _Room) -> None:
+        """Take the position of a group that keeps a history; what is published from then on is handed on."""
+        room.stop_following()
+        keeping = self._keeping_of(room.name)
+        if keeping is None:
+            return
+
+        def hand_on(message: Kept) -> None:
+            self._hand_on(room, Prepared(message.data, room.name, message.position))
+
+        follower = Follower(room.name, keeping, hand_on, partial(self._tell_gap, room))
+        await follower.begin()
+        room.follower = follower
+
     async def _unsubscribe(self, room: _Room) -> None:
         layer, room.layer = room.layer, None
+        room.stop_following()
         assert layer is not None
         try:
             await layer.unsubscribe(room.name)
@@ -240,16 +286,18 @@ class _Room:
 
     Attributes:
         members: in the order of joining (a dict for that order alone).
+        follower: of the group's history; None: it keeps none.
         latest: the members as they are, for whoever goes through them while they change; None: to be made.
         layer: where it is subscribed; None while it is not.
         settling: the task that makes ``layer`` agree with ``members``.
     """
 
-    __slots__ = ("latest", "layer", "members", "name", "settling")
+    __slots__ = ("follower", "latest", "layer", "members", "name", "settling")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.members: dict[Member, None] = {}
+        self.follower: Follower | None = None
         self.latest: tuple[Member, ...] | None = None
         self.layer: BaseLayer | None = None
         self.settling: asyncio.Task[None] | None = None
@@ -258,6 +306,11 @@ class _Room:
         if self.latest is None:
             self.latest = tuple(self.members)
         return self.latest
+
+    def stop_following(self) -> None:
+        if self.follower is not None:
+            self.follower.close()
+            self.follower = None
 
     @property
     def settled(self) -> bool:

@@ -416,7 +416,7 @@ def _hub(layer: RedisLayer) -> Hub:
         is_shared = get_layer() is layer
     except (ConfigurationError, ImproperlyConfigured):  # the layer is used alone, perhaps without settings
         is_shared = False
-    return get_hub() if is_shared else Hub(lambda: layer)
+    return get_hub() if is_shared else Hub(lambda: layer, lambda group: None)
 
 
 def _client(channel: str) -> str:
