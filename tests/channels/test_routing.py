@@ -154,13 +154,32 @@ def test_an_unknown_kind_of_pattern() -> None:
 
 async def test_a_path_without_a_route_is_404_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
     router = ProtocolTypeRouter({"websocket": URLRouter([])})
-    assert (await refusal(router, "/nowhere/")).status == 404
-    async with websocket(router, "/nowhere/", extensions={}) as connection:
-        assert (await connection.event())["type"] == "websocket.close"
+    with project():
+        assert (await refusal(router, "/nowhere/")).status == 404
+        async with websocket(router, "/nowhere/", extensions={}) as connection:
+            assert (await connection.event())["type"] == "websocket.close"
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     http = ProtocolTypeRouter({"http": URLRouter([])})
     with pytest.raises(ValueError):
         await http({"type": "http", "path": "/"}, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("http", [None, get_asgi_application, DjangoASGIHandler])
+async def test_what_the_router_has_not_the_urlconf_may_have(http: Any) -> None:
+    class Here(AsyncWebsocketConsumer):
+        async def connect(self) -> None:
+            await self.accept()
+            await self.send(self.scope["path"])
+
+    with project(path("moved/", Here.as_view()), path("page/", lambda request: HttpResponse("here"))):
+        pages = {"http": http()} if http else {}
+        router = ProtocolTypeRouter({"websocket": URLRouter([path("old/", Here.as_asgi())]), **pages})
+        for place in ("/old/", "/moved/"):
+            async with websocket(router, place) as connection:
+                await connection.accepted()
+                assert await connection.message() == place
+        assert (await refusal(router, "/page/")).status == 404
+        assert (await request(router, "/page/")).body == b"here"
 
 
 async def test_our_django_beside_consumers() -> None:

@@ -41,13 +41,14 @@ def get_default_application() -> Application:
 
 
 class RouteNotFound(ValueError):
-    """No route matches. Below a :class:`ProtocolTypeRouter` a socket is refused with 404."""
+    """No route matches. Below a :class:`ProtocolTypeRouter` the URLconf is asked next."""
 
 
 class ProtocolTypeRouter:
     """Hands each connection to the application for its type: ``http``, ``websocket``, ``channel``, ...
 
     ``http`` without an entry is Django: who had only ``websocket`` had the pages from a ``runserver`` that was WSGI.
+    A socket for which a :class:`URLRouter` has no route is Django's, too: that of the URLconf, or else 404.
     ``lifespan`` needs no entry, either: an HTTP application that knows it gets it, else it is answered here. Sync code
     of consumers runs in the leased threads of our handler.
 
@@ -69,30 +70,35 @@ class ProtocolTypeRouter:
             if kind == "lifespan":
                 return await self._lifespan(scope, receive, send)
             raise ValueError(f"No application configured for scope type {kind!r}")
-        if isinstance(application, ASGIHandler) or _has_thread():
+        try:
             return await self._call(application, scope, receive, send)
-        lease = enter_lease(is_bound=kind == "http")
+        except RouteNotFound as error:
+            if kind != "websocket":
+                raise
+            if getattr(settings, "ROOT_URLCONF", None):
+                await self._django(scope, receive, send)
+            else:
+                logger.warning("Not Found: %s", error)
+                await _refuse(scope, send)
+
+    @cached_property
+    def _django(self) -> Application:
+        http = self.application_mapping.get("http")
+        return http if isinstance(http, ASGIHandler) else get_asgi_application()
+
+    async def _call(self, application: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+        if isinstance(application, ASGIHandler) or _has_thread():
+            return await application(scope, receive, send)
+        is_http = scope["type"] == "http"
+        lease = enter_lease(is_bound=is_http)
         over = False
         try:
-            answer = await self._call(application, scope, receive, send)
+            answer = await application(scope, receive, send)
             over = True
             return answer
         finally:
             if lease is not None:
-                lease.end(spoiled=kind == "http" and not over)
-
-    @cached_property
-    def _django(self) -> Application:
-        return get_asgi_application()
-
-    async def _call(self, application: Application, scope: Scope, receive: Receive, send: Send) -> Any:
-        try:
-            return await application(scope, receive, send)
-        except RouteNotFound as error:
-            if scope["type"] != "websocket":
-                raise
-            logger.warning("Not Found: %s", error)
-            await _refuse(scope, send)
+                lease.end(spoiled=is_http and not over)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the HTTP application have it, whatever is around that; one that does not know lifespan says so first."""

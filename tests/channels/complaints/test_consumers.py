@@ -206,7 +206,8 @@ def test_a_path_without_a_route_is_404_and_no_error(side: Side) -> None:
     async def scenario() -> Any:
         routing = side.module("routing")
         application = routing.ProtocolTypeRouter({"websocket": routing.URLRouter([])})
-        answer = await answer_to(websocket(application, extensions={"websocket.http.response": {}}), CONNECT, side)
+        scope = {"headers": [(b"host", b"testserver")], "extensions": {"websocket.http.response": {}}}
+        answer = await answer_to(websocket(application, **scope), CONNECT, side)
         return answer if isinstance(answer, str) else answer["status"]
 
     assert side.run(scenario()) == side.of(ours=404, theirs="ValueError")
