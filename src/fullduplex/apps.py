@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core import checks
 
+from fullduplex.conf import get_settings
+from fullduplex.exceptions import ConfigurationError
 from fullduplex.log_lines import enable_loggers
 
 
 class FullduplexConfig(AppConfig):
     name = "fullduplex"
     verbose_name = "Fullduplex"
+
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        super().__init__(app_name, app_module)
+        if _wants_alias():  # before the applications that follow in INSTALLED_APPS are imported
+            from fullduplex.channels.alias import install_alias
+
+            install_alias()
 
     def ready(self) -> None:
         enable_loggers()
@@ -44,3 +55,10 @@ class FullduplexConfig(AppConfig):
         checks.register(check_connections, checks.Tags.database, deploy=True)
         checks.register(check_seams, "fullduplex", deploy=True)
         checks.register(ours.check_layer_in_force, "fullduplex", deploy=True)
+
+
+def _wants_alias() -> bool:
+    try:
+        return get_settings().channels_alias
+    except ConfigurationError:  # which the system check tells
+        return False

@@ -6,14 +6,13 @@ They run before most commands, so they import no application and no URLconf.
 from __future__ import annotations
 
 import importlib.util
-import sys
-from types import FunctionType, ModuleType
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.management import BaseCommand, get_commands, load_command_class
 
+from fullduplex.channels import alias
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
 from fullduplex.layers import get_layer
@@ -116,41 +115,18 @@ def check_server(**kwargs: Any) -> list[CheckMessage]:
 
 def check_channels(**kwargs: Any) -> list[CheckMessage]:
     """Channels is not imported beside ours by mistake: its classes and layers are others than ours."""
-    found = [name for name in ("channels", "channels_redis") if _is_theirs(name)]
+    found = alias.imported()
     if not found:
         return []
-    importers = sorted(_importers())
-    by = f", by {', '.join(importers[:5])}" if importers else ""
     return [
         Warning(
-            f"{' and '.join(found)} imported beside fullduplex.channels{by}.",
+            f"{' and '.join(found)} imported beside fullduplex.channels{alias.by(alias.importers())}.",
             hint="fullduplex.channels has the same names, and `python -m fullduplex.migrate` changes the imports of "
-            "the project. Where a package needs Channels itself, SILENCED_SYSTEM_CHECKS takes this warning away.",
+            "the project. For packages that import Channels themselves, FULLDUPLEX = {'CHANNELS_ALIAS': True} gives "
+            "them ours. Where one needs Channels itself, SILENCED_SYSTEM_CHECKS takes this warning away.",
             id="fullduplex.W003",
         )
     ]
-
-
-def _is_theirs(name: str) -> bool:
-    """Whether this module is that of Channels, and no alias of ours."""
-    module = sys.modules.get(name)
-    return module is not None and module.__name__ == name and hasattr(module, "__version__")
-
-
-def _importers() -> set[str]:
-    """Modules that hold something of Channels."""
-    return {
-        name
-        for name, module in tuple(sys.modules.items())
-        if type(module) is ModuleType and not _of_channels(name) and not name.startswith("daphne.")
-        for value in tuple(vars(module).values())
-        if type(value) in (ModuleType, FunctionType, type)
-        and _of_channels(value.__name__ if type(value) is ModuleType else value.__module__)
-    }
-
-
-def _of_channels(name: object) -> bool:
-    return isinstance(name, str) and name.partition(".")[0] in ("channels", "channels_redis")
 
 
 def _exists(module: str) -> bool:

@@ -108,6 +108,11 @@ class Settings:
     gap_message: str = opt(
         "", "With `continue`: a text message that the members get, once for each group; empty: none."
     )
+    channels_alias: bool = opt(
+        False,
+        "`import channels` and `import channels_redis` give `fullduplex.channels`, for packages that import Channels "
+        "themselves. Read once, when INSTALLED_APPS are loaded; `fullduplex` stands first there.",
+    )
     socket_observer: str = opt(
         "",
         "Dotted path of a function that takes the scope of a socket and returns a context manager; handshake and view "
