@@ -13,12 +13,24 @@ import pytest
 from fullduplex.exceptions import ChannelFull
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.memory import MemoryLayer
+from fullduplex.testing.histories import HistoryConformance
 from fullduplex.testing.layers import Inbox, LayerConformance
 
 
 class TestMemoryLayer(LayerConformance):
     def make_layer(self) -> BaseLayer:
         return MemoryLayer()
+
+
+class TestMemoryHistory(HistoryConformance):
+    short_age_s = 0.05
+
+    def make_layer(self) -> BaseLayer:
+        self.layer = MemoryLayer()
+        return self.layer
+
+    async def end_epoch(self) -> None:
+        self.layer._forget_history()
 
 
 async def test_a_publisher_faster_than_the_loop_hears_of_it() -> None:

@@ -16,7 +16,6 @@ The *window* of a group is what it keeps: so many messages, so many bytes, for s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -96,7 +95,7 @@ class Missed(NamedTuple):
             after the last message.
     """
 
-    messages: Sequence[Kept]
+    messages: list[Kept]
     position: Position
     recovered: bool
     complete: bool
@@ -123,7 +122,7 @@ class History(Protocol):
         """
 
     async def aappend(self, group: str, data: Payload, keep: Keep, *, key: str = "") -> Position:
-        """Like :meth:`append`, from a coroutine."""
+        """Like :meth:`append`, from a coroutine. It lets other tasks run."""
 
     def read(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
@@ -141,4 +140,4 @@ class History(Protocol):
     async def aread(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
     ) -> Missed:
-        """Like :meth:`read`, from a coroutine."""
+        """Like :meth:`read`, from a coroutine. It lets other tasks run."""

@@ -121,7 +121,9 @@ class MemoryLayer(BaseLayer):
     async def aread(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
     ) -> Missed:
-        return self.read(group, keep, after=after, max_count=max_count, max_bytes=max_bytes)
+        missed = self.read(group, keep, after=after, max_count=max_count, max_bytes=max_bytes)
+        await asyncio.sleep(0)  # a loop that only reads lets the others go on
+        return missed
 
     # Sockets ---------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 - :mod:`fullduplex.testing.client`: Django's test clients, with WebSocket.
 - :mod:`fullduplex.testing.layers`: what every layer must do, as tests.
+- :mod:`fullduplex.testing.histories`: what layers that keep messages must do beside that.
 - :mod:`fullduplex.testing.codecs` and :mod:`~fullduplex.testing.transport`: the network without a network.
 
 The clients come lazily: the tools for codecs work without Django.

@@ -9,7 +9,8 @@ With pytest, in a module of your own::
             return MyLayer(hosts=["redis://localhost"])
 
 Each test makes two objects of the layer with :meth:`~LayerConformance.make_layer`, which stand for two
-processes, unless the layer is ``in_process``: then one object stands for both.
+processes, unless the layer is ``in_process``: then one object stands for both. A layer with ``supports_history`` has a
+suite more, in ``fullduplex.testing.histories``.
 """
 
 from __future__ import annotations
@@ -37,26 +38,52 @@ MESSAGES: tuple[Message, ...] = (
 )
 
 
-class LayerConformance:
-    """Subclass it, and say how the layer is made.
+class Processes:
+    """Runs scenarios with two objects of a layer, which stand for two processes.
 
     Attributes:
         deadline_s: how long a message may take; only ever reached by a failure.
-        ordered_count: messages in the tests of order.
     """
 
     deadline_s = 10.0
-    ordered_count = 300
 
     def make_layer(self) -> BaseLayer:
         """Return a new object of the layer, each time with the same broker behind it."""
         raise NotImplementedError
 
+    def _run(self, scenario: Callable[[BaseLayer, BaseLayer], Any]) -> None:
+        async def run() -> None:
+            async with self._processes() as (here, there):
+                await scenario(here, there)
+
+        asyncio.run(run())
+
+    @asynccontextmanager
+    async def _processes(self) -> AsyncIterator[tuple[BaseLayer, BaseLayer]]:
+        here = self.make_layer()
+        there = here if here.in_process else self.make_layer()
+        try:
+            yield here, there
+        finally:
+            await here.close()
+            if there is not here:
+                await there.close()
+
+
+class LayerConformance(Processes):
+    """Subclass it, and say how the layer is made.
+
+    Attributes:
+        ordered_count: messages in the tests of order.
+    """
+
+    ordered_count = 300
+
     # Messages --------------------------------------------------------------------------------
 
     def test_messages_arrive_as_they_were_sent(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
             for message in MESSAGES:
                 await there.apublish(group, message)
@@ -67,7 +94,7 @@ class LayerConformance:
 
     def test_the_publisher_gets_its_own_messages(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
             await here.apublish(group, "own")
             assert await inbox.take() == "own"
@@ -76,7 +103,7 @@ class LayerConformance:
 
     def test_publishing_from_a_thread_without_a_loop(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
             await asyncio.to_thread(there.publish, group, "from a thread")
             await asyncio.to_thread(here.publish, group, b"from another")
@@ -86,8 +113,8 @@ class LayerConformance:
 
     def test_publishing_to_nobody(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            await here.apublish(_name(), "unheard")
-            await asyncio.to_thread(here.publish, _name(), "unheard")
+            await here.apublish(new_name(), "unheard")
+            await asyncio.to_thread(here.publish, new_name(), "unheard")
 
         self._run(scenario)
 
@@ -95,7 +122,7 @@ class LayerConformance:
 
     def test_messages_of_a_task_arrive_in_order(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
             for number in range(self.ordered_count):
                 await there.apublish(group, str(number))
@@ -105,7 +132,7 @@ class LayerConformance:
 
     def test_messages_of_each_thread_arrive_in_order(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
 
             def publish(layer: BaseLayer, who: str) -> None:
@@ -126,7 +153,7 @@ class LayerConformance:
 
     def test_a_publisher_that_changes_threads_keeps_its_order(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
             for number in range(0, 20, 2):
                 await asyncio.to_thread(there.publish, group, str(number))
@@ -140,7 +167,7 @@ class LayerConformance:
     def test_groups_are_apart(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
             first, second = Inbox(self.deadline_s), Inbox(self.deadline_s)
-            names = _name(), _name()
+            names = new_name(), new_name()
             await here.subscribe(names[0], first)
             await here.subscribe(names[1], second)
             for name in names:
@@ -154,8 +181,8 @@ class LayerConformance:
 
     def test_every_subscriber_gets_the_message(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
-            far = _Neighbour(there, group, self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
+            far = Neighbour(there, group, self.deadline_s)
             await here.subscribe(group, inbox)
             try:
                 await asyncio.to_thread(far.start)
@@ -169,7 +196,7 @@ class LayerConformance:
 
     def test_the_end_of_a_subscription(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, ended, other = _name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
+            group, ended, other = new_name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
             await here.subscribe(group, ended)
             await here.unsubscribe(group)
             await there.apublish(group, "too late")
@@ -182,7 +209,7 @@ class LayerConformance:
 
     def test_ending_what_never_began(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group = _name()
+            group = new_name()
             await here.unsubscribe(group)
             await here.subscribe(group, Inbox(self.deadline_s))
             await here.unsubscribe(group)
@@ -192,7 +219,7 @@ class LayerConformance:
 
     def test_subscribing_again_replaces(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, old, new = _name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
+            group, old, new = new_name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
             await here.subscribe(group, old)
             await here.subscribe(group, new)
             await there.apublish(group, "once")
@@ -205,12 +232,12 @@ class LayerConformance:
 
     def test_churn_loses_nothing_for_those_who_stay(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, inbox = _name(), Inbox(self.deadline_s)
+            group, inbox = new_name(), Inbox(self.deadline_s)
             await here.subscribe(group, inbox)
 
             async def churn() -> None:
                 for _ in range(30):
-                    passing = _name()
+                    passing = new_name()
                     await here.subscribe(passing, Inbox(self.deadline_s))
                     await here.unsubscribe(passing)
 
@@ -225,7 +252,7 @@ class LayerConformance:
 
     def test_closing_and_going_on(self) -> None:
         async def scenario(here: BaseLayer, there: BaseLayer) -> None:
-            group, old, new = _name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
+            group, old, new = new_name(), Inbox(self.deadline_s), Inbox(self.deadline_s)
             await here.open()
             await here.open()
             await here.subscribe(group, old)
@@ -241,7 +268,7 @@ class LayerConformance:
     def test_a_loop_that_ended_without_a_word(self) -> None:
         """It must not disturb the others: tests and autoreload end loops like that."""
         layer = self.make_layer()
-        group = _name()
+        group = new_name()
 
         async def vanish() -> None:
             await layer.subscribe(group, Inbox(self.deadline_s))
@@ -256,26 +283,6 @@ class LayerConformance:
         asyncio.run(vanish())
         layer.publish(group, "to a loop that is gone")
         asyncio.run(stay())
-
-    # Inside ----------------------------------------------------------------------------------
-
-    def _run(self, scenario: Callable[[BaseLayer, BaseLayer], Any]) -> None:
-        async def run() -> None:
-            async with self._processes() as (here, there):
-                await scenario(here, there)
-
-        asyncio.run(run())
-
-    @asynccontextmanager
-    async def _processes(self) -> AsyncIterator[tuple[BaseLayer, BaseLayer]]:
-        here = self.make_layer()
-        there = here if here.in_process else self.make_layer()
-        try:
-            yield here, there
-        finally:
-            await here.close()
-            if there is not here:
-                await there.close()
 
 
 class Inbox:
@@ -300,7 +307,7 @@ class Inbox:
         return [await self.take() for _ in range(count)]
 
 
-class _Neighbour:
+class Neighbour:
     """A subscriber on an event loop of another thread."""
 
     def __init__(self, layer: BaseLayer, group: str, deadline_s: float) -> None:
@@ -332,5 +339,6 @@ class _Neighbour:
         await self._layer.unsubscribe(self._group)
 
 
-def _name() -> str:
+def new_name() -> str:
+    """A group that nobody else has."""
     return f"conformance.{uuid.uuid4().hex}"
