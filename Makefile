@@ -1,5 +1,7 @@
-# The commands that a newcomer needs. PYTHON= chooses the interpreter, PORT= the demo's port.
+# The commands that a newcomer needs. PYTHON= chooses the interpreter, PORT= the demo's port, ADDRESS= that of this
+# machine in its network, so that a phone reaches the demo.
 PYTHON ?= python3
+ADDRESS ?= 127.0.0.1
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +37,7 @@ $(VENV)/.installed: pyproject.toml
 
 demo: install
 	$(BIN)/python examples/chat/manage.py migrate --verbosity 0
-	$(BIN)/python examples/chat/manage.py runserver $(PORT)
+	CHAT_HOST=$(ADDRESS) $(BIN)/python examples/chat/manage.py runserver $(ADDRESS):$(PORT)
 
 # The site of docs/, with search and the API reference; a link that leads nowhere is an error.
 docs: install

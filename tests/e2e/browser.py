@@ -46,12 +46,12 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Chromium without a window, and end it."""
+def chromium(*flags: str) -> Iterator[Browser]:
+    """Start Chromium without a window, with these flags beside ours, and end it."""
     path = chromium_path()
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS), timeout=TIMEOUT_MS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags], timeout=TIMEOUT_MS)
         try:
             yield browser
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.e2e
 PROJECT = ROOT / "examples" / "chat"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
+LAN_HOST = "chat.lan"  # this machine, for a browser elsewhere in its network
+SILENCE_MS = 45_000  # as in room.js
 
 
 class Chat:
@@ -28,7 +31,11 @@ class Chat:
 
     def __init__(self, database: Path) -> None:
         # pytest-django has named the settings of our own tests in the environment.
-        self._env = {"CHAT_DATABASE": str(database), "DJANGO_SETTINGS_MODULE": "mysite.settings"}
+        self._env = {
+            "CHAT_DATABASE": str(database),
+            "CHAT_HOST": LAN_HOST,
+            "DJANGO_SETTINGS_MODULE": "mysite.settings",
+        }
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -67,7 +74,7 @@ class Chat:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as browser:
+    with chromium(f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1") as browser:
         yield browser
 
 
@@ -96,7 +103,7 @@ class Person:
     def __init__(self, context: BrowserContext, chat: Chat) -> None:
         context.set_default_timeout(TIMEOUT_MS)
         context.set_default_navigation_timeout(TIMEOUT_MS)
-        self.chat = chat
+        self.url = chat.url
         self.page: Page = context.new_page()
         self.problems: list[str] = []
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -104,14 +111,14 @@ class Person:
 
     def call(self, name: str) -> None:
         """Choose a name."""
-        self.page.goto(f"{self.chat.url}/name/")
+        self.page.goto(f"{self.url}/name/")
         self.page.get_by_label("Name").fill(name)
         self.page.get_by_role("button", name="Continue").click()
         expect(self.page.locator(".my-name")).to_have_text(name)
 
     def enter(self, room: str) -> None:
         """Enter a room by the form of the lobby."""
-        self.page.goto(self.chat.url)
+        self.page.goto(self.url)
         self.page.get_by_label("Room name").fill(room)
         self.page.get_by_role("button", name="Enter room").click()
         expect(self.page.get_by_role("heading", level=1)).to_have_text(room)
@@ -143,7 +150,7 @@ class Person:
 @pytest.fixture
 def people(browser: Browser, chat: Chat) -> Iterator[list[Person]]:
     """Ada and Grace, each with a name and a browser of her own; neither page may complain of anything."""
-    contexts = [browser.new_context(viewport=DESKTOP, reduced_motion="reduce") for _ in range(2)]
+    contexts = [browser.new_context(viewport=DESKTOP, reduced_motion="reduce", timezone_id="UTC") for _ in range(2)]
     try:
         people = [Person(context, chat) for context in contexts]
         for person, name in zip(people, ("Ada", "Grace"), strict=True):
@@ -229,6 +236,133 @@ def test_a_page_that_was_away_gets_what_it_missed(chat: Chat, people: list[Perso
     grace.sees("one", "two", "three")
     for person in people:
         person.problems.clear()
+
+
+def test_a_page_notices_a_connection_that_is_dead_and_comes_back(chat: Chat, people: list[Person]) -> None:
+    """A server that stands still says no more than a network that is gone."""
+    ada, grace = people
+    ada.page.clock.install()
+    for person in people:
+        person.enter("Tea room")
+    assert chat.process is not None
+    chat.process.signal(signal.SIGSTOP)
+    try:
+        ada.page.clock.fast_forward(SILENCE_MS)
+        expect(ada.page.get_by_role("status")).to_have_text("Reconnecting…")
+    finally:
+        chat.process.signal(signal.SIGCONT)
+    ada.is_connected()
+    grace.say("Welcome back.")
+    ada.sees("Welcome back.")
+    ada.problems.clear()  # a browser itself notes each connection that it gives up
+
+
+@pytest.mark.slow
+def test_who_leaves_has_the_name_and_what_it_said_again(chat: Chat, people: list[Person]) -> None:
+    ada, _ = people
+    ada.enter("Tea room")
+    ada.say("I shall be back.")
+    ada.sees("I shall be back.")
+    ada.page.goto(chat.url)
+    ada.page.get_by_role("button", name="Leave").click()
+    ada.page.get_by_role("link", name="Choose a name").click()
+    expect(ada.page.get_by_label("Name")).to_have_value("Ada")
+    ada.page.get_by_role("button", name="Continue").click()
+    expect(ada.page.locator(".my-name")).to_have_text("Ada")
+    ada.enter("Tea room")
+    expect(ada.page.locator("#messages .mine .text")).to_have_text(["I shall be back."])
+
+
+@pytest.mark.slow
+def test_the_composer_keeps_all_of_what_is_written_and_covers_nothing(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    for person in people:
+        person.enter("Tea room")
+    for number in range(20):
+        ada.say(f"message {number}")
+    expect(ada.page.locator("#messages .text")).to_have_count(20)
+    box = ada.page.get_by_role("textbox", name="Message to")
+    last = ada.page.locator("#messages li").last
+    box.fill("\n".join(f"line {number}" for number in range(9)))
+    expect(last).to_be_in_viewport(ratio=1)
+
+    box.fill("🙂" * 1001)
+    box.press("Enter")
+    expect(ada.page.get_by_role("alert")).to_have_text(
+        "A message has at most 1000 characters; this one has 1 too many."
+    )
+    expect(box).to_have_value("🙂" * 1001)
+    expect(last).to_be_in_viewport(ratio=1)
+    ada.say("🙂" * 1000)
+    ada.say("    if indented:\n        pass")
+    expect(grace.page.locator("#messages .text").last).to_have_text(
+        "    if indented:\n        pass", use_inner_text=True
+    )
+    expect(ada.page.locator("#messages .unsent")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_what_the_server_refuses_is_in_the_composer_again(chat: Chat, people: list[Person]) -> None:
+    ada, _ = people
+    ada.enter("Tea room")
+    box = ada.page.get_by_role("textbox", name="Message to")
+    box.fill("zero \0 width")
+    box.press("Enter")
+    expect(ada.page.get_by_role("alert")).to_have_text("Null characters are not allowed.")
+    expect(box).to_have_value("zero \0 width")
+    ada.sees()
+
+
+@pytest.mark.slow
+def test_a_day_stands_above_its_first_message(chat: Chat, people: list[Person]) -> None:
+    ada, grace = people
+    for words in ("on Friday", "on Friday, too", "on Sunday", "an hour later"):
+        ada.enter("Tea room")
+        ada.say(words)
+        expect(ada.page.locator("#messages .text").last).to_have_text(words)
+        expect(ada.page.locator("#messages .unsent")).to_have_count(0)
+    chat.manage(
+        "shell",
+        "-c",
+        "from chat.models import Message; from datetime import datetime, UTC;"
+        "times = [(27, 9, 0), (27, 9, 1), (29, 9, 0), (29, 10, 0)];"
+        "[Message.objects.filter(pk=m.pk).update(sent_at=datetime(2026, 11, *at, tzinfo=UTC))"
+        " for m, at in zip(Message.objects.all(), times)]",
+    )
+    grace.enter("Tea room")
+    days = grace.page.locator("#messages .day:visible")
+    expect(days).to_have_text(["Friday, November 27, 2026", "Sunday, November 29, 2026"])
+    times = grace.page.locator("#messages li:not(.again) time")
+    expect(times).to_have_text(["09:00 AM", "09:00 AM", "10:00 AM"])
+
+
+@pytest.mark.slow
+def test_rooms_whose_names_differ_in_signs_alone_are_apart(chat: Chat, people: list[Person]) -> None:
+    ada = people[0]
+    for name in ("C", "C++", "C#"):
+        ada.enter(name)
+        ada.say(f"in {name}")
+        ada.sees(f"in {name}")
+
+
+@pytest.mark.slow
+def test_a_phone_in_the_same_network_takes_part(browser: Browser, chat: Chat, people: list[Person]) -> None:
+    """Its browser has less: over plain HTTP the address of another machine is no secure context."""
+    ada = people[0]
+    ada.enter("Tea room")
+    with browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True) as context:
+        phone = Person(context, chat)
+        phone.url = f"http://{LAN_HOST}:{chat.port}"
+        phone.call("Linus")
+        assert phone.page.evaluate("isSecureContext") is False
+        phone.enter("Tea room")
+        phone.page.get_by_role("textbox", name="Message to").fill("From the phone.")
+        phone.page.get_by_role("button", name="Send").tap()
+        ada.sees("From the phone.")
+        ada.say("I can see it.")
+        phone.sees("From the phone.", "I can see it.")
+        # Django's default header, which Chromium notes that it ignores without https.
+        assert [text for text in phone.problems if "Cross-Origin-Opener-Policy" not in text] == []
 
 
 @pytest.mark.slow

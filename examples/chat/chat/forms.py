@@ -1,3 +1,4 @@
+import unicodedata
 from typing import Any
 
 from django import forms
@@ -8,6 +9,7 @@ from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.text import slugify
 
+from . import names
 from .models import Message, Room
 
 User = get_user_model()
@@ -56,19 +58,17 @@ class NameForm(forms.Form):
         known = User.objects.filter(username__iexact=name).first()
         if known is None:
             self.user = self._sign_up(name, password)
+        elif not known.has_usable_password():
+            self.user = self._come_back(known, password)
         elif password:
             self.user = authenticate(self.request, username=known.get_username(), password=password)
         if self.user is None and not self.errors:
             self.add_error("name", TAKEN)
 
     def _sign_up(self, name: str, password: str | None) -> AbstractBaseUser | None:
-        """Keep a new name; without a password only this session has it."""
+        """Keep a new name; without a password only this browser has it."""
         user = User(username=name)
-        try:
-            if password:
-                validate_password(password, user)
-        except forms.ValidationError as error:
-            self.add_error("password", error)
+        if not self._is_good(password, user):
             return None
         user.set_password(password or None)
         try:
@@ -79,6 +79,24 @@ class NameForm(forms.Form):
         except IntegrityError:  # somebody else has just taken it
             return None
         return user
+
+    def _come_back(self, user: AbstractBaseUser, password: str | None) -> AbstractBaseUser | None:
+        """Give a name without a password to the browser that chose it; with a password it is theirs from now on."""
+        if user.pk not in names.kept(self.request) or not self._is_good(password, user):
+            return None
+        if password:
+            user.set_password(password)
+            user.save()
+        return user
+
+    def _is_good(self, password: str | None, user: AbstractBaseUser) -> bool:
+        try:
+            if password:
+                validate_password(password, user)
+        except forms.ValidationError as error:
+            self.add_error("password", error)
+            return False
+        return True
 
     def get_user(self) -> AbstractBaseUser | None:
         """Return the user to log in, for ``LoginView``."""
@@ -97,24 +115,42 @@ class RoomForm(forms.Form):
         return name
 
     def get_room(self) -> Room:
-        """Return the room of that name; a new one if there is none."""
-        name = self.cleaned_data["name"]
-        return Room.objects.get_or_create(slug=self._slug(name), defaults={"name": name})[0]
+        """Return the room of that name; a new one if there is none.
+
+        Several names may make one slug, as C, C++ and C# do: the second one gets a number behind it, and so on.
+        """
+        name, number = self.cleaned_data["name"], 1
+        while True:
+            suffix = f"-{number}" if number > 1 else ""
+            slug = self._slug(name)[: 40 - len(suffix)] + suffix
+            room, _ = Room.objects.get_or_create(slug=slug, defaults={"name": name})
+            if self._is_same(room.name, name):
+                return room
+            number += 1
 
     @staticmethod
     def _slug(name: str) -> str:
         return slugify(name, allow_unicode=True)[:40].strip("-_")
 
+    @staticmethod
+    def _is_same(one: str, other: str) -> bool:
+        """Whether two names differ in nothing but capitals and in how their accents are encoded."""
+        return unicodedata.normalize("NFC", one).casefold() == unicodedata.normalize("NFC", other).casefold()
+
 
 class MessageForm(forms.ModelForm):
     """What a page sends over the socket, as JSON."""
+
+    text = forms.CharField(max_length=1000, strip=False)
 
     class Meta:
         model = Message
         fields = ("text", "key")
 
     def clean_text(self) -> str:
-        text: str = self.cleaned_data["text"]
+        text: str = self.cleaned_data["text"].rstrip().lstrip("\n")  # the space that indents its first line stays
+        if not text:
+            raise forms.ValidationError("There is nothing to say in it.")
         if any("\ud800" <= character <= "\udfff" for character in text):  # JSON can say it, UTF-8 and databases cannot
             raise forms.ValidationError("Half a character cannot be kept.")
         return text

@@ -1,8 +1,10 @@
 """Sockets are tested like pages: in a TestCase, in its transaction, with Django's client and one method more."""
 # ruff: noqa: PT009 - assertEqual and its kin are how Django projects write tests
 
+import asyncio
 import json
 import uuid
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -13,7 +15,7 @@ from django.urls import reverse
 
 from fullduplex.testing import Client
 
-from . import presence
+from . import presence, sockets
 from .forms import NameForm, RoomForm
 from .models import Message, Room
 
@@ -43,6 +45,30 @@ class NameTests(TestCase):
         self.assertContains(self.choose("Ada", "difference engine", Client()), "That name is taken")
         self.assertContains(self.choose("Ada", "", Client()), "That name is taken")
         self.assertEqual(self.choose("Ada", "analytical engine", Client()).status_code, 302)
+
+    def test_who_leaves_without_a_password_has_the_name_again_in_the_same_browser_alone(self) -> None:
+        self.choose("Ada")
+        ada = User.objects.get()
+        self.client.post(reverse("leave"))
+        self.assertContains(self.choose("Ada", "", Client()), "That name is taken")
+        self.assertContains(self.client.get(reverse("name")), 'value="Ada"')
+        self.assertEqual(self.choose("ada").status_code, 302)
+        self.assertEqual(self.client.session["_auth_user_id"], str(ada.pk))
+
+    def test_who_comes_back_with_a_password_has_it_from_then_on(self) -> None:
+        self.choose("Ada")
+        self.client.post(reverse("leave"))
+        self.assertContains(self.choose("Ada", "1"), "too short")
+        self.assertEqual(self.choose("Ada", "analytical engine").status_code, 302)
+        self.client.post(reverse("leave"))
+        self.assertContains(self.choose("Ada"), "That name is taken")
+        self.assertEqual(self.choose("Ada", "analytical engine", Client()).status_code, 302)
+
+    def test_a_cookie_that_somebody_made_up_brings_no_name_back(self) -> None:
+        self.choose("Ada")
+        other = Client()
+        other.cookies["names"] = "WzFd:1wAAAA:made-up"
+        self.assertContains(self.choose("Ada", "", other), "That name is taken")
 
     def test_of_two_who_choose_the_same_new_name_at_once_one_has_it(self) -> None:
         # Between the look for the name and its being kept, and as the database itself finds out.
@@ -83,11 +109,21 @@ class LobbyTests(TestCase):
         self.assertContains(response, "0 messages")
 
     def test_a_room_is_created_once_however_its_name_is_written(self) -> None:
-        for name in ("Tea room", " tea  ROOM", "tea-room"):
+        for name in ("Tea room", " tea  ROOM", "TEA ROOM"):
             self.assertRedirects(
                 self.client.post(reverse("lobby"), {"name": name}), "/rooms/tea-room/", fetch_redirect_response=False
             )
         self.assertEqual(Room.objects.get().name, "Tea room")
+
+    def test_names_that_differ_in_signs_alone_are_rooms_of_their_own(self) -> None:
+        names = ["C", "C++", "C#", "C 2", "x" * 40, "x" * 39 + "+", "x" * 39 + "#"]
+        for _ in range(2):
+            for name in names:
+                form = RoomForm({"name": name})
+                self.assertTrue(form.is_valid(), form.errors)
+                self.assertEqual(form.get_room().name, name)
+        self.assertEqual(Room.objects.count(), len(names))
+        self.assertEqual(Room.objects.get(name="C++").get_absolute_url(), "/rooms/c-2/")
 
     def test_names_of_all_languages_make_rooms(self) -> None:
         for name in ("Küche", "喫茶店", "Кухня", "42"):
@@ -132,10 +168,10 @@ class RoomTests(TestCase):
             self.assertEqual(ada.receive_json()["names"], ["Ada"])
             self.assertEqual(ada.receive_json()["names"], ["Ada", "Grace"])
             self.assertEqual(grace.receive_json()["names"], ["Ada", "Grace"])
-            ada.send({"text": "  Hello ", "key": ONE.hex})
+            ada.send({"text": "\n  Hello \n", "key": ONE.hex})
             for socket in (ada, grace):
                 message = socket.receive_json()
-                self.assertEqual((message["type"], message["author"], message["text"]), ("message", "Ada", "Hello"))
+                self.assertEqual((message["type"], message["author"], message["text"]), ("message", "Ada", "  Hello"))
         kept = Message.objects.get()
         self.assertEqual((kept.pk, kept.room, kept.author), (message["id"], self.room, self.ada))
 
@@ -167,7 +203,7 @@ class RoomTests(TestCase):
 
     def test_what_cannot_be_kept_is_refused_and_the_room_goes_on(self) -> None:
         odd: list[Any] = [
-            {"text": " ", "key": ONE.hex},
+            {"text": " \n ", "key": ONE.hex},
             {"text": "x" * 1001, "key": ONE.hex},
             {"text": "no key"},
             [],
@@ -183,6 +219,25 @@ class RoomTests(TestCase):
             ada.send({"text": "fine", "key": TWO.hex})
             self.assertEqual(ada.receive_json()["text"], "fine")
         self.assertEqual(Message.objects.count(), 1)
+
+    def test_a_page_that_asks_whether_the_connection_is_alive_is_answered(self) -> None:
+        with self.client.websocket(self.url) as ada:
+            ada.receive_json()
+            ada.send({"type": "ping"})
+            self.assertEqual(ada.receive_json(), {"type": "pong"})
+
+    def test_a_silent_page_is_asked_and_one_that_does_not_answer_is_not_here_any_more(self) -> None:
+        waits = iter([0, 60, 0, 0])
+        timeouts = SimpleNamespace(timeout=lambda _: asyncio.timeout(next(waits)))
+        with self.other.websocket(self.url) as grace:
+            grace.receive_json()
+            with mock.patch.object(sockets, "asyncio", timeouts), self.client.websocket(self.url) as ada:
+                ada.receive_json()
+                self.assertEqual(ada.receive_json(), {"type": "ping"})
+                ada.send({"type": "pong"})
+                self.assertEqual(ada.receive_json(), {"type": "ping"})
+                self.assertEqual(ada.wait_closed(), (4000, "no answer to a ping"))
+            self.assertEqual([grace.receive_json()["names"] for _ in range(2)], [["Ada", "Grace"], ["Grace"]])
 
     def test_a_socket_asks_for_a_name_and_for_a_room(self) -> None:
         self.assertEqual(Client().handshake(self.url).status_code, 302)

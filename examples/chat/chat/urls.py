@@ -2,7 +2,7 @@ from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from . import views
+from . import sockets, views
 
 urlpatterns = [
     path("", views.lobby, name="lobby"),
@@ -11,5 +11,5 @@ urlpatterns = [
     path("rooms/", RedirectView.as_view(pattern_name="lobby")),
     path("rooms/<str:slug>/", views.room, name="room"),
     path("rooms/<str:slug>/messages/", views.messages, name="messages"),
-    path("rooms/<str:slug>/socket/", views.room_socket, name="room-socket"),
+    path("rooms/<str:slug>/socket/", sockets.room_socket, name="room-socket"),
 ]

@@ -1,18 +1,18 @@
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.db.models import Count, F, Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import aget_object_or_404, get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 
-from fullduplex import WebSocket, websocket
-
-from . import presence
-from .forms import MessageForm, NameForm, PageForm, RoomForm
-from .models import Message, Room
+from . import names, presence
+from .forms import NameForm, PageForm, RoomForm
+from .models import Room
 
 PAGE_COUNT = 50
+User = get_user_model()
 
 
 class NameView(LoginView):
@@ -21,6 +21,16 @@ class NameView(LoginView):
     template_name = "chat/name.html"
     authentication_form = NameForm
     redirect_authenticated_user = True
+
+    def get_initial(self) -> dict[str, Any]:
+        latest = User.objects.filter(pk__in=names.kept(self.request)[-1:]).first()
+        return {"name": latest.get_username() if latest else "", **super().get_initial()}
+
+    def form_valid(self, form: NameForm) -> HttpResponse:  # type: ignore[override]  # it has get_user, which is all it takes
+        response = super().form_valid(form)  # type: ignore[arg-type]
+        if not self.request.user.has_usable_password():
+            names.keep(self.request, response, self.request.user)
+        return response
 
 
 def lobby(request: HttpRequest) -> HttpResponse:
@@ -52,31 +62,6 @@ def messages(request: HttpRequest, slug: str) -> JsonResponse:
     page = list(found[: PAGE_COUNT + 1])
     events = [message.as_event() for message in reversed(page[:PAGE_COUNT])]
     return JsonResponse({"messages": events, "earlier": len(page) > PAGE_COUNT})
-
-
-@login_required
-@websocket
-async def room_socket(socket: WebSocket, slug: str) -> None:
-    """Pass on what is said. What a page missed it fetches from ``messages``, once this has accepted."""
-    user = await socket.request.auser()
-    room = await aget_object_or_404(Room, slug=slug)
-    await socket.join(room.group)
-    async with presence.present(room, user.get_username()):
-        while True:  # until the client leaves: then receive_json raises Disconnected
-            form = MessageForm(await receive_object(socket))
-            if form.is_valid():
-                message, _ = await Message.objects.select_related("author").aget_or_create(
-                    room=room, author=user, key=form.cleaned_data["key"], defaults={"text": form.cleaned_data["text"]}
-                )
-                await room.group.asend(message.as_event())
-            else:
-                refused = {"type": "refused", "key": form.data.get("key"), "errors": form.errors.get_json_data()}
-                await socket.send(refused)
-
-
-async def receive_object(socket: WebSocket) -> dict[str, Any]:
-    data = await socket.receive_json()
-    return data if isinstance(data, dict) else {}
 
 
 def _lobby(request: HttpRequest, form: RoomForm, *, missing: str = "", status: int = 200) -> HttpResponse:

@@ -8,7 +8,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # For the demo on this machine only. A public site has a secret of its own and DEBUG off.
 SECRET_KEY = "django-insecure-the-demo-has-no-secrets"
 DEBUG = True
-ALLOWED_HOSTS: list[str] = []
+# With DEBUG this is what an empty list means, and the address by which other devices of the network reach this machine.
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", os.environ.get("CHAT_HOST", "localhost")]
 
 INSTALLED_APPS = [
     "fullduplex",

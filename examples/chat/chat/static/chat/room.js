@@ -20,18 +20,19 @@ const RETRY_FIRST_MS = 500;
 const RETRY_MOST_MS = 10_000;
 // Two messages may be passed on in another order than they were kept: what is asked for again overlaps by so many.
 const OVERLAP_COUNT = 20;
+// The server asks a silent page every 20 s whether it is there, see chat/sockets.py; so something is heard that often.
+const SILENCE_MS = 45_000;
+const WAKE_MS = 5_000;
 const NEAR_END_PX = 80;
+// Somebody who goes on after so long shows their name and the time again.
+const PAUSE_MS = 5 * 60_000;
+const MOST_CHARACTERS = 1000;
 
 // Showing -----------------------------------------------------------------------------------------
 
 const template = document.getElementById("message").content;
-const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
-const calendar = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "numeric", minute: "2-digit" });
-
-/** Return when it was said, in words that are as short as they can be. */
-function when(date) {
-  return (date.toDateString() === new Date().toDateString() ? clock : calendar).format(date);
-}
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 
 /** Make a round face for a name: its first letter, in a colour of its own. */
 function paintFace(face, name) {
@@ -50,14 +51,12 @@ function makeItem({ id, key, author, text, sent_at }) {
   item.querySelector(".author").textContent = author;
   item.querySelector(".text").textContent = text;
   const time = item.querySelector("time");
-  if (id === undefined) {
-    item.classList.add("unsent");
-    time.textContent = "sending…";
-  } else {
-    item.dataset.id = id;
-    time.dateTime = sent_at;
-    time.textContent = when(new Date(sent_at));
-  }
+  const date = sent_at ? new Date(sent_at) : new Date();
+  time.dateTime = date.toISOString();
+  time.textContent = sent_at ? clock.format(date) : "sending…";
+  item.querySelector(".day").textContent = calendar.format(date);
+  if (id === undefined) item.classList.add("unsent");
+  else item.dataset.id = id;
   return item;
 }
 
@@ -86,17 +85,37 @@ function remove(item) {
   join(next);
 }
 
-/** Several messages of one person in a row show the name once. */
+/** A day stands above its first message, and the name and time above those that somebody says without a pause. */
 function join(item) {
-  item?.classList.toggle("again", item.previousElementSibling?.dataset.author === item.dataset.author);
+  if (!item) return;
+  const before = item.previousElementSibling;
+  const [last, now] = [before, item].map((of) => new Date(of?.querySelector("time").dateTime ?? 0));
+  const newDay = last.toDateString() !== now.toDateString();
+  item.querySelector(".day").hidden = !newDay;
+  item.classList.toggle("again", !newDay && now - last < PAUSE_MS && before.dataset.author === item.dataset.author);
 }
+
+// A reader at the end of the log stays there, whether it grows or the composer or a phone's keyboard takes room from it.
+let atEnd = true;
+let height = log.clientHeight;
+
+function toEnd() {
+  height = log.clientHeight;
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+log.addEventListener("scroll", () => {
+  if (log.clientHeight !== height) return; // it has another size since: the observer comes next
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+});
+new ResizeObserver(toEnd).observe(log);
 
 /** Change the log, and stay at its end if that is where the reader is. */
 function follow(change, always = false) {
-  const atEnd = always || log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+  atEnd ||= always;
   change();
   document.getElementById("empty").hidden = list.children.length > 0;
-  if (atEnd) log.scrollTop = log.scrollHeight;
+  toEnd();
 }
 
 function showHere(names) {
@@ -187,14 +206,26 @@ function transmit(key) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ key, text: unsent.get(key) }));
 }
 
+/** Make the box as high as what is in it, up to the height that the style sheet allows. */
+function fit() {
+  if (CSS.supports("field-sizing", "content")) return; // the browser does it
+  text.style.height = "auto";
+  text.style.height = `${text.scrollHeight + text.offsetHeight - text.clientHeight}px`;
+}
+
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
-  const words = text.value.trim();
-  error.textContent = "";
-  if (words) say(words.toWellFormed?.() ?? words);
-  composer.reset();
+  const words = text.value;
+  const surplus = Array.from(words).length - MOST_CHARACTERS;
+  error.textContent = surplus > 0 ? `A message has at most ${MOST_CHARACTERS} characters; this one has ${surplus} too many.` : "";
   text.focus();
+  if (surplus > 0) return; // all of it stays in the box
+  if (words.trim()) say(words.toWellFormed?.() ?? words);
+  composer.reset();
+  fit();
 });
+
+text.addEventListener("input", fit);
 
 text.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -214,23 +245,38 @@ const handlers = {
   here({ names }) {
     showHere(names);
   },
+  ping() {
+    socket.send('{"type":"pong"}');
+  },
   refused({ key, errors }) {
+    const words = unsent.get(key);
     keep(key);
     const item = list.querySelector(`.unsent[data-key="${CSS.escape(`${me} ${key}`)}"]`);
     if (item) remove(item);
+    text.value ||= words ?? ""; // to be mended, not written anew
+    fit();
     error.textContent = Object.values(errors).flat().map(({ message }) => message).join(" ");
   },
 };
 
 let socket = null;
+let opened = false;
 let retryCount = 0;
 let retryTimer = null;
+let deadline = null;
+
+/** Give up a connection on which nothing is heard for so long. One that the network has lost does not say so itself. */
+function expectWord(ms) {
+  clearTimeout(deadline);
+  deadline = setTimeout(() => lost(socket), ms);
+}
 
 function connect() {
   clearTimeout(retryTimer);
   const mine = new WebSocket(socketUrl);
-  let opened = false;
   socket = mine;
+  opened = false;
+  expectWord(SILENCE_MS);
   mine.addEventListener("open", async () => {
     opened = true;
     for (const key of unsent.keys()) transmit(key);
@@ -239,28 +285,45 @@ function connect() {
       retryCount = 0;
       status.textContent = "";
     } catch {
-      mine.close();
+      lost(mine);
     }
   });
   mine.addEventListener("message", ({ data }) => {
+    if (socket !== mine) return;
+    expectWord(SILENCE_MS);
     const event = JSON.parse(data);
     handlers[event.type]?.(event);
   });
-  mine.addEventListener("close", () => {
-    caughtUp = false;
-    status.textContent = retryCount || opened ? "Reconnecting…" : "Connecting…";
-    // A browser does not say why a handshake failed; asking over HTTP finds out whether we may still be here.
-    if (!opened) fetchPage({ after: Number.MAX_SAFE_INTEGER }).catch(() => {});
-    // Exponential back-off; the jitter keeps a thousand pages from coming back in the same moment.
-    const wait = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** retryCount++);
-    retryTimer = setTimeout(connect, wait * (0.5 + Math.random() / 2));
-  });
+  mine.addEventListener("close", () => lost(mine));
 }
 
-// The network is back: no need to wait for the timer.
-addEventListener("online", () => {
-  if (socket.readyState === WebSocket.CLOSED) connect();
-});
+/** Come back, after a while that grows; the browser may take long to close what is dead, and nobody waits for that. */
+function lost(mine) {
+  if (socket !== mine) return;
+  socket = null;
+  clearTimeout(deadline);
+  mine.close();
+  status.textContent = retryCount || opened ? "Reconnecting…" : "Connecting…";
+  caughtUp = false;
+  // A browser does not say why a handshake failed; asking over HTTP finds out whether we may still be here.
+  if (!opened) fetchPage({ after: Number.MAX_SAFE_INTEGER }).catch(() => {});
+  // Exponential back-off; the jitter keeps a thousand pages from coming back in the same moment.
+  const wait = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** retryCount++);
+  retryTimer = setTimeout(connect, wait * (0.5 + Math.random() / 2));
+}
+
+/** The network is back, or a phone is awake: see at once whether the connection has outlived it. */
+function wake() {
+  if (document.hidden) return;
+  if (socket === null) connect();
+  else if (socket.readyState === WebSocket.OPEN) {
+    socket.send('{"type":"ping"}');
+    expectWord(WAKE_MS);
+  }
+}
+
+addEventListener("online", wake);
+document.addEventListener("visibilitychange", wake);
 
 for (const [key, words] of unsent) show({ key, author: me, text: words });
 connect();
