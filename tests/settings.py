@@ -4,6 +4,7 @@ SECRET_KEY = "tests"
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 INSTALLED_APPS = [
     "fullduplex",
+    "fullduplex.history",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

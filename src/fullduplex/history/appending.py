@@ -1,0 +1,268 @@
+"""Appends messages to groups, in a transaction: their rows locked, so that whoever reads meets no hole.
+
+A message has its offset from the row of its group, which stays locked until the transaction is over: offset 8 is given
+out when 7 is committed, or has never been. So nobody who has read up to 8 will find 7 later, as happens to those who
+follow an id.
+
+Plain SQL, since this is done for each message, of the kind that every database knows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+
+from fullduplex.history import identity
+from fullduplex.history.errors import attempt
+from fullduplex.history.models import KeptGroup, KeptMessage
+from fullduplex.layers.history import Keep, Kept, Payload, Position
+
+DELETED_COUNT = 1_000  # rows that one append deletes at most; a window that is made smaller goes bit by bit
+SLACK = 20  # a twentieth above COUNT and AGE_S is stored, so that not each append has to delete; nobody reads it
+
+_INSERTED = ("group_id", "offset", "data", "is_text", "size_bytes", "key", "kept_ms")
+_UPDATED = ("last", "first", "trimmed", "total_bytes", "oldest_ms", "appended_ms")
+
+
+@dataclass(slots=True)
+class Message:
+    """One to append."""
+
+    group: str
+    data: Payload
+    keep: Keep
+    key: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data.encode()) if isinstance(self.data, str) else len(self.data)
+
+
+def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = None) -> dict[int, Kept]:
+    """Append them in one transaction, or as part of the one that is open.
+
+    Args:
+        alias: of the database.
+        messages: those of one group in their order.
+        wait_s: for rows that somebody else has locked; None: as long as the database does. 0: messages to such groups
+            are left out, where the database can skip them. Who waits for nothing while he holds something is in no
+            deadlock.
+
+    Returns:
+        What is kept, by index in ``messages``; of a message whose key is in the window already, that one. Where no
+        transaction was open, messages may be left out: ask again.
+
+    Raises:
+        UnknownOutcome: the connection was lost at the commit.
+        LockTimeout: it took longer than ``wait_s``.
+        django.db.Error: nothing was appended.
+    """
+    connection = connections[alias]
+    names = sorted({message.group for message in messages})
+    is_inside = connection.in_atomic_block
+    server = identity.server(connection)
+    with attempt(connection) as made, transaction.atomic(alias):
+        _prepare(connection, server, wait_s)
+        groups = _lock(connection, names, skips=wait_s == 0)
+        if is_inside and len(groups) < len(names):
+            _make_missing(alias, names)
+            groups = _lock(connection, names, skips=False)
+        kept = _Appending(connection, groups, server.name).run(messages) if groups else {}
+        made.is_done = True
+    if len(groups) < len(names):
+        # In a transaction of their own: here their locks would come behind those of other names.
+        _make_missing(alias, [name for name in names if name not in groups])
+    return kept
+
+
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+def oldest_in_window(group: KeptGroup, keep: Keep) -> int:
+    """Return the offset that the window begins with, as far as COUNT decides."""
+    return max(group.first, group.last - keep.count + 1)
+
+
+def _prepare(connection: BaseDatabaseWrapper, server: identity.Server, wait_s: float | None) -> None:
+    if server.forgets:  # what is acknowledged must be on disk
+        _execute(connection, "SET LOCAL synchronous_commit TO on")
+    if wait_s and connection.vendor == "postgresql":
+        _execute(connection, f"SET LOCAL lock_timeout TO {int(wait_s * 1_000)}")
+    if connection.vendor == "sqlite":
+        # It fails at once where a transaction that has read comes to write while others do, and waits where the first
+        # that it does is writing, be it nothing. https://www.sqlite.org/lang_transaction.html
+        KeptGroup.objects.using(connection.alias).filter(name="").update(last=0)
+
+
+def _execute(connection: BaseDatabaseWrapper, sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def _lock(connection: BaseDatabaseWrapper, names: Sequence[str], *, skips: bool) -> dict[str, KeptGroup]:
+    """Lock the rows of these groups, in the order of their names; return those that there are, and could be locked."""
+    features = connection.features
+    groups = KeptGroup.objects.using(connection.alias).filter(name__in=names).order_by("name")
+    groups = groups.annotate(table=identity.table(connection))
+    if features.has_select_for_update:
+        groups = groups.select_for_update(skip_locked=skips and features.has_select_for_update_skip_locked)
+    return {group.name: group for group in groups}
+
+
+def _make_missing(alias: str, names: Sequence[str]) -> None:
+    groups = KeptGroup.objects.using(alias)
+    known = set(groups.filter(name__in=names).values_list("name", flat=True))
+    groups.bulk_create([KeptGroup(name=name) for name in names if name not in known], ignore_conflicts=True)
+
+
+class _Appending:
+    """One transaction, in which the rows of ``groups`` are locked."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, groups: dict[str, KeptGroup], server: str) -> None:
+        self._connection = connection
+        self._binary: Callable[[bytes], Any] = connection.Database.Binary  # type: ignore[attr-defined]  # stubs lack it
+        self._groups = groups
+        self._server = server
+        self._now_ms = now_ms()
+        self._rows: list[tuple[Any, ...]] = []
+
+    def run(self, messages: Sequence[Message]) -> dict[int, Kept]:
+        appended = {index: message for index, message in enumerate(messages) if message.group in self._groups}
+        keeps = {message.group: message.keep for message in appended.values()}
+        for name, keep in keeps.items():
+            self._expire(self._groups[name], keep)
+        known = self._known(appended.values(), keeps)
+        kept = {}
+        for index, message in appended.items():
+            found = known.get((message.group, message.key)) if message.key else None
+            if found is None:
+                found = self._append(self._groups[message.group], message)
+                if message.key:
+                    known[message.group, message.key] = found
+            kept[index] = found
+        self._write(_insert(self._connection), self._rows)
+        updates = []
+        for name, keep in keeps.items():
+            group = self._groups[name]
+            self._trim(group, keep)
+            updates.append((*(getattr(group, field) for field in _UPDATED), group.pk))
+        self._write(_update(self._connection), updates)
+        return kept
+
+    def _known(self, messages: Iterable[Message], keeps: dict[str, Keep]) -> dict[tuple[str, str], Kept]:
+        """Return what the windows have under the keys of these messages; who had a key and is in none gives it up."""
+        keys = {message.key for message in messages if message.key}
+        if not keys:
+            return {}
+        groups = {group.pk: group for group in self._groups.values()}
+        stored = KeptMessage.objects.using(self._connection.alias)
+        known = {}
+        for message in stored.filter(group__in=groups, key__in=keys):
+            group = groups[message.group_id]
+            keep = keeps[group.name]
+            if message.offset >= oldest_in_window(group, keep) and message.kept_ms > self._now_ms - keep.age_s * 1_000:
+                known[group.name, message.key or ""] = kept_message(message, self._position(group, message.offset))
+            else:
+                stored.filter(group=group, offset=message.offset).update(key=None)
+        return known
+
+    def _append(self, group: KeptGroup, message: Message) -> Kept:
+        group.last += 1
+        group.appended_ms = self._now_ms
+        size_bytes = message.size_bytes
+        if size_bytes > message.keep.max_bytes:
+            group.first, group.total_bytes = group.last + 1, 0
+        else:
+            if group.first == group.last:
+                group.oldest_ms = self._now_ms
+            group.total_bytes += size_bytes
+            self._rows.append(
+                (
+                    group.pk,
+                    group.last,
+                    self._binary(as_bytes(message.data)),
+                    isinstance(message.data, str),
+                    size_bytes,
+                    message.key or None,
+                    self._now_ms,
+                )
+            )
+        return Kept(message.data, self._position(group, group.last), message.key)
+
+    def _expire(self, group: KeptGroup, keep: Keep) -> None:
+        """Take out of the window what is too old, so that what is bounded in bytes has room."""
+        if group.first <= group.last and group.oldest_ms <= self._now_ms - keep.age_s * 1_000 * (1 + 1 / SLACK):
+            self._drop(group, lambda first, total_bytes, kept_ms: kept_ms <= self._now_ms - keep.age_s * 1_000)
+
+    def _trim(self, group: KeptGroup, keep: Keep) -> None:
+        """Hold the window to its bounds, and delete a part of what is below it."""
+        excess_count = group.last - group.first + 1 - keep.count
+        if excess_count > keep.count // SLACK or group.total_bytes > keep.max_bytes:
+            lowest = group.last - keep.count + 1
+            self._drop(group, lambda first, total_bytes, kept_ms: first < lowest or total_bytes > keep.max_bytes)
+        deleted_to = min(group.first - 1, group.trimmed + DELETED_COUNT)
+        if deleted_to > group.trimmed:
+            stored = KeptMessage.objects.using(self._connection.alias)
+            stored.filter(group=group, offset__gt=group.trimmed, offset__lte=deleted_to).delete()
+            group.trimmed = deleted_to
+
+    def _drop(self, group: KeptGroup, is_out: Callable[[int, int, int], bool]) -> None:
+        """Move the beginning of the window on, past the oldest messages, as long as they are out of it."""
+        stored = KeptMessage.objects.using(self._connection.alias)
+        oldest = stored.filter(group=group, offset__gte=group.first).order_by("offset")
+        rows = list(oldest.values_list("offset", "size_bytes", "kept_ms")[:DELETED_COUNT])
+        if not rows:  # somebody has emptied the table
+            group.first, group.total_bytes = group.last + 1, 0
+        for offset, size_bytes, kept_ms in rows:
+            group.first, group.oldest_ms = offset, kept_ms
+            if not is_out(offset, group.total_bytes, kept_ms):
+                return
+            group.first += 1
+            group.total_bytes -= size_bytes
+
+    def _position(self, group: KeptGroup, offset: int) -> Position:
+        return Position(offset, identity.epoch(group.nonce, self._server, group.table))  # type: ignore[attr-defined]  # annotated in _lock
+
+    def _write(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(sql, rows)
+
+
+def as_bytes(data: Payload) -> bytes:
+    return data.encode() if isinstance(data, str) else bytes(data)
+
+
+def as_payload(data: Any, is_text: bool) -> Payload:
+    """What a column of bytes gives, which some drivers return as a view of memory."""
+    return bytes(data).decode() if is_text else bytes(data)
+
+
+def kept_message(message: KeptMessage, position: Position) -> Kept:
+    return Kept(as_payload(message.data, message.is_text), position, message.key or "")
+
+
+def _insert(connection: BaseDatabaseWrapper) -> str:
+    columns = _columns(connection, KeptMessage, _INSERTED)
+    values = ", ".join(["%s"] * len(columns))
+    return f"INSERT INTO {_quoted(connection, KeptMessage)} ({', '.join(columns)}) VALUES ({values})"
+
+
+def _update(connection: BaseDatabaseWrapper) -> str:
+    columns = ", ".join(f"{column} = %s" for column in _columns(connection, KeptGroup, _UPDATED))
+    return f"UPDATE {_quoted(connection, KeptGroup)} SET {columns} WHERE id = %s"
+
+
+def _quoted(connection: BaseDatabaseWrapper, model: type[Model]) -> str:
+    return str(connection.ops.quote_name(model._meta.db_table))
+
+
+def _columns(connection: BaseDatabaseWrapper, model: type[Model], names: Sequence[str]) -> list[str]:
+    return [str(connection.ops.quote_name(name)) for name in names]

@@ -1,0 +1,50 @@
+"""Databases for the tests of the history: a file of SQLite's, or a database of a PostgreSQL server of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connections
+
+from tests.packages.postgresql import PostgreSQL
+
+ALIAS = "history"
+
+
+class Router:
+    """Sends the models of the history to their database, and nothing else."""
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return ALIAS if model._meta.app_label == "fullduplex_history" else None
+
+    db_for_write = db_for_read
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return app_label == "fullduplex_history" if db == ALIAS else None
+
+
+def sqlite(path: Path, **options: Any) -> dict[str, Any]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path), "OPTIONS": options}
+
+
+def postgresql(server: PostgreSQL, name: str) -> dict[str, Any]:
+    place = {"HOST": server.host, "PORT": server.port, "USER": server.user, "NAME": name}
+    return {"ENGINE": "django.db.backends.postgresql", **place}
+
+
+@contextmanager
+def connected(config: dict[str, Any], *, migrates: bool = True) -> Iterator[None]:
+    """Add it to the databases of this process, with the tables of the history."""
+    connections.databases[ALIAS] = connections.configure_settings({"default": {}, ALIAS: config})[ALIAS]
+    try:
+        if migrates:
+            call_command("migrate", "fullduplex_history", database=ALIAS, verbosity=0)
+        yield
+    finally:
+        connections[ALIAS].close()
+        del connections[ALIAS]
+        del connections.databases[ALIAS]
