@@ -26,7 +26,7 @@ release = re.findall(r'"(.+)"', (ROOT / "src/fullduplex/_version.py").read_text(
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/**/*.md", "src/**/*.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/**/*.md", "src/**/*.md", "examples/*/*.md", "tests/vectors/*/*.md"]
 
 html_theme = "furo"
 html_title = f"fullduplex {release}"
@@ -91,7 +91,7 @@ def as_site(app: Sphinx, name: str, source: list[str]) -> None:
     if name == "docs/internals/README":
         pages = linked_pages(source[0], folder)
         text += sidebar("", [page for page in pages if page.startswith("docs/internals/") and page != name])
-    if name.startswith("src/"):  # told of by the pages of the inside, and in no list
+    if name.startswith(("src/", "tests/")):  # told of by the pages of the inside, and in no list
         text = f"---\norphan: true\n---\n{text}"
     source[0] = text
 
