@@ -113,6 +113,11 @@ class Settings:
         "`import channels` and `import channels_redis` give `fullduplex.channels`, for packages that import Channels "
         "themselves. Read once, when INSTALLED_APPS are loaded; `fullduplex` stands first there.",
     )
+    history_look_s: float = opt(
+        2.0,
+        "Between two looks at groups that the database keeps: so late is a message whose process was killed before it "
+        "published it.",
+    )
     socket_observer: str = opt(
         "",
         "Dotted path of a function that takes the scope of a socket and returns a context manager; handshake and view "

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.db import connections
 
@@ -48,3 +49,13 @@ def connected(config: dict[str, Any], *, migrates: bool = True) -> Iterator[None
         connections[ALIAS].close()
         del connections[ALIAS]
         del connections.databases[ALIAS]
+
+
+async def forget() -> None:
+    """In the thread that runs the ORM for async code outside of requests: the next test has another database."""
+
+    def close() -> None:
+        connections[ALIAS].close()
+        del connections[ALIAS]
+
+    await sync_to_async(close)()

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
 from fullduplex.history import appending
@@ -16,7 +15,7 @@ from fullduplex.history.models import KeptGroup, KeptMessage
 from fullduplex.history.store import DatabaseHistory
 from fullduplex.layers.history import Keep, Position
 from fullduplex.testing.layers import MESSAGES
-from tests.history.databases import ALIAS
+from tests.history.databases import ALIAS, forget
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -138,10 +137,10 @@ def test_an_emptied_table_begins_another_epoch() -> None:
     assert (after.offset, after.epoch == before.epoch) == (1, False)
 
 
-def test_begin_epoch() -> None:
+def test_another_epoch_for_all() -> None:
     history = DatabaseHistory()
     before = history.append("g", "x", KEEP)
-    history.begin_epoch()
+    history.begin_epochs()
     missed = history.read("g", KEEP, after=before)
     assert (missed.recovered, offsets(missed.messages)) == (False, [1])
     assert history.append("g", "x", KEEP) == (2, missed.position.epoch)
@@ -188,7 +187,7 @@ async def test_many_tasks_append_in_few_transactions() -> None:
     missed = await history.aread("g0", KEEP, after=Position(0, positions[0].epoch))
     assert [kept.data for kept in missed.messages] == [str(n) for n in range(0, 200, 2)]
     assert await history.apositions(["g0", "nobody"]) == {"g0": missed.position}
-    await sync_to_async(lambda: connections[ALIAS].close())()
+    await forget()
 
 
 def test_in_a_transaction_a_message_is_part_of_it() -> None:

@@ -84,3 +84,8 @@ def epoch(nonce: str, name: str, table: int) -> str:
         table: of the table that the row is in.
     """
     return f"{nonce}.{hashlib.sha256(f'{name}.{table}'.encode()).hexdigest()[:12]}"
+
+
+def nonce_of(epoch: str) -> str:
+    """Return the nonce that an epoch was made of."""
+    return epoch.partition(".")[0]

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error, InterfaceError, OperationalError, connections, router, transaction
 
 from fullduplex.db import database_only
-from fullduplex.history import reading
+from fullduplex.history import identity, reading
 from fullduplex.history.appending import Message, append
 from fullduplex.history.errors import as_layer_error
 from fullduplex.history.models import KeptGroup, KeptMessage, new_nonce
@@ -78,7 +78,19 @@ class DatabaseHistory:
         alias = router.db_for_write(KeptGroup)
         return await _call(_retried, alias, partial(reading.positions, alias, groups))
 
-    def begin_epoch(self) -> None:
+    async def abegin_epoch(self, group: str, position: Position) -> None:
+        """See :meth:`fullduplex.realtime.watching.Watched.abegin_epoch`.
+
+        Raises:
+            LayerUnavailable: the database cannot be reached.
+        """
+        alias = router.db_for_write(KeptGroup)
+        groups = KeptGroup.objects.using(alias).filter(
+            name=group, nonce=identity.nonce_of(position.epoch), last__lt=position.offset
+        )
+        await _call(_retried, alias, partial(groups.update, nonce=new_nonce()))
+
+    def begin_epochs(self) -> None:
         """Let all groups begin another epoch: whoever comes back is told that he may have missed something."""
         alias = router.db_for_write(KeptGroup)
         KeptGroup.objects.using(alias).update(nonce=new_nonce())

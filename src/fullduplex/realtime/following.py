@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class Follower:
         tell_gap: something is missing before the message that is handed on next.
 
     Attributes:
+        name: as given.
         position: of what was handed on last.
     """
 
@@ -48,9 +50,9 @@ class Follower:
         "_held",
         "_held_bytes",
         "_keeping",
-        "_name",
         "_newest",
         "_tell_gap",
+        "name",
         "position",
     )
 
@@ -58,7 +60,7 @@ class Follower:
         self, name: str, keeping: Keeping, hand_on: Callable[[Kept], None], tell_gap: Callable[[], None]
     ) -> None:
         self.position = Position(0, "")
-        self._name = name
+        self.name = name
         self._keeping = keeping
         self._hand_on = hand_on
         self._tell_gap = tell_gap
@@ -76,7 +78,7 @@ class Follower:
             LayerError: the history cannot be read.
         """
         history, keep = self._keeping
-        self.position = (await history.aread(self._name, keep, after=None)).position
+        self.position = (await history.aread(self.name, keep, after=None)).position
 
     def take(self, message: Kept) -> None:
         """A message has come."""
@@ -90,7 +92,14 @@ class Follower:
         """Something may be missing: look in the history."""
         self._again = True
         if self._filling is None:
-            self._filling = asyncio.get_running_loop().create_task(self._fill())
+            # In no context: the message may have come in that of a request, which may be in a transaction.
+            loop = asyncio.get_running_loop()
+            self._filling = loop.create_task(self._fill(), context=contextvars.Context())
+
+    def look_beyond(self, position: Position | None) -> None:
+        """The group was seen at a position, or nothing was seen of it: look, unless that has been handed on."""
+        if position is None or position.epoch != self.position.epoch or position.offset != self.position.offset:
+            self.look()
 
     def close(self) -> None:
         """Nobody listens any more."""
@@ -126,7 +135,7 @@ class Follower:
         try:
             await self._fill_hole()
         except Exception:
-            logger.exception("Filling a hole in the group %r failed", self._name)
+            logger.exception("Filling a hole in the group %r failed", self.name)
             self._tell_gap()
             self._forget_held()
         finally:
@@ -144,7 +153,7 @@ class Follower:
             error: Exception | None = None
             try:
                 async with asyncio.timeout_at(end_s):
-                    missed = await history.aread(self._name, keep, after=before)
+                    missed = await history.aread(self.name, keep, after=before)
             except (LayerError, TimeoutError) as failure:
                 error = failure
                 self._again = True
@@ -189,7 +198,7 @@ class Follower:
     def _give_up(self, error: Exception | None) -> None:
         """Go on without what is missing."""
         reason = error or "it does not have what is missing"
-        logger.warning("A hole in the group %r could not be filled from its history: %s", self._name, reason)
+        logger.warning("A hole in the group %r could not be filled from its history: %s", self.name, reason)
         self._tell_gap()
         self._again = False
         for message in self._held:

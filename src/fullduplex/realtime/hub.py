@@ -27,6 +27,7 @@ from fullduplex.realtime.following import Follower
 from fullduplex.realtime.keeping import Keeping, keeping_of
 from fullduplex.realtime.outbox import Outbox, totals
 from fullduplex.realtime.prepared import Prepared
+from fullduplex.realtime.watching import Watch, Watched
 from fullduplex.watched import PAUSE_S
 
 logger = logging.getLogger("fullduplex.realtime")
@@ -67,6 +68,7 @@ class Hub:
         self._get_layer = get_layer
         self._keeping_of = keeping_of
         self._rooms: dict[str, _Room] = {}
+        self._watch = Watch()
 
     @property
     def groups(self) -> list[str]:
@@ -247,7 +249,7 @@ class Hub:
             else:
                 await layer.subscribe(room.name, deliver)
         except Exception:
-            room.stop_following()
+            self._stop_following(room)
             if room.members:
                 raise
             return  # whoever asked has gone meanwhile
@@ -255,7 +257,7 @@ class Hub:
 
     async def _follow(self, room: _Room) -> None:
         """Take the position of a group that keeps a history; what is published from then on is handed on."""
-        room.stop_following()
+        self._stop_following(room)
         keeping = self._keeping_of(room.name)
         if keeping is None:
             return
@@ -266,10 +268,18 @@ class Hub:
         follower = Follower(room.name, keeping, hand_on, partial(self._tell_gap, room))
         await follower.begin()
         room.follower = follower
+        if isinstance(keeping.history, Watched):
+            self._watch.add(follower, keeping.history)
+
+    def _stop_following(self, room: _Room) -> None:
+        if room.follower is not None:
+            self._watch.discard(room.follower)
+            room.follower.close()
+            room.follower = None
 
     async def _unsubscribe(self, room: _Room) -> None:
         layer, room.layer = room.layer, None
-        room.stop_following()
+        self._stop_following(room)
         assert layer is not None
         try:
             await layer.unsubscribe(room.name)
@@ -306,11 +316,6 @@ class _Room:
         if self.latest is None:
             self.latest = tuple(self.members)
         return self.latest
-
-    def stop_following(self) -> None:
-        if self.follower is not None:
-            self.follower.close()
-            self.follower = None
 
     @property
     def settled(self) -> bool:
