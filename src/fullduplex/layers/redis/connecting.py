@@ -10,10 +10,13 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
     ClusterDownError,
     MasterDownError,
     MovedError,
     NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
     ResponseError,
     TryAgainError,
 )
@@ -25,12 +28,20 @@ from fullduplex.layers.redis.topology import FAILURES, Steps, T, find_master
 from fullduplex.limits import without_secrets
 
 _REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError)
-_ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError)
+_ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, MasterDownError, ReadOnlyError, BusyLoadingError)
 _ELSEWHERE_WORDS = ("MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN")  # older redis-py has no class for them
 
 
 class NotSent(LayerUnavailable):
     """The command did not reach a server that would do it: trying again cannot do it twice."""
+
+
+class Lost(LayerUnavailable):
+    """The connection was lost before the answer: whether it was done is unknown."""
+
+
+class UnknownScript(LayerUnavailable):
+    """The server has not seen this script yet, and did nothing."""
 
 
 class Refused(LayerUnavailable):
@@ -52,7 +63,9 @@ def translate(error: BaseException, label: str) -> LayerUnavailable:
         return Refused(message)
     if isinstance(error, _ELSEWHERE) or str(error).startswith(_ELSEWHERE_WORDS):
         return NotSent(message)
-    return LayerUnavailable(message)
+    if isinstance(error, NoScriptError):
+        return UnknownScript(message)
+    return LayerUnavailable(message) if isinstance(error, ResponseError) else Lost(message)
 
 
 # For coroutines ------------------------------------------------------------------------------

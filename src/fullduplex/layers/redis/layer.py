@@ -13,10 +13,14 @@ from typing import Any, ClassVar
 
 from fullduplex.exceptions import ChannelFull
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
+from fullduplex.layers.history import Keep, Kept, Missed, Position
+from fullduplex.layers.redis.envelopes import Parts, publishing, read_position, with_position
+from fullduplex.layers.redis.history import Histories
 from fullduplex.layers.redis.hosts import read_hosts
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.loop_state import LoopState
 from fullduplex.layers.redis.queues import PUSH
+from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.sealing import Seal
 from fullduplex.layers.redis.subscriber import Watchers
 from fullduplex.layers.redis.threads import ThreadConnections
@@ -29,7 +33,8 @@ class RedisLayer(BaseLayer):
     """Reaches the members in all processes that use the same Redis or Valkey.
 
     Each event loop has one connection that listens and one that publishes, to each server it has to do with;
-    threads without a loop share a small pool. Nothing is stored: who is a member, only its own process knows.
+    threads without a loop share a small pool. Nothing is stored but histories and queues: who is a member, only its own
+    process knows.
 
     Args:
         hosts: see hosts.py; several are independent servers, and a group lives on one of them.
@@ -45,6 +50,7 @@ class RedisLayer(BaseLayer):
         ConfigurationError: ``hosts`` or the keys make no sense.
     """
 
+    supports_history: ClassVar[bool] = True
     supports_queues: ClassVar[bool] = True
     reports_gaps: ClassVar[bool] = True
 
@@ -63,6 +69,9 @@ class RedisLayer(BaseLayer):
         self._seal = Seal(symmetric_encryption_keys)
         read = read_hosts(hosts)
         self._topology: Topology = Cluster(read) if cluster else Hosts(read)
+        self._histories = Histories(
+            self._topology.publish, self.limits.publish_timeout_s, self._seal.close, self._seal.open_keyed
+        )
         self._forget_everything()
         if hasattr(os, "register_at_fork"):
             itself = weakref.ref(self)
@@ -82,7 +91,7 @@ class RedisLayer(BaseLayer):
 
     def publish(self, group: str, message: Message) -> None:
         name = self._name(group)
-        self._threads.call(name, self._topology.publish, name, self._seal.close(message))
+        self._threads.make(name, self._publishing(name, self._seal.close(message)))
 
     async def apublish(self, group: str, message: Message) -> None:
         await self.apublish_counted(group, message)
@@ -95,6 +104,37 @@ class RedisLayer(BaseLayer):
             state = self._loops.get(asyncio.get_running_loop())
         if state is not None:
             await state.unsubscribe(self._name(group))
+
+    def append(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        name = self._name(group)
+        return self._histories.appended(self._threads.make(name, self._histories.append(name, data, keep, key)))
+
+    async def aappend(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
+        name = self._name(group)
+        answer = await self._loop_state().make(name, self._histories.append(name, data, keep, key))
+        return self._histories.appended(answer)
+
+    def read(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        name = self._name(group)
+        answer = self._threads.make(name, self._histories.read(name, keep, after, max_count, max_bytes))
+        return self._histories.missed(answer, after is not None)
+
+    async def aread(
+        self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
+    ) -> Missed:
+        name = self._name(group)
+        answer = await self._loop_state().make(name, self._histories.read(name, keep, after, max_count, max_bytes))
+        return self._histories.missed(answer, after is not None)
+
+    def publish_kept(self, group: str, kept: Kept) -> None:
+        name = self._name(group)
+        self._threads.make(name, self._publishing(name, self._kept(kept)))
+
+    async def apublish_kept(self, group: str, kept: Kept) -> None:
+        name = self._name(group)
+        await self._loop_state().make(name, self._publishing(name, self._kept(kept)))
 
     async def push(self, queue: str, message: Message, *, capacity: int, expiry_s: float) -> None:
         key = self._key(queue)
@@ -123,7 +163,7 @@ class RedisLayer(BaseLayer):
     async def apublish_counted(self, group: str, message: Message) -> int:
         """Like :meth:`apublish`; return how many event loops it went to."""
         name = self._name(group)
-        count: int = await self._loop_state().call(name, self._topology.publish, name, self._seal.close(message))
+        count: int = await self._loop_state().make(name, self._publishing(name, self._seal.close(message)))
         return count
 
     async def flush_queues(self) -> None:
@@ -147,10 +187,25 @@ class RedisLayer(BaseLayer):
     def _name(self, group: str) -> bytes:
         return f"{self.prefix}:{group}".encode()
 
+    def _publishing(self, name: bytes, data: bytes) -> Once:
+        return publishing(self._topology.publish, name, data)
+
+    def _kept(self, kept: Kept) -> bytes:
+        return with_position(self._seal.close(kept.data, kept.key), kept.position)
+
     def _opener(self, group: str, deliver: Deliver) -> Callable[[bytes], None]:
+        parts = Parts()
+
         def take(data: bytes) -> None:
+            whole = parts.take(data)
+            if whole is None:
+                return
             try:
-                message = self._seal.open(data)
+                position, sealed = read_position(whole)
+                message: Message | Kept
+                message, key = self._seal.open_keyed(sealed)
+                if position is not None:
+                    message = Kept(message, position, key)
             except ValueError as error:
                 logger.error("A message to %r cannot be read: %s", group, error)
                 return

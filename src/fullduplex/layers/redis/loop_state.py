@@ -16,6 +16,7 @@ from fullduplex.layers.redis.hosts import Host
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.pipeline import Argument, Pipeline
 from fullduplex.layers.redis.queues import GIVE_BACK, POP, STAMP_LENGTH, Poppers
+from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.subscriber import Subscriber, Subscription, Watchers
 from fullduplex.layers.redis.topology import Topology
 from fullduplex.watched import watched
@@ -69,7 +70,11 @@ class LoopState:
     # Commands --------------------------------------------------------------------------------
 
     async def call(self, name: bytes, *command: Argument) -> Any:
-        """Send a command to the server of ``name`` and return the reply.
+        """Send a command to the server of ``name`` and return the reply; otherwise like :meth:`make`."""
+        return await self.make(name, Once(command))
+
+    async def make(self, name: bytes, call: Once) -> Any:
+        """Have the server of ``name`` do what is called for, and return the reply.
 
         Raises:
             LayerUnavailable: not answered within ``publish_timeout_s``; when the connection was lost before the
@@ -77,20 +82,23 @@ class LoopState:
             ChannelFull: so much waits for the server already that there was no room within that time.
         """
         host = self._topology.host_for(name)
-        problem: BaseException | None = None
+        problem: LayerUnavailable | None = None
         attempt = 0
         try:
             async with asyncio.timeout(self._limits.publish_timeout_s):
                 while True:
                     try:
                         host = await self._locate(name)
-                        return await self._pipeline(host).call(*command)
-                    except NotSent as error:
+                        return await self._pipeline(host).call(*call.command())
+                    except LayerUnavailable as error:
                         problem = error
                     except ResponseError as error:
                         problem = translate(error, host.label if host else "")
-                        if not isinstance(problem, NotSent):
-                            raise problem from error
+                        problem.__cause__ = error
+                    if call.can_spell_out(problem):
+                        continue
+                    if not call.may_repeat(problem):
+                        raise problem
                     await asyncio.sleep(backoff_s(attempt, self._limits))
                     attempt += 1
                     await self._refresh()

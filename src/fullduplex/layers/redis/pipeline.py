@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.redis.connecting import NotSent, Refused, open_async, translate
@@ -100,7 +100,7 @@ class Pipeline:
         return self._connection
 
     async def _exchange(self, connection: AsyncConnection, batch: list[_Call]) -> None:
-        unanswered = deque(batch)
+        unanswered, demoted = deque(batch), False
         try:
             async with asyncio.timeout(self._limits.publish_timeout_s):
                 packed = connection.pack_commands([call.command for call in batch])
@@ -110,6 +110,7 @@ class Pipeline:
                         reply = await connection.read_response()
                     except ResponseError as error:
                         reply = error
+                        demoted = demoted or isinstance(error, ReadOnlyError)
                     unanswered.popleft().settle(reply)
         except FAILURES as error:
             self._fail(unanswered, translate(error, self._host.label))
@@ -119,6 +120,8 @@ class Pipeline:
             self._fail(unanswered, translate(error, self._host.label) if isinstance(error, Exception) else closed)
             await self._disconnect()
             raise
+        if demoted:  # the sentinels know who is the master now
+            await self._disconnect()
 
     def _take_batch(self) -> list[_Call]:
         batch, size_bytes = [], 0

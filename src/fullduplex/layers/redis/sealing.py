@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _TEXT = b"t"
 _BINARY = b"b"
 _EVENT = b"e"
+_KEY = b"i"  # an idempotency key, behind its length, in front of the others
 
 
 class Seal:
@@ -32,11 +33,18 @@ class Seal:
     def __init__(self, keys: Sequence[str | bytes] | None) -> None:
         self._fernet = make_fernet(keys)
 
-    def close(self, message: Message) -> bytes:
+    def close(self, message: Message, key: str = "") -> bytes:
+        """
+        Args:
+            key: an idempotency key that travels with the message.
+        """
         if isinstance(message, str):
             data = _TEXT + message.encode()
         else:
             data = (_EVENT if isinstance(message, Event) else _BINARY) + message
+        if key:
+            encoded = key.encode()
+            data = _KEY + len(encoded).to_bytes(2) + encoded + data
         return self._fernet.encrypt(data) if self._fernet is not None else data
 
     def open(self, data: bytes) -> Message:
@@ -45,8 +53,18 @@ class Seal:
         Raises:
             ValueError: ``data`` was sealed with other keys, or was never sealed here.
         """
+        return self.open_keyed(data)[0]
+
+    def open_keyed(self, data: bytes) -> tuple[Message, str]:
+        """Like :meth:`open`; return the idempotency key, too."""
         if self._fernet is not None:
             data = decrypt(self._fernet, data)
+        if data[:1] != _KEY:
+            return self._read(data), ""
+        end = 3 + int.from_bytes(data[1:3])
+        return self._read(data[end:]), data[3:end].decode()
+
+    def _read(self, data: bytes) -> Message:
         if data[:1] == _TEXT:
             return data[1:].decode()
         if data[:1] == _BINARY:

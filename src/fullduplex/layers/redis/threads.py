@@ -7,13 +7,14 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from fullduplex.exceptions import LayerUnavailable
 from fullduplex.layers.redis.connecting import NotSent, ask_sync, backoff_s, open_sync, translate
 from fullduplex.layers.redis.hosts import Host, SyncConnection
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.pipeline import Argument
+from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.topology import FAILURES, Topology
 
 
@@ -30,7 +31,11 @@ class ThreadConnections:
         self._lock = threading.Lock()
 
     def call(self, name: bytes, *command: Argument) -> Any:
-        """Send a command to the server of ``name`` and return the reply.
+        """Send a command to the server of ``name`` and return the reply; otherwise like :meth:`make`."""
+        return self.make(name, Once(command))
+
+    def make(self, name: bytes, call: Once) -> Any:
+        """Have the server of ``name`` do what is called for, and return the reply.
 
         Raises:
             LayerUnavailable: not answered within ``publish_timeout_s``; when the connection was lost before the
@@ -40,8 +45,12 @@ class ThreadConnections:
         attempt = 0
         while True:
             try:
-                return self._try(name, command, end_s)
-            except NotSent as error:
+                return self._try(name, call.command(), end_s)
+            except LayerUnavailable as error:
+                if call.can_spell_out(error):
+                    continue
+                if not call.may_repeat(error):
+                    raise
                 wait_s = backoff_s(attempt, self._limits)
                 if time.monotonic() + wait_s >= end_s:
                     raise LayerUnavailable(f"{error} (gave up after {self._limits.publish_timeout_s:g} s)") from error
@@ -82,7 +91,10 @@ class ThreadConnections:
             connection.send_packed_command(connection.pack_command(*command), check_health=False)
             reply = connection.read_response()
         except ResponseError as error:
-            self._give_back(host, connection)
+            if isinstance(error, ReadOnlyError):  # the sentinels know who is the master now
+                connection.disconnect()
+            else:
+                self._give_back(host, connection)
             raise translate(error, host.label) from error
         except FAILURES as error:
             connection.disconnect()
