@@ -13,11 +13,11 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from fullduplex.exceptions import ConfigurationError
+from fullduplex.exceptions import ConfigurationError, LayerError
 from fullduplex.layers.adopted import AdoptedLayer
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.channels import channel_layers
-from fullduplex.layers.configured import MEMORY_LAYER, entry, import_backend, own_layer
+from fullduplex.layers.configured import MEMORY_LAYER, entry, import_backend, is_kept, own_layer
 from fullduplex.layers.local import LocalLayer
 from fullduplex.layers.serving import (
     SETTING,
@@ -26,6 +26,7 @@ from fullduplex.layers.serving import (
     in_process_allowed,
     in_several_workers,
     is_configured,
+    is_single_worker,
     note_serving,
 )
 
@@ -72,8 +73,9 @@ def get_layer() -> BaseLayer:
 
 
 async def open_layer() -> None:
-    """Connect a configured layer, as workers do when they start. The local one, where it is implied, is only shown to
-    be there: its sequencer begins with the first member.
+    """Connect a configured layer, as workers do when they start. The local one, where it is implied, is shown to be
+    there; its sequencer begins with the first member, or now, if it is to keep something: so it is the service's own,
+    and nobody's who publishes from a shell.
 
     Raises:
         LayerUnavailable: the broker cannot be reached.
@@ -81,12 +83,14 @@ async def open_layer() -> None:
     """
     if is_configured():
         await get_layer().open()
-    elif in_several_workers():
+    elif in_several_workers() or is_single_worker():
         try:
             layer = get_layer()
             if isinstance(layer, LocalLayer):
                 await layer.mark_served()
-        except (ConfigurationError, OSError) as error:  # perhaps there are no groups; they meet it, too
+                if is_kept():
+                    await layer.open()
+        except (ConfigurationError, LayerError, OSError) as error:  # perhaps there are no groups; they meet it, too
             logger.warning("Groups will not reach other processes: %s", error)
 
 

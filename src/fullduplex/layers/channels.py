@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from fullduplex.exceptions import ConfigurationError, InvalidChannelLayerError
 from fullduplex.layers.base import BaseLayer
-from fullduplex.layers.configured import MEMORY_LAYER, entry, own_layer
+from fullduplex.layers.configured import MEMORY_LAYER, entry, implied, own_layer
 from fullduplex.layers.serving import SETTING, in_process_allowed
 
 DEFAULT_CHANNEL_LAYER = "default"
@@ -182,7 +182,7 @@ class ChannelLayerManager:
     def configs(self) -> dict[str, Any]:
         """``CHANNEL_LAYERS``; without it the in-process layer, where that reaches every member."""
         configs: dict[str, Any] = getattr(settings, SETTING, None) or {}
-        if not configs and in_process_allowed():
+        if not configs and in_process_allowed() and implied() == MEMORY_LAYER:
             return {DEFAULT_CHANNEL_LAYER: {"BACKEND": _MEMORY}}
         return configs
 

@@ -9,10 +9,11 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.local.place import Place, is_possible
-from fullduplex.layers.serving import SETTING, in_process_allowed, in_several_workers, serves
+from fullduplex.layers.serving import SETTING, in_process_allowed, in_several_workers, is_single_worker, serves
 from fullduplex.limits import shown
 
 MEMORY_LAYER = "fullduplex.layers.memory.MemoryLayer"
@@ -68,9 +69,21 @@ def entry() -> tuple[str, dict[str, Any]]:
 
 
 def implied() -> str:
-    """The layer without the setting. The in-process one refuses to work where it does not reach all members."""
-    local = is_possible() and not in_process_allowed() and (in_several_workers() or is_beside_workers())
+    """The layer without the setting. The in-process one refuses to work where it does not reach all members.
+
+    It is not implied for what a single worker is to keep either: that would be gone with its process, at each restart.
+    """
+    if not is_possible():
+        return MEMORY_LAYER
+    if is_single_worker():
+        return LOCAL_LAYER if is_kept() else MEMORY_LAYER
+    local = not in_process_allowed() and (in_several_workers() or is_beside_workers())
     return LOCAL_LAYER if local else MEMORY_LAYER
+
+
+def is_kept() -> bool:
+    """Whether the layer is to keep something."""
+    return any(rule.store == "layer" for rule in get_settings().history)
 
 
 def is_beside_workers() -> bool:

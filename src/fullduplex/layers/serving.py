@@ -15,6 +15,8 @@ from fullduplex.exceptions import LayerNotConfigured
 
 SETTING = "CHANNEL_LAYERS"
 
+SINGLE_WORKER = "a single fullduplex worker"
+
 _allowed_reason: str | None = None
 _serving = False
 _worker_count: int | None = None
@@ -38,8 +40,8 @@ def note_serving(worker_count: int | None) -> None:
             tells; None when the server does not say.
     """
     global _serving, _worker_count
-    if worker_count == 1:
-        allow_in_process("a single fullduplex worker")
+    if worker_count == 1 and _allowed_reason is None:
+        allow_in_process(SINGLE_WORKER)
     _serving = True
     _worker_count = worker_count
 
@@ -56,6 +58,11 @@ def in_process_allowed() -> bool:
 def in_several_workers() -> bool:
     """Whether this is one of several workers of ours, which the local layer connects."""
     return _serving and (_worker_count or 0) > 1
+
+
+def is_single_worker() -> bool:
+    """Whether this is the one worker of ours that serves the site, in no ``runserver`` and no test."""
+    return _allowed_reason == SINGLE_WORKER and not _in_tests()
 
 
 def serves() -> bool:

@@ -6,6 +6,12 @@
     S, U   subscribe, unsubscribe        process -> sequencer; the payload of S is a number
     D      subscribed                    sequencer -> process, with that number
     N      something for the log         sequencer -> a process
+    K      keep and pass on a message    process -> sequencer; it is answered by P. See kept.py
+    M      a message that is kept        sequencer -> processes that subscribed; also passed on as T and B are
+    P      its place                     sequencer -> process
+    R      read what is kept             process -> sequencer; it is answered by A
+    A      what was kept                 sequencer -> process
+    E      the process ends              process -> sequencer; it is answered by D
 """
 
 from __future__ import annotations
@@ -13,13 +19,14 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-TEXT, BINARY, SUBSCRIBE, UNSUBSCRIBE, DONE, NOTICE = b"TBSUDN"
+TEXT, BINARY, SUBSCRIBE, UNSUBSCRIBE, DONE, NOTICE, KEEP, KEPT, PLACE, READ, ANSWER, END = b"TBSUDNKMPRAE"
 
-_KINDS = frozenset(b"TBSUDN")
+_KINDS = frozenset(b"TBSUDNKMPRAE")
 _HEAD = struct.Struct("!BHI")  # kind, bytes of the group's name, bytes of the payload
 _NUMBER = struct.Struct("!Q")
 
 MAX_PAYLOAD_BYTES = 16_777_216  # a receiver keeps one message that is not complete yet, for each connection
+MAX_AROUND_BYTES = 2_097_152  # what a frame may have beside one message: its place, and others in one answer
 
 
 class Frame(NamedTuple):
@@ -37,11 +44,24 @@ def encode(kind: int, group: bytes, payload: bytes = b"") -> bytes:
     Raises:
         ValueError: the payload or the group's name is too long.
     """
+    check_size(group, payload)
+    return pack(kind, group, payload)
+
+
+def check_size(group: bytes, payload: bytes) -> None:
+    """
+    Raises:
+        ValueError: the payload or the group's name is too long.
+    """
     if len(payload) > MAX_PAYLOAD_BYTES or len(group) > 0xFFFF:
         raise ValueError(
             f"{len(payload)} bytes for a group whose name has {len(group)}: the local layer carries at most "
             f"{MAX_PAYLOAD_BYTES} bytes in one message"
         )
+
+
+def pack(kind: int, group: bytes, payload: bytes) -> bytes:
+    """One frame, whose message was measured before."""
     return _HEAD.pack(kind, len(group), len(payload)) + group + payload
 
 
@@ -50,13 +70,14 @@ def encode_number(kind: int, group: bytes, number: int) -> bytes:
 
 
 def number_of(payload: bytes) -> int:
-    """
+    """The number with which it begins.
+
     Raises:
-        ValueError: it is none.
+        ValueError: there is none.
     """
-    if len(payload) != _NUMBER.size:
+    if len(payload) < _NUMBER.size:
         raise ValueError("no number")
-    number: int = _NUMBER.unpack(payload)[0]
+    number: int = _NUMBER.unpack_from(payload)[0]
     return number
 
 
@@ -84,7 +105,8 @@ class Frames:
         if len(buffer) - start < _HEAD.size:
             return None
         kind, group_bytes, payload_bytes = _HEAD.unpack_from(buffer, start)
-        if kind not in _KINDS or payload_bytes > MAX_PAYLOAD_BYTES:
+        around_bytes = 0 if kind in (TEXT, BINARY) else MAX_AROUND_BYTES
+        if kind not in _KINDS or payload_bytes > MAX_PAYLOAD_BYTES + around_bytes:
             raise ValueError("no frame of the local layer")
         end = start + _HEAD.size + group_bytes + payload_bytes
         if len(buffer) < end:

@@ -2,7 +2,8 @@
 
 ::
 
-    publishers ── T, B ──> Peer ──> the peers that subscribed to the group ── T, B ──> their processes
+    publishers ── T, B, M ──> Peer ──────────────> the peers that subscribed to the group ── T, B, M ──> their processes
+               K ───────────> Keeper ── M ──┘
 
 A process that does not read has its own bound. Whoever publishes to it then waits, in the kernel, and after a while
 the one that does not read is cut off: it connects again, and tells its members of a gap.
@@ -25,7 +26,11 @@ from fullduplex.sequencer.credentials import peer_of
 from fullduplex.sequencer.frames import (
     BINARY,
     DONE,
+    END,
+    KEEP,
+    KEPT,
     NOTICE,
+    READ,
     SUBSCRIBE,
     TEXT,
     UNSUBSCRIBE,
@@ -33,6 +38,7 @@ from fullduplex.sequencer.frames import (
     encode_number,
     number_of,
 )
+from fullduplex.sequencer.keeper import Keeper
 from fullduplex.sequencer.peer import Peer, Read
 
 PENDING_BYTES = 4_194_304  # for one process; who publishes beyond that waits
@@ -56,6 +62,7 @@ class Sequencer:
         listener.setblocking(False)
         self._listener = listener
         self._files = {path: os.lstat(path).st_ino for path in (directory / "lock", directory / "socket")}
+        self._keeper = Keeper(directory / "history")
         self._members: dict[bytes, dict[Peer, None]] = {}
         self._peers: dict[Peer, None] = {}
         self._written: set[Peer] = set()  # to be flushed in this turn
@@ -69,6 +76,7 @@ class Sequencer:
         self._is_over = False
 
     def run(self) -> None:
+        self._keeper.load()
         next_tick_s = 0.0
         while not self._is_over:
             for key, events in self._selector.select(TICK_S):
@@ -83,12 +91,16 @@ class Sequencer:
     def tidy(self) -> None:
         """Close publishers before members: whom a member finds next has all that is published after its gap.
 
-        Then remove the files. Whoever is just connecting is turned away, and finds or starts the next sequencer."""
+        Then remove the files, and leave what is kept to the next one. Whoever is just connecting is turned away, and
+        finds or starts that."""
+        is_ours = self._has_files()
+        if is_ours:
+            self._keeper.save()
         for peer in sorted(self._peers, key=lambda peer: peer.listens):
             peer.sock.close()
         self._listener.close()
         with contextlib.suppress(OSError):
-            if all(os.lstat(path).st_ino == inode for path, inode in self._files.items()):
+            if is_ours:
                 for path in reversed(self._files):  # the lock last
                     os.unlink(path)
 
@@ -168,8 +180,15 @@ class Sequencer:
                 frame = peer.next()
                 if frame is None:
                     return
-                if frame.kind in (TEXT, BINARY):
+                if frame.kind in (TEXT, BINARY, KEPT):
                     self._pass_on(peer, frame.group, frame.whole)
+                elif frame.kind == KEEP:
+                    whole, place = self._keeper.keep(frame)
+                    if whole is not None:
+                        self._pass_on(peer, frame.group, whole)
+                    self._put(peer, peer, place)
+                elif frame.kind == READ:
+                    self._put(peer, peer, self._keeper.read(frame))
                 elif frame.kind == SUBSCRIBE and not may_subscribe:
                     peer.put_back()
                     peer.listens = True
@@ -183,9 +202,19 @@ class Sequencer:
                 elif frame.kind == UNSUBSCRIBE:
                     peer.groups.discard(frame.group)
                     self._forget(peer, frame.group)
+                elif frame.kind == END:
+                    self._let_go(peer)
+                    self._put(peer, peer, encode_number(DONE, b"", number_of(frame.payload)))
         except ValueError as error:
             self._tell(f"Process {peer.pid} speaks something else to the local layer ({error}); it is cut off")
             self._drop(peer)
+
+    def _let_go(self, peer: Peer) -> None:
+        """Whoever says that he ends, waits for the answer: when nobody else listens, everything is saved by then, and
+        who ends the service may kill what is left of it."""
+        peer.listens = False
+        if not any(other.listens for other in self._peers):
+            self._keeper.save()
 
     def _pass_on(self, publisher: Peer, group: bytes, frame: bytes) -> None:
         for member in self._members.get(group, ()):
@@ -282,6 +311,7 @@ class Sequencer:
                     self._written.add(peer)  # it may have taken a little, which no event tells
         if now_s - self._looked_s > WATCH_S:
             self._looked_s = now_s
+            self._keeper.sweep()
             self._look_at_files(now_s)
         if self._alone_since_s is not None and now_s - self._alone_since_s > self._linger_s:
             self._is_over = True
@@ -289,7 +319,7 @@ class Sequencer:
     def _look_at_files(self, now_s: float) -> None:
         """Somebody who has removed them lets another sequencer begin, beside this one: then all go over to that."""
         try:
-            if any(os.lstat(path).st_ino != inode for path, inode in self._files.items()):
+            if not self._has_files():
                 raise FileNotFoundError("these are others")
             if now_s - self._freshened_s > FRESH_S:
                 self._freshened_s = now_s
@@ -299,6 +329,12 @@ class Sequencer:
             self._tell("The files of the local layer were removed; its sequencer begins anew")
             self._flush()
             self._is_over = True
+
+    def _has_files(self) -> bool:
+        try:
+            return all(os.lstat(path).st_ino == inode for path, inode in self._files.items())
+        except OSError:
+            return False
 
 
 def main(listener_fd: int, directory: str, removes: bool) -> None:

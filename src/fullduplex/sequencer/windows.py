@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
@@ -37,7 +37,7 @@ class Found(NamedTuple, Generic[Item]):
     complete: bool
 
 
-class _Entry(NamedTuple, Generic[Item]):
+class Entry(NamedTuple, Generic[Item]):
     item: Item
     size_bytes: int
     time_s: float
@@ -58,7 +58,7 @@ class _Window(Generic[Item]):
         self.offset = offset
         self.epoch = epoch
         self.age_s = age_s
-        self.entries: deque[_Entry[Item]] = deque()
+        self.entries: deque[Entry[Item]] = deque()
         self.keys: dict[str, Item] = {}
         self.size_bytes = 0
 
@@ -92,8 +92,8 @@ class Windows(Generic[Group, Item]):
         self._sweep_s = clock() + SWEEP_S
 
     def __bool__(self) -> bool:
-        """Whether anything is kept."""
-        return bool(self._windows)
+        """Whether any group is known."""
+        return bool(self._windows or self._heads)
 
     def find(self, group: Group, key: str, age_s: float) -> Item | None:
         """What is in the window with this idempotency key."""
@@ -129,7 +129,7 @@ class Windows(Generic[Group, Item]):
         window.offset += 1
         item = make(window.offset, window.epoch)
         entries = window.entries
-        entries.append(_Entry(item, size_bytes, now_s, key))
+        entries.append(Entry(item, size_bytes, now_s, key))
         if key:
             window.keys[key] = item
         window.size_bytes += size_bytes
@@ -166,6 +166,33 @@ class Windows(Generic[Group, Item]):
                 return Found(items, offset, epoch, recovered, False)
             items.append(entry.item)
         return Found(items, offset, epoch, recovered, True)
+
+    # For whoever takes them over -------------------------------------------------------------
+
+    def counts(self) -> Iterator[tuple[Group, int, str, float, Iterable[Entry[Item]]]]:
+        """Of each group its name, last offset, epoch, the time for which messages are kept, and what is: those first
+        that were quiet for longest."""
+        for group, (offset, epoch) in self._heads.items():
+            yield group, offset, epoch, 0.0, ()
+        for group in sorted(self._windows, key=lambda name: self._windows[name].entries[-1].time_s):
+            window = self._windows[group]
+            yield group, window.offset, window.epoch, window.age_s, window.entries
+
+    def restore(self, group: Group, offset: int, epoch: str, age_s: float, entries: Iterable[Entry[Item]]) -> None:
+        """Take over what :meth:`counts` has said of a group that is not known yet."""
+        window: _Window[Item] = _Window(offset, epoch, age_s)
+        for entry in entries:
+            window.entries.append(entry)
+            window.size_bytes += entry.size_bytes
+            self.size_bytes += entry.size_bytes + ENTRY_BYTES
+            if entry.key:
+                window.keys[entry.key] = entry.item
+        if window.entries:
+            self._windows[group] = window
+            self._quiet.setdefault(age_s, OrderedDict())[group] = None
+            self._drop_old(group, window, age_s)
+        else:
+            self._heads[group] = (offset, epoch)
 
     def sweep(self) -> None:
         """Drop what has become too old in groups that nobody uses."""

@@ -1,4 +1,5 @@
-"""What one event loop holds: the connection over which the sequencer hands it messages, and its subscriptions.
+"""What one event loop holds: the connection over which the sequencer hands it messages, and its subscriptions. What is
+asked of histories goes over it, too.
 
 A connection that is lost is opened again, by starting another sequencer where it must be, and everything subscribed
 anew; who subscribed is then told of the gap, behind the confirmation, so that what is published from then on arrives.
@@ -11,16 +12,23 @@ import contextlib
 import itertools
 import logging
 import socket
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from fullduplex.exceptions import ConfigurationError, LayerError, LayerUnavailable
+from fullduplex.exceptions import ChannelFull, ConfigurationError, LayerError, LayerUnavailable
 from fullduplex.layers.base import Deliver, Gap
+from fullduplex.layers.local.messages import message_of
 from fullduplex.layers.local.place import Place
 from fullduplex.layers.local.starting import connect
 from fullduplex.sequencer.frames import (
+    ANSWER,
     BINARY,
     DONE,
+    END,
+    KEPT,
     NOTICE,
+    PLACE,
     SUBSCRIBE,
     TEXT,
     UNSUBSCRIBE,
@@ -35,6 +43,7 @@ from fullduplex.watched import watched
 logger = logging.getLogger("fullduplex.layers")
 
 READ_BYTES = 32_768  # small, so that a slow loop is seen to take something
+FAREWELL_S = 2.0  # for which who ends waits until what is kept is saved
 RECONNECT_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)  # before an attempt, the more have failed in a row
 
 
@@ -79,6 +88,21 @@ class Subscription:
             self.waiter.set_exception(error)
 
 
+class Request:
+    """Something that the sequencer answers.
+
+    Attributes:
+        may_repeat: asking twice is asking once.
+    """
+
+    __slots__ = ("answer", "frame", "may_repeat")
+
+    def __init__(self, frame: bytes, may_repeat: bool, answer: asyncio.Future[Frame]) -> None:
+        self.frame = frame
+        self.may_repeat = may_repeat
+        self.answer = answer
+
+
 class Line:
     """The subscriptions of the running loop.
 
@@ -99,7 +123,9 @@ class Line:
         self._keeper: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._sock: socket.socket | None = None
-        self._unsent = bytearray()  # requests, each of somebody who waits
+        self._unsent: deque[bytes] = deque()  # each of somebody who waits
+        self._rest = memoryview(b"")  # of a frame that has begun
+        self._requests: dict[int, Request] = {}
         self._lost: asyncio.Future[None] | None = None
         self._received = False
         self._error: LayerError | ConfigurationError | None = None
@@ -142,9 +168,43 @@ class Line:
         if self._forget(name) and self._sock is not None:
             self._say(encode(UNSUBSCRIBE, name))
 
+    async def ask(self, make: Callable[[int], bytes], timeout_s: float, *, may_repeat: bool) -> Frame:
+        """Send the frame that ``make(number)`` returns, and wait for the one that answers.
+
+        Args:
+            may_repeat: asking twice is asking once, so that it can be asked again on another connection.
+
+        Raises:
+            ChannelFull: it was not taken in time.
+            LayerUnavailable: it is not known whether it was done.
+            ConfigurationError: the directory cannot be used.
+        """
+        number = next(self._numbers)
+        request = self._requests[number] = Request(make(number), may_repeat, self._loop.create_future())
+        self._keep()
+        if self._sock is not None:
+            self._say(request.frame)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await request.answer
+        except TimeoutError:
+            if self._sock is None or request.frame not in self._unsent:
+                raise self._failure() from None
+            raise ChannelFull(
+                f"the local layer has not taken a message in {timeout_s:g} s: a process that is to have it does not "
+                f"read, or the machine is overloaded"
+            ) from None
+        finally:
+            del self._requests[number]
+            with contextlib.suppress(ValueError):
+                self._unsent.remove(request.frame)
+
     async def close(self) -> None:
         for name in [*self._subscriptions]:
             self._forget(name)
+        if self._sock is not None:
+            with contextlib.suppress(LayerError):
+                await self.ask(lambda number: encode_number(END, b"", number), FAREWELL_S, may_repeat=False)
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
@@ -208,6 +268,9 @@ class Line:
             if not subscription.lost:
                 del self._subscriptions[subscription.name]
                 subscription.refuse(error)
+        for request in self._requests.values():
+            if not request.answer.done():
+                request.answer.set_exception(error)
 
     async def _use(self, sock: socket.socket) -> None:
         """Subscribe to everything, and hand out what comes, until the connection is lost."""
@@ -217,6 +280,8 @@ class Line:
             self._tell_return()
             for subscription in [*self._subscriptions.values()]:
                 self._ask(subscription)
+            for request in self._requests.values():
+                self._say(request.frame)
             self._connected.set()
             self._error = None
             await self._lost
@@ -227,11 +292,22 @@ class Line:
                 self._loop.remove_writer(sock.fileno())
             sock.close()
             self._sock = None
+            self._fail_requests()
             self._unsent.clear()
+            self._rest = memoryview(b"")
             self._asked.clear()
             for subscription in self._subscriptions.values():
                 subscription.lose()
             self._tell_loss()
+
+    def _fail_requests(self) -> None:
+        """The connection is lost: nobody knows what became of what was sent over it, unless nothing was ever heard."""
+        unsent = {id(frame) for frame in self._unsent}
+        for request in self._requests.values():
+            is_lost = self._received and not request.may_repeat and id(request.frame) not in unsent
+            if is_lost and not request.answer.done():
+                text = "the sequencer of the local layer is gone, perhaps before it kept a message"
+                request.answer.set_exception(LayerUnavailable(text))
 
     def _tell_loss(self) -> None:
         lost_count = sum(subscription.lost for subscription in self._subscriptions.values())
@@ -255,21 +331,22 @@ class Line:
         self._say(encode_number(SUBSCRIBE, subscription.name, subscription.number))
 
     def _say(self, frame: bytes) -> None:
-        was_behind = bool(self._unsent)
-        self._unsent += frame
+        was_behind = bool(self._unsent or self._rest)
+        self._unsent.append(frame)
         if not was_behind:
             self._flush()
 
     def _flush(self) -> None:
         assert self._sock is not None
         try:
-            while self._unsent:
-                del self._unsent[: self._sock.send(self._unsent)]
+            while self._unsent or self._rest:
+                if not self._rest:
+                    self._rest = memoryview(self._unsent.popleft())
+                self._rest = self._rest[self._sock.send(self._rest) :]
         except BlockingIOError:
             self._loop.add_writer(self._sock.fileno(), self._flush)
             return
         except OSError:
-            self._unsent.clear()
             self._lose()
         self._loop.remove_writer(self._sock.fileno())
 
@@ -315,17 +392,21 @@ class Line:
         return True
 
     def _take(self, frame: Frame) -> None:
-        if frame.kind in (TEXT, BINARY):
+        if frame.kind in (TEXT, BINARY, KEPT):
             subscription = self._subscriptions.get(frame.group)
             if subscription is not None and subscription.confirmed:
                 try:
-                    subscription.deliver(frame.payload.decode() if frame.kind == TEXT else frame.payload)
+                    subscription.deliver(message_of(frame))
                 except Exception:
                     logger.exception("A subscriber failed to take a message")
-        elif frame.kind == DONE:
-            asked = self._asked.pop(number_of(frame.payload), None)
+        elif frame.kind in (DONE, PLACE, ANSWER):
+            number = number_of(frame.payload)
+            asked = self._asked.pop(number, None)
+            request = self._requests.get(number)
             if asked is not None:
                 asked.confirm()
+            elif request is not None and not request.answer.done():
+                request.answer.set_result(frame)
         elif frame.kind == NOTICE:
             logger.warning("%s", frame.payload.decode(errors="replace"))
 

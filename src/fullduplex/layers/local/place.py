@@ -27,7 +27,7 @@ from fullduplex.sequencer.credentials import peer_of
 # The name below it cannot be guessed, and is checked before it is used.
 ABOVE = Path("/tmp")
 
-PROTOCOL = b"fullduplex local layer 1"  # processes that speak another one meet elsewhere
+PROTOCOL = b"fullduplex local layer 2"  # processes that speak another one meet elsewhere
 
 _MAX_PATH_BYTES = 100  # sun_path has 108, on macOS 104. unix(7)
 _MARK_S = 2.0
