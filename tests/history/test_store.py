@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.db import connections, transaction
 
-from fullduplex.history import appending
-from fullduplex.history.models import KeptGroup, KeptMessage
+from fullduplex.history import appending, clearing
+from fullduplex.history.models import KeptGroup, KeptMessage, now_ms
 from fullduplex.history.store import DatabaseHistory
 from fullduplex.layers.history import Keep, Position
 from fullduplex.testing.layers import MESSAGES
@@ -88,8 +88,8 @@ def test_age(monkeypatch: pytest.MonkeyPatch) -> None:
     history = DatabaseHistory()
     start = start_of(history, "g")
     history.append("g", "old", KEEP, key="k")
-    KeptMessage.objects.update(kept_ms=appending.now_ms() - 4_000_000)
-    KeptGroup.objects.update(oldest_ms=appending.now_ms() - 4_000_000)
+    KeptMessage.objects.update(kept_ms=now_ms() - 4_000_000)
+    KeptGroup.objects.update(oldest_ms=now_ms() - 4_000_000)
     missed = history.read("g", KEEP, after=start)
     assert (missed.messages, missed.recovered, missed.position.offset) == ([], False, 1)
     assert history.append("g", "new", KEEP, key="k").offset == 2
@@ -204,3 +204,21 @@ def test_in_a_transaction_a_message_is_part_of_it() -> None:
         assert history.append("g", "twice", KEEP).offset == 2
     assert [kept.data for kept in history.read("g", KEEP, after=start).messages] == ["once", "twice"]
     assert not KeptGroup.objects.filter(name="new").exists()
+
+
+def test_clearing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clearing, "DELETED_COUNT", 2)
+    history = DatabaseHistory()
+    for _ in range(5):
+        history.append("idle", "x", KEEP)
+    before = history.append("used", "x", KEEP)
+    old = now_ms() - 4_000_000
+    KeptMessage.objects.filter(group__name="idle").update(kept_ms=old)
+    KeptGroup.objects.filter(name="idle").update(appended_ms=old)
+    assert clearing.clear(ALIAS, lambda name: KEEP) == (5, 0)
+    assert history.append("idle", "x", KEEP).offset == 6
+    KeptGroup.objects.filter(name="idle").update(appended_ms=now_ms() - 100_000_000)
+    assert clearing.clear(ALIAS, lambda name: KEEP) == (1, 1)
+    assert history.append("idle", "x", KEEP).offset == 1
+    assert history.read("used", KEEP, after=before._replace(offset=0)).recovered
+    assert clearing.clear(ALIAS, lambda name: None) == (2, 0)

@@ -9,7 +9,6 @@ Plain SQL, since this is done for each message, of the kind that every database 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from django.db.models import Model
 
 from fullduplex.history import identity
 from fullduplex.history.errors import attempt
-from fullduplex.history.models import KeptGroup, KeptMessage
+from fullduplex.history.models import KeptGroup, KeptMessage, now_ms
 from fullduplex.layers.history import Keep, Kept, Payload, Position
 
 DELETED_COUNT = 1_000  # rows that one append deletes at most; a window that is made smaller goes bit by bit
@@ -79,10 +78,6 @@ def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = No
         # In a transaction of their own: here their locks would come behind those of other names.
         _make_missing(alias, [name for name in names if name not in groups])
     return kept
-
-
-def now_ms() -> int:
-    return int(time.time() * 1_000)
 
 
 def oldest_in_window(group: KeptGroup, keep: Keep) -> int:

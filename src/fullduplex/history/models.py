@@ -7,6 +7,7 @@ NUL.
 from __future__ import annotations
 
 import secrets
+import time
 
 from django.db import models
 
@@ -21,6 +22,10 @@ def new_nonce() -> str:
     return secrets.token_hex(NONCE_LENGTH // 2)
 
 
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
 class KeptGroup(models.Model):
     """A group with its count. Whoever appends has its row locked until his transaction is over.
 
@@ -32,7 +37,7 @@ class KeptGroup(models.Model):
             that, since no append deletes more than so many.
         total_bytes: of the data that is kept.
         oldest_ms: when the message ``first`` was appended, or later ones of its batch.
-        appended_ms: when the newest was.
+        appended_ms: when the newest was; without any, when the count began.
     """
 
     name = models.CharField(max_length=MAX_GROUP_LENGTH, unique=True)
@@ -42,7 +47,7 @@ class KeptGroup(models.Model):
     trimmed = models.BigIntegerField(default=0)
     total_bytes = models.BigIntegerField(default=0)
     oldest_ms = models.BigIntegerField(default=0)
-    appended_ms = models.BigIntegerField(default=0)
+    appended_ms = models.BigIntegerField(default=now_ms)
 
     def __str__(self) -> str:
         return self.name

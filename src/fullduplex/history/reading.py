@@ -9,8 +9,8 @@ from django.db import connections
 from django.db.models import FilteredRelation, Q
 
 from fullduplex.history import identity
-from fullduplex.history.appending import as_payload, now_ms
-from fullduplex.history.models import KeptGroup
+from fullduplex.history.appending import as_payload
+from fullduplex.history.models import KeptGroup, now_ms
 from fullduplex.layers.history import Keep, Kept, Missed, Position
 
 POSITIONS_COUNT = 500  # groups of one query

@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from asgiref.sync import sync_to_async
 from django.db import Error, InterfaceError, OperationalError, connections, router, transaction
 
-from fullduplex.db import database_only
 from fullduplex.history import identity, reading
 from fullduplex.history.appending import Message, append
 from fullduplex.history.errors import as_layer_error
+from fullduplex.history.hops import run_orm
 from fullduplex.history.models import KeptGroup, KeptMessage, new_nonce
 from fullduplex.history.publishing import publish
 from fullduplex.history.writer import TIMEOUT_S, Writer, WriterFull
@@ -51,7 +50,7 @@ class DatabaseHistory:
         message = Message(group, data, keep, key)
         for pause_s in _pauses():
             try:
-                future = await _call(self._begin, message)
+                future = await run_orm(self._begin, message)
                 return (await asyncio.wrap_future(future)).position
             except WriterFull as error:
                 full = error
@@ -67,7 +66,7 @@ class DatabaseHistory:
     async def aread(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
     ) -> Missed:
-        return await _call(partial(self.read, group, keep, after=after, max_count=max_count, max_bytes=max_bytes))
+        return await run_orm(partial(self.read, group, keep, after=after, max_count=max_count, max_bytes=max_bytes))
 
     async def apositions(self, groups: Sequence[str]) -> dict[str, Position]:
         """Return where these groups are; those that nobody has asked for or sent to are left out.
@@ -76,7 +75,7 @@ class DatabaseHistory:
             LayerUnavailable: the database cannot be reached.
         """
         alias = router.db_for_write(KeptGroup)
-        return await _call(_retried, alias, partial(reading.positions, alias, groups))
+        return await run_orm(_retried, alias, partial(reading.positions, alias, groups))
 
     async def abegin_epoch(self, group: str, position: Position) -> None:
         """See :meth:`fullduplex.realtime.watching.Watched.abegin_epoch`.
@@ -88,7 +87,7 @@ class DatabaseHistory:
         groups = KeptGroup.objects.using(alias).filter(
             name=group, nonce=identity.nonce_of(position.epoch), last__lt=position.offset
         )
-        await _call(_retried, alias, partial(groups.update, nonce=new_nonce()))
+        await run_orm(_retried, alias, partial(groups.update, nonce=new_nonce()))
 
     def begin_epochs(self) -> None:
         """Let all groups begin another epoch: whoever comes back is told that he may have missed something."""
@@ -118,16 +117,6 @@ def _pauses() -> Iterator[float]:
         yield FULL_PAUSE_S
         if time.monotonic() >= deadline_s:
             return
-
-
-@database_only
-def _run(function: Callable[..., T], *args: Any) -> T:
-    return function(*args)
-
-
-async def _call(function: Callable[..., T], *args: Any) -> T:
-    """Run it where the ORM runs for this request: in its thread, or on the loop."""
-    return await sync_to_async(_run)(function, *args)
 
 
 def _retried(alias: str, function: Callable[[], T]) -> T:

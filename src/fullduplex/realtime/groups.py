@@ -11,7 +11,7 @@ from django.db import transaction
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers import get_layer
 from fullduplex.layers.history import MAX_KEY_LENGTH, Missed, Position
-from fullduplex.realtime.keeping import Keeping, keeping_of, rule_of
+from fullduplex.realtime.keeping import Keeping, keeping_of, outbox_of, rule_of
 from fullduplex.realtime.prepared import Payload, Prepared, prepare
 
 # Channels' rule, so that any layer of that family can carry our groups.
@@ -118,6 +118,29 @@ class Group:
         _checked(key)
         transaction.on_commit(lambda: self._publish(prepared, key), using=using)
 
+    def send_in_transaction(self, payload: Payload, *, key: str = "", using: str | None = None) -> None:
+        """Write a message to the outbox, in the open transaction: it is sent if that commits, even if this process is
+        killed then, and never if it is rolled back. ``manage.py outbox`` sends it.
+
+        Args:
+            payload: as in :meth:`send`; it is checked and serialised now.
+            key: as in :meth:`send`; by default one of its own, so that a group that keeps a history gets it once.
+            using: alias of the transaction's database; by default that of the app ``fullduplex.history``.
+
+        Raises:
+            SynchronousOnlyOperation: this thread runs an event loop; use :meth:`asend_in_transaction` there.
+            TransactionManagementError: no transaction is open.
+            ConfigurationError: ``fullduplex.history`` is not in INSTALLED_APPS.
+            TypeError, ValueError: ``payload`` or ``key`` cannot be sent.
+        """
+        _refuse_event_loop("send_in_transaction")
+        outbox_of().write(self.name, prepare(payload).data, _checked(key), using)
+
+    async def asend_in_transaction(self, payload: Payload, *, key: str = "", using: str | None = None) -> None:
+        """Like :meth:`send_in_transaction`, from asynchronous code: in a ``fullduplex.db.aatomic`` block."""
+        prepared = prepare(payload)
+        await outbox_of().awrite(self.name, prepared.data, _checked(key), using)
+
     def _publish(self, prepared: Prepared, key: str) -> Position | None:
         keeping = keeping_of(self.name)
         if keeping is not None:
@@ -164,6 +187,8 @@ def _refuse_event_loop(method: str) -> None:
         advice = "use `await group.asend(payload)` there."
     elif method == "history":
         advice = "use `await group.ahistory(after)` there."
+    elif method == "send_in_transaction":
+        advice = "use `await group.asend_in_transaction(payload)` there."
     else:
         advice = (
             "call it in the synchronous function that holds the transaction, or use `await group.asend(payload)` "

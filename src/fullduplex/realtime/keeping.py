@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import ModuleType
 from typing import NamedTuple
 
 from django.apps import apps
@@ -81,6 +82,21 @@ def _database() -> History:
         )
     store: History = import_string(_DATABASE)()
     return store
+
+
+def outbox_of() -> ModuleType:
+    """The outbox, whose models can be imported where their app is installed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not apps.is_installed(_APP):
+        raise ConfigurationError(
+            f"send_in_transaction() needs an outbox: put {_APP!r} into INSTALLED_APPS, and migrate."
+        )
+    from fullduplex.history import outbox
+
+    return outbox
 
 
 def _forget(*, setting: str, **kwargs: object) -> None:

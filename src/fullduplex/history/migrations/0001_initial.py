@@ -1,4 +1,4 @@
-# ruff: noqa: RUF012 - as Django writes it
+# ruff: noqa: RUF012 - Django wants plain lists here
 
 import django.db.models.deletion
 from django.db import migrations, models
@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ("trimmed", models.BigIntegerField(default=0)),
                 ("total_bytes", models.BigIntegerField(default=0)),
                 ("oldest_ms", models.BigIntegerField(default=0)),
-                ("appended_ms", models.BigIntegerField(default=0)),
+                ("appended_ms", models.BigIntegerField(default=fullduplex.history.models.now_ms)),
             ],
         ),
         migrations.CreateModel(
