@@ -82,8 +82,13 @@ class Follower:
 
     def take(self, message: Kept) -> None:
         """A message has come."""
+        offset, epoch = message.position
+        position = self.position
         if self._filling is not None:
             self._hold(message)
+        elif offset == position[0] + 1 and epoch == position[1]:  # nearly all of them
+            self.position = message.position
+            self._hand_on(message)
         elif not self._take_next(message):
             self._hold(message)
             self.look()

@@ -13,7 +13,6 @@ from django.utils.module_loading import import_string
 from fullduplex.conf import SETTING, HistoryRule, get_settings
 from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers import get_layer
-from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.history import History, Keep
 
 _APP = "fullduplex.history"
@@ -46,8 +45,7 @@ def keeping_of(group: str) -> Keeping | None:
     found = rule_of(group)
     if found is None:
         return None
-    rule, keep = found
-    return Keeping(_store(rule), keep)
+    return Keeping(_store(found[0]), found[1])
 
 
 def check_stores() -> None:
@@ -61,10 +59,8 @@ def check_stores() -> None:
 
 
 def _store(rule: HistoryRule) -> History:
-    return _database() if rule.store == "database" else _layer(rule)
-
-
-def _layer(rule: HistoryRule) -> BaseLayer:
+    if rule.store == "database":
+        return _database()
     layer = get_layer()
     if not layer.supports_history:
         raise ConfigurationError(

@@ -32,7 +32,7 @@ from fullduplex.sequencer.kept import (
     encode_kept,
     encode_place,
 )
-from fullduplex.sequencer.windows import Entry, Windows
+from fullduplex.sequencer.windows import Windows
 
 ALL_MAX_BYTES = 67_108_864  # until somebody says something else
 ANSWER_MAX_BYTES = 1_048_576  # of messages in one answer, beside the first
@@ -161,9 +161,9 @@ def _parts(windows: Windows[bytes, bytes]) -> Iterator[bytes]:
     for group, offset, epoch, age_s, entries in windows.counts():
         listed = [*entries]
         yield _COUNT.pack(offset, age_s, len(listed), len(group), len(epoch)) + group + epoch.encode()
-        for entry in listed:
-            key = entry.key.encode()
-            yield _ENTRY.pack(now_s - entry.time_s, entry.size_bytes, len(key), len(entry.item)) + key + entry.item
+        for item, size_bytes, time_s, text in listed:
+            key = text.encode()
+            yield _ENTRY.pack(now_s - time_s, size_bytes, len(key), len(item)) + key + item
 
 
 def _restored(data: bytes) -> Windows[bytes, bytes]:
@@ -187,7 +187,7 @@ def _restored(data: bytes) -> Windows[bytes, bytes]:
         for _ in range(count):
             old_s, size_bytes, key_bytes, item_bytes = rest.unpack(_ENTRY)
             key = rest.take(key_bytes).decode("ascii")
-            entries.append(Entry(rest.take(item_bytes), size_bytes, now_s - old_s, key))
+            entries.append((rest.take(item_bytes), size_bytes, now_s - old_s, key))
         windows.restore(group, offset, epoch, age_s, entries)
     return windows
 
