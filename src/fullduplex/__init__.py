@@ -13,7 +13,8 @@ from fullduplex._version import __version__
 
 if TYPE_CHECKING:
     from fullduplex.chain.hooks import non_blocking
-    from fullduplex.exceptions import Disconnected
+    from fullduplex.endpoint.base import Endpoint
+    from fullduplex.exceptions import Disconnected, RequestRefused
     from fullduplex.handler.application import get_asgi_application
     from fullduplex.layers.history import Missed, Position
     from fullduplex.mounting import mount
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Disconnected",
+    "Endpoint",
     "Group",
     "Missed",
     "Position",
+    "RequestRefused",
     "SocketState",
     "WebSocket",
     "WebSocketResponse",
@@ -44,9 +47,11 @@ __all__ = [
 
 _HOMES = {
     "Disconnected": "fullduplex.exceptions",
+    "Endpoint": "fullduplex.endpoint.base",
     "Group": "fullduplex.realtime.groups",
     "Missed": "fullduplex.layers.history",
     "Position": "fullduplex.layers.history",
+    "RequestRefused": "fullduplex.exceptions",
     "SocketState": "fullduplex.sockets.websocket",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",

@@ -11,6 +11,7 @@
     │   └── RemoteProtocolError     the peer broke it: ``status_hint`` or ``close_code`` says how to tell it
     │       └── IncompleteRequest   its request ends in the middle
     ├── ThreadsExhausted            no thread for sync code became free in time: 503
+    ├── RequestRefused              a request of a client of an endpoint is refused: ``code`` tells it why
     ├── Disconnected                the peer is gone: ``code`` and ``reason`` (an OSError, as ASGI asks)
     └── LayerError                  a layer failed
         ├── LayerUnavailable        the broker cannot be reached
@@ -103,6 +104,21 @@ class ThreadsExhausted(FullduplexError):
 
 class ConnectionsExhausted(ThreadsExhausted):
     """No database connection for the async ORM became free in time; the client is told 503."""
+
+
+class RequestRefused(FullduplexError):
+    """Raised by the code of an endpoint: the client's request is refused, and is told so.
+
+    Args:
+        code: for the client's program: ``forbidden``, ``not_found``, ``bad_request``, ``limit`` and others of
+            docs/reference/protocol.md, or one of the project's own.
+        message: for the client's developer.
+    """
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(message or code)
+        self.code = code
+        self.message = message
 
 
 class LayerError(FullduplexError):

@@ -166,6 +166,11 @@ class Group:
         return f"Group({self.name!r})"
 
 
+def is_group_name(name: str) -> bool:
+    """Whether a group may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _checked(key: str) -> str:
     """
     Raises:

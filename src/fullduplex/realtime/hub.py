@@ -49,7 +49,17 @@ class Channels(Protocol):
     def note_gap(self, group: str) -> None: ...
 
 
-Member = Outbox | Channels
+class Subscriber(Protocol):
+    """One subscription of a client of an endpoint: a member of one group."""
+
+    groups: list[str]
+
+    def deliver(self, prepared: Prepared) -> None: ...
+
+    def note_gap(self, group: str) -> None: ...
+
+
+Member = Outbox | Channels | Subscriber
 
 
 class Hub:
@@ -176,10 +186,13 @@ class Hub:
 
     def _deliver_event(self, room: _Room, event: Event) -> None:
         """Hand an event to the consumers as it is, and to the sockets as text."""
-        sockets = [member for member in room.snapshot() if isinstance(member, Outbox)]
+        sockets: list[Outbox | Subscriber] = []
         for member in room.snapshot():
-            if not isinstance(member, Outbox):
-                member.take(room.name, event)
+            take = getattr(member, "take", None)  # consumers have it
+            if take is not None:
+                take(room.name, event)
+            else:
+                sockets.append(member)
         if not sockets:
             return
         try:

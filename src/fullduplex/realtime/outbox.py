@@ -176,6 +176,26 @@ class Outbox(Counters):
         else:
             await self._send_in_turn(event)
 
+    async def drained(self) -> None:
+        """Wait until what was delivered before has left, but for what the server's own buffer takes without waiting.
+        Others have the loop meanwhile.
+
+        Raises:
+            Disconnected: the socket ended.
+        """
+        turn = self._line_up()
+        try:
+            await turn
+        finally:
+            self._leave_line(turn)
+        if self._gone is None and self._on_drain is not None:
+            has_room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._on_drain(lambda: None if has_room.done() else has_room.set_result(None))
+            await has_room
+        await asyncio.sleep(0)
+        if self._gone is not None:
+            raise Disconnected(self._gone.code, self._gone.reason)
+
     def hold(self) -> None:
         """Keep what comes, in order, until :meth:`release`: the accept must be written first."""
         self._held = True

@@ -19,15 +19,17 @@ class Prepared:
         frames: filled by the server (ASGI extension ``fullduplex.prepared``): the encoded frame for each way
             of encoding it.
         group: the name of the group that it was sent to, empty for none.
+        enveloped: the same as clients of an endpoint get it; None until the first of them does.
         position: its place in the history of the group; None: it is not kept.
         size_bytes: of ``data``, text in UTF-8.
     """
 
-    __slots__ = ("data", "frames", "group", "position", "size_bytes")
+    __slots__ = ("data", "enveloped", "frames", "group", "position", "size_bytes")
 
     def __init__(self, data: str | bytes, group: str = "", position: Position | None = None) -> None:
         self.data = data
         self.frames: dict[Any, bytes] = {}
+        self.enveloped: Prepared | None = None
         self.group = group
         self.position = position
         self.size_bytes = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())

@@ -241,11 +241,7 @@ class WebSocket:
         name = _name(group)
         if self.closed:
             raise self._gone()
-        if self._outbox is None:
-            self._outbox = Outbox(self.scope, self._send, self._overflowed)
-            if self.state is SocketState.CONNECTING:
-                self._outbox.hold()
-        await get_hub().join(name, self._outbox)
+        await get_hub().join(name, self.outbox())
         await self._open()
 
     async def leave(self, group: Group | str) -> None:
@@ -271,6 +267,18 @@ class WebSocket:
                 await self._outbox.close()
 
     # Inside ----------------------------------------------------------------------------------
+
+    def outbox(self, policy: str | None = None) -> Outbox:
+        """Return the one way out of this socket, which the first call makes.
+
+        Args:
+            policy: what happens when too much waits in it, in the place of ``OUTBOX_POLICY``.
+        """
+        if self._outbox is None:
+            self._outbox = Outbox(self.scope, self._send, self._overflowed, policy=policy)
+            if self.state is SocketState.CONNECTING:
+                self._outbox.hold()
+        return self._outbox
 
     async def _open(self) -> None:
         """Accept, unless that has been done; wait while another task does it."""
