@@ -121,7 +121,7 @@ def test_a_key_keeps_a_message_once_as_long_as_it_is_in_the_window() -> None:
 def test_positions_of_others() -> None:
     history = DatabaseHistory()
     here = history.append("g", "x", KEEP)
-    for after in (Position(0, "another"), Position(1, "another"), here._replace(offset=2)):
+    for after in (Position(0, "another"), Position(1, "another"), here._replace(offset=2), here._replace(offset=2**70)):
         missed = history.read("g", KEEP, after=after)
         assert (missed.recovered, offsets(missed.messages), missed.position) == (False, [1], here)
 

@@ -69,10 +69,11 @@ class PostgreSQL:
         """Of the database that every server has."""
         return self._dsn("postgres")
 
-    def database(self, name: str) -> str:
-        """Create an empty database, and return its DSN."""
+    def database(self, name: str, template: str = "template1") -> str:
+        """Create a database, empty or a copy of another one, and return its DSN."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         return self._dsn(name)
 
     def start(self) -> None:

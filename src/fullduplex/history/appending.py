@@ -3,8 +3,6 @@
 A message has its offset from the row of its group, which stays locked until the transaction is over: offset 8 is given
 out when 7 is committed, or has never been. So nobody who has read up to 8 will find 7 later, as happens to those who
 follow an id.
-
-Plain SQL, since this is done for each message, of the kind that every database knows.
 """
 
 from __future__ import annotations
@@ -15,18 +13,15 @@ from typing import Any
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
 
-from fullduplex.history import identity
+from fullduplex.history import identity, statements
 from fullduplex.history.errors import attempt
 from fullduplex.history.models import KeptGroup, KeptMessage, now_ms
+from fullduplex.history.statements import Counted
 from fullduplex.layers.history import Keep, Kept, Payload, Position
 
 DELETED_COUNT = 1_000  # rows that one append deletes at most; a window that is made smaller goes bit by bit
 SLACK = 20  # a twentieth above COUNT and AGE_S is stored, so that not each append has to delete; nobody reads it
-
-_INSERTED = ("group_id", "offset", "data", "is_text", "size_bytes", "key", "kept_ms")
-_UPDATED = ("last", "first", "trimmed", "total_bytes", "oldest_ms", "appended_ms")
 
 
 @dataclass(slots=True)
@@ -80,7 +75,7 @@ def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = No
     return kept
 
 
-def oldest_in_window(group: KeptGroup, keep: Keep) -> int:
+def oldest_in_window(group: Counted, keep: Keep) -> int:
     """Return the offset that the window begins with, as far as COUNT decides."""
     return max(group.first, group.last - keep.count + 1)
 
@@ -91,9 +86,7 @@ def _prepare(connection: BaseDatabaseWrapper, server: identity.Server, wait_s: f
     if wait_s and connection.vendor == "postgresql":
         _execute(connection, f"SET LOCAL lock_timeout TO {int(wait_s * 1_000)}")
     if connection.vendor == "sqlite":
-        # It fails at once where a transaction that has read comes to write while others do, and waits where the first
-        # that it does is writing, be it nothing. https://www.sqlite.org/lang_transaction.html
-        KeptGroup.objects.using(connection.alias).filter(name="").update(last=0)
+        statements.take_lock(connection)
 
 
 def _execute(connection: BaseDatabaseWrapper, sql: str) -> None:
@@ -101,14 +94,12 @@ def _execute(connection: BaseDatabaseWrapper, sql: str) -> None:
         cursor.execute(sql)
 
 
-def _lock(connection: BaseDatabaseWrapper, names: Sequence[str], *, skips: bool) -> dict[str, KeptGroup]:
+def _lock(connection: BaseDatabaseWrapper, names: Sequence[str], *, skips: bool) -> dict[str, Counted]:
     """Lock the rows of these groups, in the order of their names; return those that there are, and could be locked."""
     features = connection.features
-    groups = KeptGroup.objects.using(connection.alias).filter(name__in=names).order_by("name")
-    groups = groups.annotate(table=identity.table(connection))
-    if features.has_select_for_update:
-        groups = groups.select_for_update(skip_locked=skips and features.has_select_for_update_skip_locked)
-    return {group.name: group for group in groups}
+    skips = skips and features.has_select_for_update_skip_locked
+    locks = connection.ops.for_update_sql(skip_locked=skips) if features.has_select_for_update else ""
+    return {group.name: group for group in statements.select_groups(connection, names, locks=locks)}
 
 
 def _make_missing(alias: str, names: Sequence[str]) -> None:
@@ -120,7 +111,7 @@ def _make_missing(alias: str, names: Sequence[str]) -> None:
 class _Appending:
     """One transaction, in which the rows of ``groups`` are locked."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, groups: dict[str, KeptGroup], server: str) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, groups: dict[str, Counted], server: str) -> None:
         self._connection = connection
         self._binary: Callable[[bytes], Any] = connection.Database.Binary  # type: ignore[attr-defined]  # stubs lack it
         self._groups = groups
@@ -142,13 +133,10 @@ class _Appending:
                 if message.key:
                     known[message.group, message.key] = found
             kept[index] = found
-        self._write(_insert(self._connection), self._rows)
-        updates = []
+        statements.insert_messages(self._connection, self._rows)
         for name, keep in keeps.items():
-            group = self._groups[name]
-            self._trim(group, keep)
-            updates.append((*(getattr(group, field) for field in _UPDATED), group.pk))
-        self._write(_update(self._connection), updates)
+            self._trim(self._groups[name], keep)
+        statements.update_groups(self._connection, [self._groups[name] for name in keeps])
         return kept
 
     def _known(self, messages: Iterable[Message], keeps: dict[str, Keep]) -> dict[tuple[str, str], Kept]:
@@ -156,7 +144,7 @@ class _Appending:
         keys = {message.key for message in messages if message.key}
         if not keys:
             return {}
-        groups = {group.pk: group for group in self._groups.values()}
+        groups = {group.id: group for group in self._groups.values()}
         stored = KeptMessage.objects.using(self._connection.alias)
         known = {}
         for message in stored.filter(group__in=groups, key__in=keys):
@@ -165,10 +153,10 @@ class _Appending:
             if message.offset >= oldest_in_window(group, keep) and message.kept_ms > self._now_ms - keep.age_s * 1_000:
                 known[group.name, message.key or ""] = kept_message(message, self._position(group, message.offset))
             else:
-                stored.filter(group=group, offset=message.offset).update(key=None)
+                stored.filter(group=group.id, offset=message.offset).update(key=None)
         return known
 
-    def _append(self, group: KeptGroup, message: Message) -> Kept:
+    def _append(self, group: Counted, message: Message) -> Kept:
         group.last += 1
         group.appended_ms = self._now_ms
         size_bytes = message.size_bytes
@@ -180,7 +168,7 @@ class _Appending:
             group.total_bytes += size_bytes
             self._rows.append(
                 (
-                    group.pk,
+                    group.id,
                     group.last,
                     self._binary(as_bytes(message.data)),
                     isinstance(message.data, str),
@@ -191,12 +179,12 @@ class _Appending:
             )
         return Kept(message.data, self._position(group, group.last), message.key)
 
-    def _expire(self, group: KeptGroup, keep: Keep) -> None:
+    def _expire(self, group: Counted, keep: Keep) -> None:
         """Take out of the window what is too old, so that what is bounded in bytes has room."""
         if group.first <= group.last and group.oldest_ms <= self._now_ms - keep.age_s * 1_000 * (1 + 1 / SLACK):
             self._drop(group, lambda first, total_bytes, kept_ms: kept_ms <= self._now_ms - keep.age_s * 1_000)
 
-    def _trim(self, group: KeptGroup, keep: Keep) -> None:
+    def _trim(self, group: Counted, keep: Keep) -> None:
         """Hold the window to its bounds, and delete a part of what is below it."""
         excess_count = group.last - group.first + 1 - keep.count
         if excess_count > keep.count // SLACK or group.total_bytes > keep.max_bytes:
@@ -205,13 +193,13 @@ class _Appending:
         deleted_to = min(group.first - 1, group.trimmed + DELETED_COUNT)
         if deleted_to > group.trimmed:
             stored = KeptMessage.objects.using(self._connection.alias)
-            stored.filter(group=group, offset__gt=group.trimmed, offset__lte=deleted_to).delete()
+            stored.filter(group=group.id, offset__gt=group.trimmed, offset__lte=deleted_to).delete()
             group.trimmed = deleted_to
 
-    def _drop(self, group: KeptGroup, is_out: Callable[[int, int, int], bool]) -> None:
+    def _drop(self, group: Counted, is_out: Callable[[int, int, int], bool]) -> None:
         """Move the beginning of the window on, past the oldest messages, as long as they are out of it."""
         stored = KeptMessage.objects.using(self._connection.alias)
-        oldest = stored.filter(group=group, offset__gte=group.first).order_by("offset")
+        oldest = stored.filter(group=group.id, offset__gte=group.first).order_by("offset")
         rows = list(oldest.values_list("offset", "size_bytes", "kept_ms")[:DELETED_COUNT])
         if not rows:  # somebody has emptied the table
             group.first, group.total_bytes = group.last + 1, 0
@@ -222,13 +210,8 @@ class _Appending:
             group.first += 1
             group.total_bytes -= size_bytes
 
-    def _position(self, group: KeptGroup, offset: int) -> Position:
-        return Position(offset, identity.epoch(group.nonce, self._server, group.table))  # type: ignore[attr-defined]  # annotated in _lock
-
-    def _write(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            with self._connection.cursor() as cursor:
-                cursor.executemany(sql, rows)
+    def _position(self, group: Counted, offset: int) -> Position:
+        return Position(offset, identity.epoch(group.nonce, self._server, group.table))
 
 
 def as_bytes(data: Payload) -> bytes:
@@ -242,22 +225,3 @@ def as_payload(data: Any, is_text: bool) -> Payload:
 
 def kept_message(message: KeptMessage, position: Position) -> Kept:
     return Kept(as_payload(message.data, message.is_text), position, message.key or "")
-
-
-def _insert(connection: BaseDatabaseWrapper) -> str:
-    columns = _columns(connection, KeptMessage, _INSERTED)
-    values = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {_quoted(connection, KeptMessage)} ({', '.join(columns)}) VALUES ({values})"
-
-
-def _update(connection: BaseDatabaseWrapper) -> str:
-    columns = ", ".join(f"{column} = %s" for column in _columns(connection, KeptGroup, _UPDATED))
-    return f"UPDATE {_quoted(connection, KeptGroup)} SET {columns} WHERE id = %s"
-
-
-def _quoted(connection: BaseDatabaseWrapper, model: type[Model]) -> str:
-    return str(connection.ops.quote_name(model._meta.db_table))
-
-
-def _columns(connection: BaseDatabaseWrapper, model: type[Model], names: Sequence[str]) -> list[str]:
-    return [str(connection.ops.quote_name(name)) for name in names]

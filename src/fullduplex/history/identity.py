@@ -17,10 +17,6 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BigIntegerField, Value
-from django.db.models.expressions import Combinable, RawSQL
-
-from fullduplex.history.models import KeptGroup
 
 # pg_control_checkpoint() has the timeline too, but that of the last checkpoint, which may be minutes behind a failover.
 _QUERY = """
@@ -66,13 +62,6 @@ def _inode(path: Any) -> str:
         return str(os.stat(path).st_ino)
     except OSError:  # in memory
         return ""
-
-
-def table(connection: BaseDatabaseWrapper) -> Combinable:
-    """An expression for the identity of the table of groups."""
-    if connection.vendor == "postgresql":
-        return RawSQL(f'"{KeptGroup._meta.db_table}".tableoid::bigint', (), BigIntegerField())
-    return Value(0, BigIntegerField())
 
 
 def epoch(nonce: str, name: str, table: int) -> str:

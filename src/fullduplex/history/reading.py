@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from django.db import connections
-from django.db.models import FilteredRelation, Q
 
 from fullduplex.history import identity
 from fullduplex.history.appending import as_payload
 from fullduplex.history.models import KeptGroup, now_ms
+from fullduplex.history.statements import Found, select_groups, select_later
 from fullduplex.layers.history import Keep, Kept, Missed, Position
 
 POSITIONS_COUNT = 500  # groups of one query
-
-
-class _Row(NamedTuple):
-    """A group with one of its messages, or without any."""
-
-    nonce: str
-    last: int
-    first: int
-    table: int
-    offset: int | None
-    data: Any
-    is_text: bool
-    key: str | None
-    kept_ms: int
+MAX_OFFSET = 2**63 - 1
 
 
 def read(alias: str, group: str, keep: Keep, after: Position | None, max_count: int, max_bytes: int) -> Missed:
@@ -38,14 +24,16 @@ def read(alias: str, group: str, keep: Keep, after: Position | None, max_count: 
     """
     if after is None:
         return Missed([], position(alias, group), True, True)
-    rows = _rows(alias, group, after.offset, max_count)
+    offset = max(0, min(after.offset, MAX_OFFSET))  # clients say what they like
+    rows = select_later(connections[alias], group, offset, max_count + 1)
     if not rows:
         here = position(alias, group)
         return Missed([], here, after == here, True)
     missed = _missed(alias, rows, keep, after, max_count, max_bytes)
     if missed.recovered:
         return missed
-    return _missed(alias, _rows(alias, group, rows[0].first - 1, max_count), keep, after, max_count, max_bytes)
+    window = select_later(connections[alias], group, rows[0].first - 1, max_count + 1)
+    return _missed(alias, window or rows, keep, after, max_count, max_bytes)
 
 
 def position(alias: str, group: str) -> Position:
@@ -63,23 +51,12 @@ def positions(alias: str, groups: Sequence[str]) -> dict[str, Position]:
     server = identity.server(connection).name
     found = {}
     for start in range(0, len(groups), POSITIONS_COUNT):
-        rows = KeptGroup.objects.using(alias).filter(name__in=groups[start : start + POSITIONS_COUNT])
-        rows = rows.annotate(table=identity.table(connection))
-        for name, nonce, last, table in rows.values_list("name", "nonce", "last", "table"):
-            found[name] = Position(last, identity.epoch(nonce, server, table))
+        for group in select_groups(connection, groups[start : start + POSITIONS_COUNT]):
+            found[group.name] = Position(group.last, identity.epoch(group.nonce, server, group.table))
     return found
 
 
-def _rows(alias: str, group: str, after: int, max_count: int) -> list[_Row]:
-    later = FilteredRelation("messages", condition=Q(messages__offset__gt=after))
-    rows = KeptGroup.objects.using(alias).filter(name=group)
-    rows = rows.annotate(later=later, table=identity.table(connections[alias])).order_by("later__offset")
-    message = ("later__offset", "later__data", "later__is_text", "later__key", "later__kept_ms")
-    columns = rows.values_list("nonce", "last", "first", "table", *message)
-    return [_Row(*row) for row in columns[: max_count + 1]]
-
-
-def _missed(alias: str, rows: Sequence[_Row], keep: Keep, after: Position, max_count: int, max_bytes: int) -> Missed:
+def _missed(alias: str, rows: Sequence[Found], keep: Keep, after: Position, max_count: int, max_bytes: int) -> Missed:
     nonce, last, first, table, *_ = rows[0]
     epoch = identity.epoch(nonce, identity.server(connections[alias]).name, table)
     lowest = max(first, last - keep.count + 1)

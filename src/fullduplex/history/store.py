@@ -16,7 +16,7 @@ from django.db import Error, InterfaceError, OperationalError, connections, rout
 from fullduplex.history import identity, reading
 from fullduplex.history.appending import Message, append
 from fullduplex.history.errors import as_layer_error
-from fullduplex.history.hops import run_orm
+from fullduplex.history.hops import may_be_in_transaction, run_orm
 from fullduplex.history.models import KeptGroup, KeptMessage, new_nonce
 from fullduplex.history.publishing import publish
 from fullduplex.history.writer import TIMEOUT_S, Writer, WriterFull
@@ -46,11 +46,10 @@ class DatabaseHistory:
         raise full
 
     async def aappend(self, group: str, data: Payload, keep: Keep, *, key: str = "") -> Position:
-        # In the thread, or the session, of this request: a transaction may be open there.
         message = Message(group, data, keep, key)
         for pause_s in _pauses():
             try:
-                future = await run_orm(self._begin, message)
+                future = await run_orm(self._begin, message) if may_be_in_transaction() else self._put(message)
                 return (await asyncio.wrap_future(future)).position
             except WriterFull as error:
                 full = error
@@ -94,12 +93,16 @@ class DatabaseHistory:
         alias = router.db_for_write(KeptGroup)
         KeptGroup.objects.using(alias).update(nonce=new_nonce())
 
+    def _put(self, message: Message) -> Future[Kept]:
+        get_layer()  # one that is not configured is an error before anything is kept
+        return _writer(router.db_for_write(KeptMessage)).put(message)
+
     def _begin(self, message: Message) -> Future[Kept]:
         """Append it to the open transaction, or have it appended."""
-        get_layer()  # one that is not configured is an error before anything is kept
         alias = router.db_for_write(KeptMessage)
         if not connections[alias].in_atomic_block:
-            return _writer(alias).put(message)
+            return self._put(message)
+        get_layer()
         try:
             kept = append(alias, [message])[0]
         except Error as error:
