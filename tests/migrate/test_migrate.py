@@ -99,6 +99,10 @@ def test_what_it_cannot_change_it_tells(source: str, line: int, why: str) -> Non
         ("['channels', 'daphne']", "['fullduplex']"),
         ('("fullduplex", "a", "channels")', '("fullduplex", "a")'),
         ("['a', 'channels.apps.ChannelsConfig']", "['fullduplex', 'a']"),
+        ("('daphne', 'channels')", "('fullduplex',)"),
+        ("('fullduplex', 'channels')", "('fullduplex',)"),
+        ("('daphne', 'fullduplex', 'channels',)", "('fullduplex',)"),
+        ("('channels', 'a')", "('fullduplex', 'a')"),
         (
             "[\n    'a',  # one\n    'channels',  # two\n    'b',\n]",
             "[\n    'fullduplex',\n    'a',  # one\n    'b',\n]",
@@ -115,6 +119,22 @@ def test_lists_that_are_parts_of_installed_apps() -> None:
     text = change_python("THIRD_PARTY_APPS = ['rest', 'channels']\nINSTALLED_APPS = ['a'] + THIRD_PARTY_APPS\n")
     assert text.result() == "THIRD_PARTY_APPS = ['rest', 'fullduplex']\nINSTALLED_APPS = ['a'] + THIRD_PARTY_APPS\n"
     assert text.notes == [(1, "'fullduplex' must stand before 'django.contrib.staticfiles' in INSTALLED_APPS")]
+
+
+def test_a_part_that_installed_apps_begins_with() -> None:
+    before = "INSTALLED_APPS = ('daphne', 'a') + OTHER_APPS + ('channels', 'b')\n"
+    assert changed(before) == "INSTALLED_APPS = ('fullduplex', 'a') + OTHER_APPS + ('b',)\n"
+    assert changed("INSTALLED_APPS = ['a', 'channels'] + X") == "INSTALLED_APPS = ['fullduplex', 'a'] + X"
+    assert changed("INSTALLED_APPS = ['daphne'] + X + ('channels',)") == "INSTALLED_APPS = ['fullduplex'] + X + ()"
+    assert changed("INSTALLED_APPS = ['daphne'] + X + ['channels']") == "INSTALLED_APPS = ['fullduplex'] + X + []"
+
+
+def test_the_handler_of_the_pages_is_ours_beside_routers() -> None:
+    asgi = "from django.core.asgi import get_asgi_application\n"
+    assert changed(asgi) == asgi
+    routers = "from channels.routing import URLRouter\n"
+    after = "from fullduplex import get_asgi_application\nfrom fullduplex.channels.routing import URLRouter\n"
+    assert changed(asgi + routers) == after
 
 
 # The command -------------------------------------------------------------------------------------
@@ -196,6 +216,14 @@ def test_a_package_of_the_projects_own_stays(project: Path) -> None:
     assert "channels: this project has a package of that name; its imports stay" in shown
     assert "+from fullduplex" not in shown
     assert "fullduplex.channels.redis.core.RedisChannelLayer" in shown
+
+
+def test_where_git_tracks_nothing_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "asgi.py").write_text("from channels.routing import ProtocolTypeRouter\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    refused = migrate(tmp_path)
+    assert refused.returncode == 2
+    assert "need `git add` first" in refused.stderr
 
 
 def test_outside_of_git_it_says_so(tmp_path: Path) -> None:

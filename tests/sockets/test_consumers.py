@@ -547,6 +547,31 @@ async def test_a_disconnect_that_fails_too_is_logged_and_the_first_error_goes_on
     assert type(record.exc_info[1]) is KeyError  # type: ignore[index]
 
 
+def test_what_is_left_in_a_closed_loop_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Tests of projects close their loops without waiting for what runs there."""
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)  # which would tell of the task
+
+    async def begin() -> asyncio.Task[None]:
+        events: list[Any] = [{"type": "websocket.connect"}]
+        accepted = loop.create_future()
+
+        async def receive() -> Any:
+            return events.pop() if events else await loop.create_future()
+
+        async def send(event: Any) -> None:
+            accepted.set_result(event)
+
+        task = loop.create_task(AsyncEcho.as_asgi()(websocket_scope("/"), receive, send))
+        assert (await accepted)["type"] == "websocket.accept"
+        return task
+
+    task = loop.run_until_complete(begin())
+    loop.close()
+    task.get_coro().close()  # type: ignore[union-attr]  # as the garbage collector does
+    assert caplog.records == []
+
+
 # Threads -----------------------------------------------------------------------------------------
 
 

@@ -244,7 +244,7 @@ class ChannelLayerManager:
             layer.guards_reach = True
         return layer
 
-    def _reset_backends(self, *, setting: str, **kwargs: Any) -> None:
+    def _reset_backends(self, setting: str, **kwargs: Any) -> None:
         if setting == SETTING:
             self.backends = {}
 

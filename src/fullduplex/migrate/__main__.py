@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         why = getattr(error, "stderr", "") or str(error)
         print(f"git cannot list the files of {options.directory}: {why.strip()}", file=sys.stderr)
         return 2
+    if not files:
+        print(f"git tracks no files in {options.directory}: the project's need `git add` first.", file=sys.stderr)
+        return 2
     return _move(options.directory, files, options.write)
 
 

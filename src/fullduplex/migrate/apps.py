@@ -17,12 +17,12 @@ Display = ast.List | ast.Tuple
 def change_apps(text: Text, tree: ast.Module) -> None:
     """Change each list of applications, and tell where one is asked for."""
     is_there = False
-    for display, is_whole in _lists(tree):
+    for display, is_first in _lists(tree):
         values = [_string(element) for element in display.elts]
         theirs = [i for i, value in enumerate(values) if value in _THEIRS]
         is_there = is_there or OURS in values
         if theirs:
-            _change_list(text, display, theirs, is_there, is_whole)
+            _change_list(text, display, theirs, is_there, is_first)
             is_there = True
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -32,7 +32,7 @@ def change_apps(text: Text, tree: ast.Module) -> None:
 
 
 def _lists(tree: ast.Module) -> Iterator[tuple[Display, bool]]:
-    """Lists and tuples of applications; whether one is all of ``INSTALLED_APPS``."""
+    """Lists and tuples of applications; whether ``INSTALLED_APPS`` begins with one."""
     for node in ast.walk(tree):
         value: ast.expr | None = None
         name = ""
@@ -44,17 +44,19 @@ def _lists(tree: ast.Module) -> Iterator[tuple[Display, bool]]:
             name, value = node.arg, node.value
         if value is None or not name.endswith("APPS"):
             continue
-        is_whole = name == "INSTALLED_APPS" and not isinstance(node, ast.AugAssign)
-        for part in ast.walk(value):
-            if isinstance(part, Display):
-                yield part, is_whole and part is value
+        first = None if name != "INSTALLED_APPS" or isinstance(node, ast.AugAssign) else value
+        while isinstance(first, ast.BinOp):  # [...] + OTHER_APPS
+            first = first.left
+        displays = [part for part in ast.walk(value) if isinstance(part, Display)]
+        for part in sorted(displays, key=lambda display: (display.lineno, display.col_offset)):
+            yield part, part is first
 
 
-def _change_list(text: Text, display: Display, theirs: list[int], is_there: bool, is_whole: bool) -> None:
+def _change_list(text: Text, display: Display, theirs: list[int], is_there: bool, is_first: bool) -> None:
     elements = display.elts
     start, end = text.span(elements[theirs[0]])
     quote = text.source[end - 1]
-    in_place = not is_there and (theirs[0] == 0 or not is_whole)
+    in_place = not is_there and (theirs[0] == 0 or not is_first)
     if in_place:
         text.replace(start, end, f"{quote}{OURS}{quote}")
     elif not is_there:
@@ -63,15 +65,29 @@ def _change_list(text: Text, display: Display, theirs: list[int], is_there: bool
         before = row[: first - text.offset(elements[0].lineno, 0)]
         space = " " if before.strip() else row[len(row.rstrip("\r\n")) :] + before
         text.replace(first, first, f"{quote}{OURS}{quote},{space}")
-    if not is_there and not is_whole:
+    if not is_there and not is_first:
         text.note(elements[theirs[0]].lineno, _FIRST)
     gone = set(theirs[1:] if in_place else theirs)
+    kept = [index for index in range(len(elements)) if index not in gone]
+    if is_there and not kept:
+        _, end = text.span(elements[-1])
+        text.replace(text.span(elements[0])[0], end + _comma_length(text, end), "")
+        return
+    is_single = isinstance(display, ast.Tuple) and len(kept) == 1 and (in_place or is_there)
     for index in sorted(gone):
-        _remove(text, elements, index, gone)
+        _remove(text, elements, index, gone, comma="," if is_single else "")
+    if is_single:
+        _, end = text.span(elements[kept[0]])
+        if not _comma_length(text, end):
+            text.replace(end, end, ",")
 
 
-def _remove(text: Text, elements: list[ast.expr], index: int, gone: set[int]) -> None:
-    """Take an element out, with its comma; with its line where nothing else stands there."""
+def _remove(text: Text, elements: list[ast.expr], index: int, gone: set[int], comma: str) -> None:
+    """Take an element out, with its comma; with its line where nothing else stands there.
+
+    Args:
+        comma: what follows the element that is the last one then.
+    """
     start, end = text.span(elements[index])
     line = elements[index].lineno
     row, row_start = text.lines[line - 1], text.offset(line, 0)
@@ -81,12 +97,16 @@ def _remove(text: Text, elements: list[ast.expr], index: int, gone: set[int]) ->
         text.replace(row_start, row_start + len(row), "")
     elif index + 1 < len(elements):
         text.replace(start, text.span(elements[index + 1])[0], "")
-    elif kept_before is None:
-        text.replace(start, end, "")
-    else:  # the last: the comma before it goes, too
+    elif kept_before is not None:  # the last: the comma before it goes, too
         for other in range(kept_before + 1, index):
             text.drop(text.span(elements[other])[0])
-        text.replace(text.span(elements[kept_before])[1], end, "")
+        text.replace(text.span(elements[kept_before])[1], end, "" if _comma_length(text, end) else comma)
+
+
+def _comma_length(text: Text, end: int) -> int:
+    """How many characters there are up to and with the comma that follows; 0: none does."""
+    rest = text.source[end:]
+    return len(rest) - len(rest.lstrip()) + 1 if rest.lstrip().startswith(",") else 0
 
 
 def _look_at_call(text: Text, node: ast.Call) -> None:

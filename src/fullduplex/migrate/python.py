@@ -35,6 +35,8 @@ def change_python(source: str, roots: frozenset[str] = frozenset(ROOTS)) -> Text
             for alias in node.names:
                 if alias.name.partition(".")[0] == "daphne":
                     text.note(node.lineno, _NO_DAPHNE)
+    if "channels" in roots:
+        _change_handler(text, tokens, tree)
     for root in sorted(roots):
         _change_imports(text, tree, root)
     change_apps(text, tree)
@@ -47,6 +49,7 @@ def change_python(source: str, roots: frozenset[str] = frozenset(ROOTS)) -> Text
     return text
 
 
+_ASGI = "django.core.asgi"
 _NO_DAPHNE = "Daphne has no counterpart to import here; the server is a command, `fullduplex`"
 
 
@@ -62,10 +65,26 @@ def _change_from(text: Text, tokens: list[tokenize.TokenInfo], node: ast.ImportF
     if missing:
         text.note(node.lineno, f"fullduplex has no {missing}")
         return
+    _replace_module(text, tokens, node, root, ROOTS[root])
+
+
+def _replace_module(text: Text, tokens: list[tokenize.TokenInfo], node: ast.ImportFrom, old: str, new: str) -> None:
+    """Write ``new`` where the name of the module begins with ``old``."""
     start, _ = text.span(node)
     begins = next(i for i, token in enumerate(tokens) if text.offset(*token.start) == start)
     name = next(token for token in tokens[begins + 1 :] if token.type == tokenize.NAME)
-    text.replace(text.offset(*name.start), text.offset(*name.end), ROOTS[root])
+    start = text.offset(*name.start)
+    if text.source.startswith(old, start):
+        text.replace(start, start + len(old), new)
+
+
+def _change_handler(text: Text, tokens: list[tokenize.TokenInfo], tree: ast.Module) -> None:
+    """``from django.core.asgi import get_asgi_application``, for the pages beside Channels' routers."""
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    if any(node.module == "channels.routing" for node in imports):
+        for node in imports:
+            if node.module == _ASGI and [alias.name for alias in node.names] == ["get_asgi_application"]:
+                _replace_module(text, tokens, node, _ASGI, "fullduplex")
 
 
 def _missing(module: str, names: list[str]) -> str:

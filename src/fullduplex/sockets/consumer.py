@@ -62,10 +62,14 @@ async def await_many_dispatch(consumer_callables: Sequence[Source], dispatch: Di
                     del tasks[task]
                     await dispatch(task.result())
                     tasks[asyncio.ensure_future(source())] = source
+    except GeneratorExit:  # its loop has been closed: nothing can be awaited any more
+        tasks.clear()
+        raise
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class AsyncConsumer:

@@ -133,7 +133,7 @@ class _Socket(AsyncConsumer):
         try:
             await await_many_dispatch(sources, dispatch)
         except BaseException as error:
-            if began and not ended:
+            if began and not ended and not isinstance(error, GeneratorExit):
                 await self._disconnect_after(error)
             raise
 

@@ -1,5 +1,5 @@
 """The servers of tests/layers."""
 
-from tests.layers.conftest import cluster, redis6, valkey
+from tests.layers.conftest import cluster, redis6, sentinel, valkey
 
-__all__ = ["cluster", "redis6", "valkey"]
+__all__ = ["cluster", "redis6", "sentinel", "valkey"]

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import override_settings
+from redis.asyncio import Redis
 
 from fullduplex.channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
 from fullduplex.channels.redis.core import RedisChannelLayer
 from fullduplex.channels.redis.pubsub import RedisPubSubChannelLayer
+from fullduplex.channels.redis.utils import create_pool
 from fullduplex.channels.testing import WebsocketCommunicator
 from fullduplex.exceptions import ChannelFull, ConfigurationError, LayerUnavailable
 from fullduplex.layers import close_layer, get_layer
@@ -491,3 +493,28 @@ asyncio.run(main())
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, encoding="utf-8")
     assert (run.stdout, run.stderr) == ("{'type': 'hello'}\n", "")
+
+
+# Beside the layer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["address", "sentinels"])
+async def test_what_a_project_keeps_beside_the_layer(kind: str, request: pytest.FixtureRequest) -> None:
+    """As channels_redis has it: a client for a host, and pools for the entries of ``hosts``."""
+    valkey: Server = request.getfixturevalue("valkey")
+    host: Any = {"address": valkey.url, "db": 3}
+    if kind == "sentinels":
+        host = {"sentinels": [("127.0.0.1", request.getfixturevalue("sentinel").port)], "master_name": "main", "db": 3}
+    layer = RedisChannelLayer(hosts=[host])
+    async with layer.connection(0) as client:
+        await client.set(f"kept by {kind}", "here")
+    async with layer.connection(0) as client:
+        assert await client.get(f"kept by {kind}") == b"here"
+    with pytest.raises(IndexError):
+        layer.connection(1)
+    await layer.close()
+    pool = create_pool(host)
+    async with Redis(connection_pool=pool) as client:
+        assert await client.get(f"kept by {kind}") == b"here"
+    await pool.disconnect()
+    assert valkey.client(db=3).delete(f"kept by {kind}") == 1

@@ -25,6 +25,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from typing import Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
+from redis.asyncio import ConnectionPool, Redis
 
 from fullduplex.channels.redis.mailboxes import Mailboxes
 from fullduplex.channels.redis.serializers import registry
@@ -173,6 +174,18 @@ class ProcessChannelLayer(BaseChannelLayer):
         self._check(message)
         await self.layer.apublish(group, Event(self.serialize(message)))
 
+    # Beside the layer ------------------------------------------------------------------------
+
+    def connection(self, index: int) -> Redis:
+        """Return a client of redis-py for one of ``hosts``, for what a project keeps there beside the layer.
+
+        It takes connections of the running loop, which end with that; ``async with`` gives them back.
+
+        Raises:
+            IndexError: there are not so many hosts.
+        """
+        return Redis(connection_pool=self._get_layer().pool(index))
+
     # Ends ------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
@@ -284,8 +297,15 @@ class _Loop:
             group_expiry_s=layer.group_expiry,
             on_empty=lambda group: self._start(self.hub.leave(group, self)),
         )
+        self._pools: dict[int, ConnectionPool] = {}
         self._end = self._until_the_loop_ends()
         start(self._end)
+
+    def pool(self, index: int) -> ConnectionPool:
+        """That of a host, for what is no message."""
+        if index not in self._pools:
+            self._pools[index] = self.channel_layer.layer.hosts[index].pool()
+        return self._pools[index]
 
     async def listen(self) -> None:
         """Subscribe to the inbox, if that has not been done."""
@@ -319,6 +339,8 @@ class _Loop:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks)
+            for pool in self._pools.values():
+                await pool.disconnect()
 
     # What comes ------------------------------------------------------------------------------
 

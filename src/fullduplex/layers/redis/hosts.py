@@ -97,6 +97,17 @@ class Host:
         )
         return made
 
+    def pool(self) -> aioredis.ConnectionPool:
+        """A pool of redis-py's, for what a project keeps on this server beside the layer. It belongs to one loop."""
+        if not self.sentinels:
+            return aioredis.ConnectionPool(connection_class=_CLASSES[self._kind][1], **self._options)
+        asked = {**self.sentinels[0]._options, "ssl": self.sentinels[0]._kind == "tls"}
+        del asked["host"], asked["port"]
+        addresses = [(sentinel._options["host"], sentinel._options["port"]) for sentinel in self.sentinels]
+        sentinel = aioredis.Sentinel(addresses, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]  # redis-py
+        options = {**self._options, "ssl": self._kind == "tls"}
+        return _SentinelPool(self.master_name, sentinel, **options)  # type: ignore[no-untyped-call]
+
     def _given(self, timeout_s: float) -> dict[str, Any]:
         options = {name: value for name, value in self._options.items() if name != "socket_timeout"}
         options.setdefault("socket_connect_timeout", timeout_s)
@@ -104,6 +115,15 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.label}>"
+
+
+class _SentinelPool(aioredis.SentinelConnectionPool):
+    """One that leaves no connection to the sentinels open."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _label(kind: str, options: Mapping[str, Any]) -> str:

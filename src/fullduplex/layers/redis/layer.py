@@ -67,8 +67,8 @@ class RedisLayer(BaseLayer):
         self.prefix = prefix
         self.watchers = Watchers()
         self._seal = Seal(symmetric_encryption_keys)
-        read = read_hosts(hosts)
-        self._topology: Topology = Cluster(read) if cluster else Hosts(read)
+        self.hosts = read_hosts(hosts)
+        self._topology: Topology = Cluster(self.hosts) if cluster else Hosts(self.hosts)
         self._histories = Histories(
             self._topology.publish, self.limits.publish_timeout_s, self._seal.close, self._seal.open_keyed
         )
