@@ -41,14 +41,22 @@ def postgresql(server: PostgreSQL, name: str) -> dict[str, Any]:
 
 @contextmanager
 def connected(config: dict[str, Any]) -> Iterator[None]:
-    """Add it to the databases of this process."""
-    connections.databases[ALIAS] = connections.configure_settings({"default": {}, ALIAS: config})[ALIAS]
+    """Have it be the database of the history in this process, in the place of what was before."""
+    before = connections.databases.get(ALIAS)
+    _use(connections.configure_settings({"default": {}, ALIAS: config})[ALIAS])
     try:
         yield
     finally:
+        _use(before)
+
+
+def _use(config: dict[str, Any] | None) -> None:
+    if ALIAS in connections.databases:
         connections[ALIAS].close()
         del connections[ALIAS]
         del connections.databases[ALIAS]
+    if config is not None:
+        connections.databases[ALIAS] = config
 
 
 def migrate() -> None:
