@@ -46,12 +46,14 @@ def chromium_path() -> str:
 
 
 @contextmanager
-def chromium(*flags: str) -> Iterator[Browser]:
-    """Start Chromium without a window, with these flags beside ours, and end it."""
+def chromium(*flags: str, without: tuple[str, ...] = ()) -> Iterator[Browser]:
+    """Start Chromium without a window, with these flags beside ours and without these of Playwright's, and end it."""
     path = chromium_path()
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags], timeout=TIMEOUT_MS)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*FLAGS, *flags], ignore_default_args=list(without), timeout=TIMEOUT_MS
+        )
         try:
             yield browser
         finally:

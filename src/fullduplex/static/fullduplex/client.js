@@ -343,8 +343,11 @@ export class Room {
   }
 }
 
-/** A key of its own for each publish; unlike `crypto.randomUUID` this is there over plain HTTP, too. */
-function makeKey() {
+/**
+ * Make an idempotency key. Unlike `crypto.randomUUID` this is there over plain HTTP, too, as on a phone in the same network.
+ * @returns {string}
+ */
+export function makeKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

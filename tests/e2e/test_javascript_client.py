@@ -1,0 +1,283 @@
+"""The JavaScript client in a real Chromium, over networks and servers that fail: counted, not sampled."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.browser import TIMEOUT_MS, chromium
+from tests.e2e.faulty_network import FaultyNetwork
+from tests.e2e.process import WAIT_TIMEOUT_S
+from tests.e2e.startproject import Project, Server, free_port
+
+pytestmark = pytest.mark.e2e
+
+SETTINGS = """
+STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+FULLDUPLEX = {"HISTORY": {"kept.*": {"COUNT": 20_000, "AGE_S": 3_600, "MAX_BYTES": 10_000_000}}}
+"""
+
+
+class Site:
+    """The server, the network before it, and who sends numbers past that network."""
+
+    def __init__(self, project: Project, *options: str) -> None:
+        self.port = free_port()
+        self._command = ("mysite.asgi:application", "--port", str(self.port), *options)
+        self._project = project
+        self.network = FaultyNetwork(self.port)
+        self.server: Server
+        self._sent: dict[str, int] = {}
+
+    def start(self) -> None:
+        self.server = self._project.fullduplex(*self._command)
+        self.server.__enter__()
+        self.server.wait_for("Listening on")
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    def send(self, group: str, count: int) -> int:
+        """Send the next numbers, and return the last."""
+        first = self._sent.get(group, 0) + 1
+        self._sent[group] = last = first + count - 1
+        url = f"http://127.0.0.1:{self.port}/publish/?group={group}&from={first}&to={last}"
+        assert httpx.post(url, timeout=WAIT_TIMEOUT_S).status_code == 200
+        return last
+
+    def open(self, context: BrowserContext, group: str, **options: object) -> Page:
+        """Open a page that listens to a group, and wait until it does."""
+        page = context.new_page()
+        page.goto(f"{self.network.url}/?group={group}&options={quote(json.dumps(options))}")
+        expect(page.locator("body[data-subscribed]")).to_have_count(1)
+        return page
+
+
+@pytest.fixture(scope="module")
+def numbers(plain: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = plain.copy(tmp_path_factory.mktemp("numbers") / "site")
+    project.write("views.py", (Path(__file__).parent / "realtime_views.py").read_text())
+    project.write("urls.py", "from mysite.views import urlpatterns\n")
+    project.replace("asgi.py", "from django.core.asgi import", "from fullduplex import")
+    project.setting(SETTINGS)
+    return project
+
+
+@pytest.fixture
+def site(numbers: Project) -> Iterator[Site]:
+    yield from serve(Site(numbers))
+
+
+@pytest.fixture
+def two_workers(numbers: Project) -> Iterator[Site]:
+    yield from serve(Site(numbers, "--workers", "2"))
+
+
+def serve(site: Site) -> Iterator[Site]:
+    site.start()
+    try:
+        yield site
+    finally:
+        site.network.close()
+        site.kill()
+        print(site.server.output)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(without=("--disable-back-forward-cache",)) as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context()
+    context.set_default_timeout(TIMEOUT_MS)
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def has(page: Page, last: int) -> None:
+    """Wait until the page has the number, which is the last that was sent."""
+    page.wait_for_function("last => log.at(-1) === last", arg=last)
+
+
+def is_in(page: Page, state: str) -> None:
+    page.wait_for_function("state => client.status.state === state", arg=state)
+
+
+def log_of(page: Page) -> list[int]:
+    """What the page got, when it was told of no gap."""
+    log = page.evaluate("log")
+    assert "gap" not in log, log
+    return log
+
+
+def test_nothing_is_missing_behind_a_cut(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.cut")
+    has(page, site.send("kept.cut", 50))
+    with site.network.down():
+        is_in(page, "reconnecting")
+        last = site.send("kept.cut", 50)
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+def test_a_group_without_history_tells_its_gap(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "plain")
+    has(page, site.send("plain", 5))
+    with site.network.down():
+        is_in(page, "reconnecting")
+        site.send("plain", 5)
+    page.wait_for_function("log.includes('gap')")
+    has(page, site.send("plain", 5))
+    assert page.evaluate("log") == [1, 2, 3, 4, 5, "gap", 11, 12, 13, 14, 15]
+
+
+def test_what_a_page_sends_over_a_network_that_fails_arrives_once_and_in_order(
+    site: Site, context: BrowserContext
+) -> None:
+    sender, reader = (site.open(context, "kept.sent", retryFirstMs=10) for _ in range(2))
+    for first in range(1, 100, 20):
+        sender.evaluate(
+            """first => {
+                const numbers = Array.from({length: 20}, (_, index) => first + index);
+                window.sent = Promise.all(numbers.map((n) => room.publish({n})));
+            }""",
+            first,
+        )
+        site.network.cut()
+        sender.evaluate("() => sent.then(() => null)")
+    for page in (sender, reader):
+        has(page, 100)
+        assert log_of(page) == list(range(1, 101))
+
+
+def test_the_page_comes_out_of_the_back_forward_cache_and_has_everything(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.cache")
+    has(page, site.send("kept.cache", 5))
+    page.goto(f"{site.network.url}/other/")
+    last = site.send("kept.cache", 5)
+    page.go_back(wait_until="commit")  # nothing is loaded
+    assert page.evaluate("shown") == [False, True]
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+def test_blocked_sockets_are_no_obstacle_and_events_are_left_when_they_can_be(
+    site: Site, context: BrowserContext
+) -> None:
+    site.network.blocks_sockets = True
+    page = site.open(context, "kept.events", retryFirstMs=10)
+    assert page.title() == "events"
+    has(page, site.send("kept.events", 5))
+    assert page.evaluate("room.publish({n: 6}).then(({position}) => position.offset)") == 6
+    assert page.evaluate("client.call('double', 21)") == 42
+    site.send("kept.events", 1)
+    with site.network.down():
+        is_in(page, "reconnecting")
+        last = site.send("kept.events", 5)
+    has(page, last)
+    assert page.title() == "events"
+    site.network.blocks_sockets = False
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page).to_have_title("websocket")
+    last = site.send("kept.events", 5)
+    has(page, last)
+    assert sorted(set(log_of(page))) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_stalled_network_is_left_and_nothing_is_missing(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.stalled")
+    has(page, site.send("kept.stalled", 50))
+    with site.network.stalled():
+        last = site.send("kept.stalled", 50)
+        is_in(page, "reconnecting")
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_server_that_was_killed_has_forgotten_and_says_so(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.killed")
+    has(page, site.send("kept.killed", 50))
+    site.kill()
+    is_in(page, "reconnecting")
+    site.start()
+    is_in(page, "connected")
+    page.wait_for_function("log.includes('gap')")
+    last = site.send("kept.killed", 50)
+    has(page, last)
+    assert page.evaluate("log") == [*range(1, 51), "gap", *range(51, last + 1)]
+
+
+@pytest.mark.slow
+def test_a_deploy_costs_no_message(two_workers: Site, context: BrowserContext) -> None:
+    site = two_workers
+    pages = [site.open(context, "kept.deploy") for _ in range(4)]
+    for _ in range(3):
+        seen = len(site.server.output)
+        site.server.signal(signal.SIGHUP)
+        for _ in range(20):
+            last = site.send("kept.deploy", 10)
+        site.server.wait_for("Reloaded", after=seen)
+        last = site.send("kept.deploy", 10)
+        for page in pages:
+            has(page, last)
+    for page in pages:
+        assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_frozen_page_has_everything_when_it_thaws(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.frozen")
+    has(page, site.send("kept.frozen", 5))
+    devtools = context.new_cdp_session(page)
+    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    with site.network.down():
+        last = site.send("kept.frozen", 5)
+    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_news_of_the_network_cut_the_wait_short(site: Site, context: BrowserContext) -> None:
+    page = site.open(context, "kept.offline", retryFirstMs=3_600_000, retryMostMs=3_600_000, events=None)
+    with site.network.down():
+        context.set_offline(True)
+        is_in(page, "reconnecting")
+        last = site.send("kept.offline", 5)
+    page.wait_for_timeout(1_100)  # it is nudged once a second at most
+    context.set_offline(False)
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_ten_thousand_messages_over_a_network_that_fails_all_the_time(site: Site, context: BrowserContext) -> None:
+    pages = [site.open(context, "kept.many", retryFirstMs=100) for _ in range(3)]
+    for round_ in range(50):
+        site.send("kept.many", 100)
+        site.network.cut()
+        site.send("kept.many", 50)
+        if round_ % 10 == 0:
+            with site.network.stalled():
+                last = site.send("kept.many", 50)
+                for page in pages:
+                    is_in(page, "reconnecting")
+        else:
+            last = site.send("kept.many", 50)
+    for page in pages:
+        has(page, last)
+        assert log_of(page) == list(range(1, 10_001))
