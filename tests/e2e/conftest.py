@@ -1,13 +1,18 @@
-"""Projects and servers that many tests look at; made once, since each costs a second or two."""
+"""Projects and servers that many tests look at, made once, since each costs a second or two; the chat, its people."""
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.e2e.browser import chromium
+from tests.e2e.chat_people import DESKTOP, LAN_HOST, Chat, Person
+from tests.e2e.faulty_network import FaultyNetwork
 from tests.e2e.startproject import Project, Server
 
 
@@ -71,3 +76,53 @@ def add_views(project: Project) -> None:
     project.write("views.py", (here / "site_views.py").read_text())
     project.write("urls.py", (here / "site_urls.py").read_text())
     project.replace("settings.py", "MIDDLEWARE = [\n", 'MIDDLEWARE = [\n    "mysite.views.timing",\n')
+
+
+@pytest.fixture(scope="module")
+def chat_browser() -> Iterator[Browser]:
+    rules = f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1"
+    with chromium(rules, without=("--disable-back-forward-cache",)) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("chat") / "empty.sqlite3"
+    Chat(path).manage("migrate", "--verbosity", "0")
+    return path
+
+
+@pytest.fixture
+def chat(tmp_path: Path, empty_database: Path) -> Iterator[Chat]:
+    chat = Chat(tmp_path / "chat.sqlite3")
+    shutil.copy(empty_database, tmp_path / "chat.sqlite3")
+    chat.start()
+    try:
+        yield chat
+    finally:
+        if chat.process is not None:
+            print(chat.kill())  # pytest shows it where a test fails
+
+
+@pytest.fixture
+def network(chat: Chat) -> Iterator[FaultyNetwork]:
+    network = FaultyNetwork(chat.port)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def people(chat_browser: Browser, chat: Chat) -> Iterator[list[Person]]:
+    """Ada and Grace, each with a name and a browser of her own; neither page may complain of anything."""
+    contexts = [
+        chat_browser.new_context(viewport=DESKTOP, reduced_motion="reduce", timezone_id="UTC") for _ in range(2)
+    ]
+    try:
+        people = [Person(context, chat) for context in contexts]
+        for person, name in zip(people, ("Ada", "Grace"), strict=True):
+            person.call(name)
+        yield people
+        assert [person.problems for person in people] == [[], []]
+    finally:
+        for context in contexts:
+            context.close()

@@ -2,164 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.browser import TIMEOUT_MS, chromium
-from tests.e2e.process import ROOT, Process
+from tests.e2e.chat_people import DESKTOP, LAN_HOST, PHONE, Chat, Person
 
 pytestmark = pytest.mark.e2e
-
-PROJECT = ROOT / "examples" / "chat"
-PHONE: ViewportSize = {"width": 390, "height": 844}
-DESKTOP: ViewportSize = {"width": 1280, "height": 800}
-LAN_HOST = "chat.lan"  # this machine, for a browser elsewhere in its network
-SILENCE_MS = 45_000  # as in room.js
-
-
-class Chat:
-    """The demo with a database of its own, on a port that it keeps over restarts."""
-
-    def __init__(self, database: Path) -> None:
-        # pytest-django has named the settings of our own tests in the environment.
-        self._env = {
-            "CHAT_DATABASE": str(database),
-            "CHAT_HOST": LAN_HOST,
-            "DJANGO_SETTINGS_MODULE": "mysite.settings",
-        }
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: Process | None = None
-
-    def manage(self, *arguments: str) -> str:
-        """Run one of the project's commands to its end, and return what it wrote."""
-        command = [sys.executable, str(PROJECT / "manage.py"), *arguments]
-        env = {**os.environ, **self._env}
-        done = subprocess.run(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def start(self) -> None:
-        command = (sys.executable, str(PROJECT / "manage.py"), "runserver", str(self.port), "--noreload")
-        self.process = Process(*command, ready=r"development server at (\S+)", env=self._env)
-        self.process.__enter__()
-
-    def kill(self) -> str:
-        """End the server without warning; return what it wrote."""
-        assert self.process is not None
-        process, self.process = self.process, None
-        process.kill()
-        return process.output
-
-    def stop(self) -> str:
-        """Ask the server to end; return what it wrote."""
-        assert self.process is not None
-        process, self.process = self.process, None
-        process.stop()
-        return process.output
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium(f"--host-resolver-rules=MAP {LAN_HOST} 127.0.0.1") as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("chat") / "empty.sqlite3"
-    Chat(path).manage("migrate", "--verbosity", "0")
-    return path
-
-
-@pytest.fixture
-def chat(tmp_path: Path, empty_database: Path) -> Iterator[Chat]:
-    chat = Chat(tmp_path / "chat.sqlite3")
-    shutil.copy(empty_database, tmp_path / "chat.sqlite3")
-    chat.start()
-    try:
-        yield chat
-    finally:
-        if chat.process is not None:
-            print(chat.kill())  # pytest shows it where a test fails
-
-
-class Person:
-    """Somebody with a browser of their own: cookies, storage and one page."""
-
-    def __init__(self, context: BrowserContext, chat: Chat) -> None:
-        context.set_default_timeout(TIMEOUT_MS)
-        context.set_default_navigation_timeout(TIMEOUT_MS)
-        self.url = chat.url
-        self.page: Page = context.new_page()
-        self.problems: list[str] = []
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", self._note)
-
-    def call(self, name: str) -> None:
-        """Choose a name."""
-        self.page.goto(f"{self.url}/name/")
-        self.page.get_by_label("Name").fill(name)
-        self.page.get_by_role("button", name="Continue").click()
-        expect(self.page.locator(".my-name")).to_have_text(name)
-
-    def enter(self, room: str) -> None:
-        """Enter a room by the form of the lobby."""
-        self.page.goto(self.url)
-        self.page.get_by_label("Room name").fill(room)
-        self.page.get_by_role("button", name="Enter room").click()
-        expect(self.page.get_by_role("heading", level=1)).to_have_text(room)
-        self.is_connected()
-
-    def say(self, text: str) -> None:
-        box = self.page.get_by_role("textbox", name="Message to")
-        box.fill(text)
-        box.press("Enter")
-        expect(box).to_have_value("")
-
-    def sees(self, *texts: str) -> None:
-        """These messages and no others, in this order, all of them kept by the server."""
-        expect(self.page.locator("#messages .text")).to_have_text(list(texts))
-        expect(self.page.locator("#messages .unsent")).to_have_count(0)
-
-    def is_connected(self) -> None:
-        expect(self.page.locator("#log")).to_have_attribute("aria-busy", "false")
-        expect(self.page.get_by_role("status")).to_have_text("")
-
-    def sees_here(self, *names: str) -> None:
-        expect(self.page.locator("#here li")).to_contain_text(list(names))
-
-    def _note(self, message: object) -> None:
-        if getattr(message, "type", "") == "error":
-            self.problems.append(getattr(message, "text", ""))
-
-
-@pytest.fixture
-def people(browser: Browser, chat: Chat) -> Iterator[list[Person]]:
-    """Ada and Grace, each with a name and a browser of her own; neither page may complain of anything."""
-    contexts = [browser.new_context(viewport=DESKTOP, reduced_motion="reduce", timezone_id="UTC") for _ in range(2)]
-    try:
-        people = [Person(context, chat) for context in contexts]
-        for person, name in zip(people, ("Ada", "Grace"), strict=True):
-            person.call(name)
-        yield people
-        assert [person.problems for person in people] == [[], []]
-    finally:
-        for context in contexts:
-            context.close()
 
 
 def test_two_people_see_each_others_messages_and_the_history_after_a_reload(chat: Chat, people: list[Person]) -> None:
@@ -191,72 +41,10 @@ def test_two_people_see_each_others_messages_and_the_history_after_a_reload(chat
     assert "Traceback" not in chat.stop()
 
 
-def test_both_carry_on_after_the_server_was_killed_and_nothing_is_lost(chat: Chat, people: list[Person]) -> None:
-    ada, grace = people
-    for person in people:
-        person.enter("Tea room")
-    ada.say("before")
-    grace.sees("before")
-
-    chat.kill()
-    for person in people:
-        expect(person.page.get_by_role("status")).to_have_text("Reconnecting…")
-    ada.say("written while the server was down")
-    expect(ada.page.locator("#messages .unsent")).to_have_count(1)
-    chat.start()
-
-    for person in people:
-        person.is_connected()
-        person.sees("before", "written while the server was down")
-        person.sees_here("Ada", "Grace")
-    grace.say("after")
-    ada.sees("before", "written while the server was down", "after")
-    assert "Traceback" not in chat.stop()
-    for person in people:
-        person.problems.clear()  # a browser itself notes each connection that was refused
-
-
-def test_a_page_that_was_away_gets_what_it_missed(chat: Chat, people: list[Person]) -> None:
-    ada, grace = people
-    for person in people:
-        person.enter("Tea room")
-    ada.say("one")
-    grace.sees("one")
-
-    # Playwright's offline mode leaves open sockets alone, so the page's own is closed as a network would.
-    grace.page.context.set_offline(True)
-    chat.kill()
-    chat.start()
-    ada.is_connected()
-    for word in ("two", "three"):
-        ada.say(word)
-    ada.sees("one", "two", "three")
-    grace.sees("one")
-    grace.page.context.set_offline(False)
-    grace.sees("one", "two", "three")
-    for person in people:
-        person.problems.clear()
-
-
-def test_a_page_notices_a_connection_that_is_dead_and_comes_back(chat: Chat, people: list[Person]) -> None:
-    """A server that stands still says no more than a network that is gone."""
-    ada, grace = people
-    ada.page.clock.install()
-    for person in people:
-        person.enter("Tea room")
-    assert chat.process is not None
-    chat.process.signal(signal.SIGSTOP)
-    try:
-        ada.page.clock.fast_forward(SILENCE_MS)
-        expect(ada.page.get_by_role("status")).to_have_text("Reconnecting…")
-    finally:
-        chat.process.signal(signal.SIGCONT)
-    ada.is_connected()
-    grace.say("Welcome back.")
-    ada.sees("Welcome back.")
-    ada.problems.clear()  # a browser itself notes each connection that it gives up
-
-
+@pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.slow
 def test_who_leaves_has_the_name_and_what_it_said_again(chat: Chat, people: list[Person]) -> None:
     ada, _ = people
@@ -346,11 +134,11 @@ def test_rooms_whose_names_differ_in_signs_alone_are_apart(chat: Chat, people: l
 
 
 @pytest.mark.slow
-def test_a_phone_in_the_same_network_takes_part(browser: Browser, chat: Chat, people: list[Person]) -> None:
+def test_a_phone_in_the_same_network_takes_part(chat_browser: Browser, chat: Chat, people: list[Person]) -> None:
     """Its browser has less: over plain HTTP the address of another machine is no secure context."""
     ada = people[0]
     ada.enter("Tea room")
-    with browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True) as context:
+    with chat_browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True) as context:
         phone = Person(context, chat)
         phone.url = f"http://{LAN_HOST}:{chat.port}"
         phone.call("Linus")
@@ -418,20 +206,6 @@ def test_the_address_of_a_room_that_is_not_there_offers_to_create_it(chat: Chat,
     ada.page.get_by_role("button", name="Enter room").click()
     expect(ada.page.get_by_role("heading", level=1)).to_have_text("kitchen")
     ada.is_connected()
-
-
-def test_who_leaves_in_another_tab_is_asked_for_a_name(chat: Chat, people: list[Person]) -> None:
-    ada = people[0]
-    ada.enter("Tea room")
-    other = ada.page.context.new_page()
-    other.goto(chat.url)
-    other.get_by_role("button", name="Leave").click()
-    expect(other.locator(".my-name")).to_have_count(0)
-
-    chat.kill()
-    chat.start()
-    expect(ada.page.get_by_role("heading", level=1)).to_have_text("What is your name?")
-    ada.problems.clear()
 
 
 @pytest.mark.slow

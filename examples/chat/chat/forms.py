@@ -139,7 +139,7 @@ class RoomForm(forms.Form):
 
 
 class MessageForm(forms.ModelForm):
-    """What a page sends over the socket, as JSON."""
+    """What somebody says."""
 
     text = forms.CharField(max_length=1000, strip=False)
 
@@ -157,7 +157,6 @@ class MessageForm(forms.ModelForm):
 
 
 class PageForm(forms.Form):
-    """Which messages: after an id, before an id, or simply the newest."""
+    """Which messages: those before an id, or simply the newest."""
 
-    after = forms.IntegerField(required=False, min_value=0)
     before = forms.IntegerField(required=False, min_value=0)

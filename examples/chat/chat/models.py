@@ -40,7 +40,7 @@ class Message(models.Model):
         return f"{self.author}: {self.text}"
 
     def as_event(self) -> dict[str, Any]:
-        """What the page gets, over HTTP and over the socket."""
+        """What the page gets, when it is loaded and while it is open."""
         return {
             "type": "message",
             "id": self.pk,

@@ -5,8 +5,6 @@ rooms, and the pages that were there come back by themselves.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from .models import Room
 
@@ -18,21 +16,21 @@ def names(room: Room) -> list[str]:
     return sorted(_pages.get(room.pk, ()), key=str.casefold)
 
 
-@asynccontextmanager
-async def present(room: Room, name: str) -> AsyncIterator[None]:
-    """Be in the room for as long as the block lasts, and let everybody there know."""
+async def enter(room: Room, name: str) -> None:
+    """One more page of somebody is open; everybody in the room gets to know."""
+    _pages[room.pk][name] += 1
+    await _announce(room)
+
+
+async def leave(room: Room, name: str) -> None:
+    """A page of somebody is closed."""
     pages = _pages[room.pk]
-    pages[name] += 1
-    try:
-        await _announce(room)
-        yield
-    finally:
-        pages[name] -= 1
-        if not pages[name]:
-            del pages[name]
-        if not pages:
-            del _pages[room.pk]
-        await _announce(room)
+    pages[name] -= 1
+    if not pages[name]:
+        del pages[name]
+    if not pages:
+        del _pages[room.pk]
+    await _announce(room)
 
 
 async def _announce(room: Room) -> None:

@@ -1,73 +1,50 @@
-"""The socket of a room: all that the server does for an open page.
+"""The endpoint of a room: who may listen and speak, and what becomes of what is said.
 
-What the page sends, as JSON:
-
-- ``{"text": ..., "key": ...}``: somebody says something, under a key that the page has made;
-- ``{"type": "ping"}``: is the connection alive? ``{"type": "pong"}`` answers;
-- ``{"type": "pong"}``: it is.
-
-What it gets: ``message`` and ``here`` with everybody in the room; ``refused``, ``ping`` and ``pong`` alone.
+The page speaks with it through ``fullduplex/client.js``: over a WebSocket, or over HTTP where sockets are blocked.
 """
 
-import asyncio
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.shortcuts import aget_object_or_404
 
-from fullduplex import WebSocket, websocket
+from fullduplex import Endpoint
 
 from . import presence
 from .forms import MessageForm
 from .models import Message, Room
 
-# A page that says nothing for so long is asked whether it is there, and given as long to answer. The server asks, since
-# browsers run the timers of a page in the background once a minute; what arrives such a page answers at once.
-HEARTBEAT_S = 20.0
-NO_ANSWER = 4000  # the close code; those from 4000 on are for applications (RFC 6455 section 7.4.2)
 
+class RoomEndpoint(Endpoint):
+    """One open page of somebody who has a name: ``urls.py`` asks for it."""
 
-@login_required
-@websocket
-async def room_socket(socket: WebSocket, slug: str) -> None:
-    """Pass on what is said. What a page missed it fetches from ``messages``, once this has accepted."""
-    user = await socket.request.auser()
-    room = await aget_object_or_404(Room, slug=slug)
-    await socket.join(room.group)
-    async with presence.present(room, user.get_username()):
-        while (data := await hear(socket)) is not None:  # a client that leaves ends it with Disconnected
-            if data.get("type") == "ping":
-                await socket.send({"type": "pong"})
-            elif data.get("type") != "pong":
-                await say(socket, room, user, data)
-    await socket.close(NO_ANSWER, "no answer to a ping")
+    is_here = False
 
+    async def on_connect(self) -> None:
+        self.user = await self.request.auser()
+        self.room = await aget_object_or_404(Room, slug=self.kwargs["slug"])
 
-async def hear(socket: WebSocket) -> dict[str, Any] | None:
-    """Return the next message; None when a silent page does not answer a ping either."""
-    data = await _hear(socket)
-    if data is None:
-        await socket.send({"type": "ping"})
-        data = await _hear(socket)
-    return data
+    async def may_subscribe(self, group: str) -> bool:
+        if group != self.room.group.name:
+            return False
+        if not self.is_here:
+            self.is_here = True
+            await presence.enter(self.room, self.user.get_username())
+        return True
 
+    async def may_publish(self, group: str, data: Any) -> bool:
+        return group == self.room.group.name and isinstance(data, dict)
 
-async def _hear(socket: WebSocket) -> dict[str, Any] | None:
-    try:
-        async with asyncio.timeout(HEARTBEAT_S):
-            data = await socket.receive_json()
-    except TimeoutError:
-        return None
-    return data if isinstance(data, dict) else {}
+    async def on_publish(self, group: str, data: Any, key: str) -> dict[str, Any]:
+        """Keep what somebody says, once however often it comes, and tell the room."""
+        form = MessageForm({"text": data.get("text"), "key": key})
+        if not form.is_valid():
+            raise ValidationError(form.errors.as_data())
+        message, _ = await Message.objects.select_related("author").aget_or_create(
+            room=self.room, author=self.user, key=form.cleaned_data["key"], defaults={"text": form.cleaned_data["text"]}
+        )
+        return message.as_event()
 
-
-async def say(socket: WebSocket, room: Room, user: Any, data: dict[str, Any]) -> None:
-    """Keep what somebody says, once however often it comes, and tell the room."""
-    form = MessageForm(data)
-    if not form.is_valid():
-        await socket.send({"type": "refused", "key": data.get("key"), "errors": form.errors.get_json_data()})
-        return
-    message, _ = await Message.objects.select_related("author").aget_or_create(
-        room=room, author=user, key=form.cleaned_data["key"], defaults={"text": form.cleaned_data["text"]}
-    )
-    await room.group.asend(message.as_event())
+    async def on_disconnect(self, code: int) -> None:
+        if self.is_here:
+            await presence.leave(self.room, self.user.get_username())

@@ -45,23 +45,29 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
     room = Room.objects.filter(slug=slug).first()
     if room is None:
         return _lobby(request, RoomForm(initial={"name": slug[:40]}), missing=slug, status=404)
-    return render(request, "chat/room.html", {"room": room})
+    # The page has all up to here, and its client goes on from here. What is said meanwhile comes twice and shows once.
+    position = room.group.history().position
+    start = {"position": position._asdict(), **_page(room)}
+    return render(request, "chat/room.html", {"room": room, "start": start})
 
 
 @login_required
 def messages(request: HttpRequest, slug: str) -> JsonResponse:
-    """A page of the room's messages, oldest first; ``earlier`` says whether there are more before it."""
-    found = get_object_or_404(Room, slug=slug).messages.select_related("author").order_by("-id")
+    room = get_object_or_404(Room, slug=slug)
     form = PageForm(request.GET)
     if not form.is_valid():
         return JsonResponse({"errors": form.errors.get_json_data()}, status=400)
-    if form.cleaned_data["after"] is not None:
-        found = found.filter(id__gt=form.cleaned_data["after"])
-    if form.cleaned_data["before"] is not None:
-        found = found.filter(id__lt=form.cleaned_data["before"])
+    return JsonResponse(_page(room, form.cleaned_data["before"]))
+
+
+def _page(room: Room, before: int | None = None) -> dict[str, Any]:
+    """A page of the room's messages, oldest first; ``earlier`` says whether there are more before it."""
+    found = room.messages.select_related("author").order_by("-id")
+    if before is not None:
+        found = found.filter(id__lt=before)
     page = list(found[: PAGE_COUNT + 1])
     events = [message.as_event() for message in reversed(page[:PAGE_COUNT])]
-    return JsonResponse({"messages": events, "earlier": len(page) > PAGE_COUNT})
+    return {"messages": events, "earlier": len(page) > PAGE_COUNT}
 
 
 def _lobby(request: HttpRequest, form: RoomForm, *, missing: str = "", status: int = 200) -> HttpResponse:

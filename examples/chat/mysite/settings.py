@@ -50,6 +50,9 @@ TEMPLATES = [
     },
 ]
 
+# A page that was away for a while gets what it missed, see chat/static/chat/room.js.
+FULLDUPLEX = {"HISTORY": {"chat.room.*": {"COUNT": 1_000, "AGE_S": 86_400}}}
+
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
