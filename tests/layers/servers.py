@@ -90,6 +90,13 @@ class Server:
             self.process.wait(_DEADLINE_S)
             self.process = None
 
+    def stop(self) -> None:
+        """Tell it to end, as an operator does: it saves what it has, where it is to keep something."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(_DEADLINE_S)
+        self.process = None
+
     def pause(self) -> None:
         """It keeps its connections and answers nothing."""
         assert self.process is not None
@@ -121,14 +128,13 @@ class Cluster:
     """Three masters, which share the slots among them."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._bus_ports = [free_port() for _ in range(3)]
-        self.nodes = [
-            Server(
-                directory / str(bus_port),
-                *("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(bus_port)),
-            )
-            for bus_port in self._bus_ports
-        ]
+        self.nodes = [self._make_node(bus_port) for bus_port in self._bus_ports]
+
+    def _make_node(self, bus_port: int) -> Server:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", str(bus_port))
+        return Server(self._directory / str(bus_port), *options, "--repl-diskless-sync-delay", "0")
 
     @property
     def urls(self) -> list[str]:
@@ -148,6 +154,28 @@ class Cluster:
         for node in self.nodes:
             wait_until(lambda node=node: self._is_ready(node))  # type: ignore[misc]
         return self
+
+    def add_replica(self, master: Server) -> Server:
+        """Return a node more, which is as far as its master."""
+        bus_port = free_port()
+        node = self._make_node(bus_port)
+        self.nodes.append(node.start())
+        with self.nodes[0].client() as first, node.client() as client, master.client() as above:
+            first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
+            master_id = above.execute_command("CLUSTER", "MYID").decode()
+            wait_until(lambda: master_id in str(client.execute_command("CLUSTER NODES")))
+            client.execute_command("CLUSTER", "REPLICATE", master_id)
+            wait_until(lambda: client.info("replication").get("master_link_status") == "up")  # type: ignore[union-attr]
+            wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        return node
+
+    def place(self, name: str) -> tuple[int, Server]:
+        """The slot of a name, and the node that serves it."""
+        with self.nodes[0].client() as client:
+            slot = int(client.execute_command("CLUSTER", "KEYSLOT", name))
+            ranges: Any = client.execute_command("CLUSTER", "SLOTS")
+        port = next(node[1] for first, last, node, *_ in ranges if first <= slot <= last)
+        return slot, next(node for node in self.nodes if node.port == port)
 
     def _is_ready(self, node: Server) -> bool:
         with node.client(decode_responses=True) as client:

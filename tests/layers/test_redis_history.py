@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,26 @@ async def test_a_long_window_is_read_in_pieces(shared: Server) -> None:
     await layer.close()
 
 
+async def test_only_so_many_reads_are_under_way(server: Server) -> None:
+    """The server has their answers in its memory: 500 who come back at once must not fill it."""
+    async with Proxy(server.port) as proxy:
+        config: dict[str, Any] = {"prefix": "reads", "max_reads_count": 3}
+        layer, near = RedisLayer(hosts=[proxy.url], **config), RedisLayer(hosts=[server.url], **config)
+        position = await near.aappend("g", "x" * 100_000, KEEP)
+        start = Position(0, position.epoch)
+        await layer.aread("g", KEEP, after=start)
+        proxy.stall()
+        reading = [asyncio.ensure_future(layer.aread("g", KEEP, after=start)) for _ in range(500)]
+        await asyncio.sleep(0)
+        with server.client() as client:
+            proxy.flow()
+            assert [data_of(missed) for missed in await asyncio.gather(*reading)] == [["x" * 100_000]] * 500
+            largest: Any = client.info("clients")
+        assert largest["client_recent_max_output_buffer"] < 500_000
+        await layer.close()
+        await near.close()
+
+
 async def test_a_server_that_forgot_the_scripts_is_told_them(server: Server) -> None:
     layer = RedisLayer(hosts=[server.url])
     await layer.aappend("g", "one", KEEP)
@@ -150,6 +171,24 @@ async def test_a_server_that_forgot_the_scripts_is_told_them(server: Server) -> 
         client.script_flush()
     position = await asyncio.to_thread(layer.append, "g", "three", KEEP)
     assert data_of(await layer.aread("g", KEEP, after=Position(0, position.epoch))) == ["one", "two", "three"]
+    await layer.close()
+
+
+async def test_a_user_who_may_do_what_the_guide_names(server: Server) -> None:
+    page = (Path(__file__).parents[2] / "docs/howto/redis.md").read_text()
+    told = next(line for line in page.splitlines() if line.startswith("**Permissions.**"))
+    commands = [f"+{name.lower()}" for name in re.findall(r"`(\w+)`", told)]
+    rules = ["on", ">x", "&fullduplex:*", "~fullduplex:*", "~{fullduplex:*", "+ping", *commands]
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "site", *rules)
+    layer, inbox = RedisLayer(hosts=[f"redis://site:x@127.0.0.1:{server.port}"]), Inbox(DEADLINE_S)
+    await layer.subscribe("g", inbox)
+    for number in range(20):
+        position = await layer.aappend("g", str(number), Keep(count=3, age_s=60.0, max_bytes=100))
+    assert (await inbox.take_many(20))[-1] == Kept("19", position)
+    with server.client() as client:
+        client.delete("{fullduplex:g}:requests")
+    assert await layer.aread("g", KEEP, after=position) == ([], position, True, True)
     await layer.close()
 
 

@@ -6,9 +6,9 @@
     k<epoch> <offset>\\n<sealed message>         the same, with its position in a history
     <, = and >, each with a part of the above   one that is too long for a whole, in the order of its parts
 
-Valkey 9 and Redis 8 do not count what they send in an output buffer when it has 16 KiB and more: a subscriber that
-stands still would never be cut off, and the server's memory grow without a bound. So nothing that long is published:
-a script publishes the parts, and nothing of others comes in between.
+Valkey 9 does not count a message of 16 KiB and more in the output buffer of a subscriber: one that stands still would
+never be cut off, and the server's memory grow without a bound. So nothing that long is published: a script publishes
+the parts, and nothing of others comes in between.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ class RedisLayer(BaseLayer):
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
     ) -> Missed:
         name = self._name(group)
-        answer = await self._loop_state().make(name, self._histories.read(name, keep, after, max_count, max_bytes))
+        answer = await self._loop_state().read(name, self._histories.read(name, keep, after, max_count, max_bytes))
         return self._histories.missed(answer, after is not None)
 
     def publish_kept(self, group: str, kept: Kept) -> None:

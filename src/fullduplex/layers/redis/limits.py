@@ -19,6 +19,10 @@ class RedisLimits:
         "Published on one loop and not yet written to one server; above it publishers wait, then ChannelFull.",
     )
     max_connections_count: int = opt(16, "Connections of threads that publish, to each server; above it they wait.")
+    max_reads_count: int = opt(
+        16,
+        "Reads of histories under way from one loop; others wait. A server has each answer, of up to a MiB, in memory.",
+    )
     ping_interval_s: float = opt(5.0, "A subscription that is silent for so long is probed with PING.")
     ping_timeout_s: float = opt(3.0, "A probe that is not answered for so long ends the connection.")
     reconnect_min_s: float = opt(0.05, "Back-off before the second attempt to connect; it doubles, with jitter.")

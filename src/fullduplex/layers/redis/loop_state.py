@@ -44,6 +44,7 @@ class LoopState:
         self._strays: list[Subscription] = []
         self._rehoming: asyncio.Task[None] | None = None
         self._poppers: dict[bytes, Poppers] = {}
+        self._reading = asyncio.Semaphore(limits.max_reads_count)
         self._end = self._until_the_loop_ends()
         start(self._end)
 
@@ -104,6 +105,25 @@ class LoopState:
                     await self._refresh()
         except TimeoutError as error:
             raise self._too_late(host, problem) from (problem or error)
+
+    async def read(self, name: bytes, call: Once) -> Any:
+        """Like :meth:`make`, of what has a long answer; of those only so many are under way.
+
+        Raises:
+            LayerUnavailable: see there; also, it had no turn within ``publish_timeout_s``.
+        """
+        try:
+            async with asyncio.timeout(self._limits.publish_timeout_s):
+                await self._reading.acquire()
+        except TimeoutError as error:
+            count, waited_s = self._limits.max_reads_count, self._limits.publish_timeout_s
+            raise LayerUnavailable(
+                f"Redis: {count} reads are under way, and it had no turn within {waited_s:g} s"
+            ) from error
+        try:
+            return await self.make(name, call)
+        finally:
+            self._reading.release()
 
     def _too_late(self, host: Host | None, problem: BaseException | None) -> Exception:
         if problem is None and host is not None and self._pipeline(host).is_full:
