@@ -79,4 +79,5 @@ def test_a_consumer_that_fails_while_it_connects_is_500_and_logged(plain: Projec
         with pytest.raises(InvalidStatus) as refused:
             server.websocket("/ws/async/lobby/")
         assert refused.value.response.status_code == 500
+        server.wait_for("ZeroDivisionError: division by zero", WAIT_TIMEOUT_S)
         assert server.output.count("ZeroDivisionError: division by zero") == 1

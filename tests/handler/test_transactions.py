@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
+from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.http import HttpResponse, JsonResponse
 from django.urls import path
 
@@ -30,6 +31,13 @@ opened: list[Any] = []  # the driver's connections; Django leaves those with a t
 
 @pytest.fixture
 def database(django_db_blocker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    def noted(wrapper: DatabaseWrapper, params: Any) -> Any:
+        connection = get_new_connection(wrapper, params)
+        opened.append(connection)
+        return connection
+
+    get_new_connection = DatabaseWrapper.get_new_connection
+    monkeypatch.setattr(DatabaseWrapper, "get_new_connection", noted)
     options = {**connections.settings["default"], "NAME": str(tmp_path / "db"), "CONN_MAX_AGE": None}
     monkeypatch.setitem(connections.settings, ALIAS, options)
     get_pool().close()
@@ -53,8 +61,7 @@ def close_opened() -> None:
 def execute(statement: str, *parameters: str) -> list[Any]:
     with connections[ALIAS].cursor() as cursor:
         cursor.execute(statement, parameters)
-        rows = cursor.fetchall()
-    opened.append(connections[ALIAS].connection)
+        rows: list[Any] = cursor.fetchall()
     return rows
 
 
@@ -95,9 +102,7 @@ def insert(kind: str) -> None:
 
 def leave_open(kind: str, raises: bool, write: bool = True) -> None:
     LEAKS[kind]()
-    if kind == "condemned" or not write:
-        opened.append(connections[ALIAS].connection)
-    else:
+    if kind != "condemned" and write:
         insert(kind)
     if raises:
         raise ZeroDivisionError(kind)
@@ -134,7 +139,6 @@ def state() -> dict[str, Any]:
     }
     if not found["condemned"]:
         found["rows"] = len(execute("SELECT * FROM leak"))
-    opened.append(connection.connection)
     return found
 
 
