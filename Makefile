@@ -22,9 +22,11 @@ DJANGO_FOR = $(or $(DJANGO_FOR_$*),$(DJANGO_NEWEST))
 NEWEST := $(lastword $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python3.1[23])))
 PROMISES := tests/threads tests/chain/test_mixins.py tests/e2e/test_promise.py $(addprefix tests/handler/test_,thread_promises.py seams.py \
 	concurrent_differential.py leftovers.py connections.py http.py upgrade.py)
+# What uses the compiled modules, from their own tests to whole servers.
+COMPILED := tests/wire tests/net tests/gateway tests/realtime tests/rfc tests/e2e/test_promise.py
 PIP_NEWEST := .venv-newest/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: install demo docs test test-all newest lint types imports unit matrix bench clean
+.PHONY: install demo docs test test-all newest compiled lint types imports unit matrix bench clean
 
 install: $(VENV)/.installed
 
@@ -84,8 +86,20 @@ on-%:
 	touch .venv-$*/.installed
 	.venv-$*/bin/python $(PYTEST)
 
+# A wheel with the compiled modules in it (setup.py), and their tests over it. Needs a C compiler.
+compiled:
+	test -e .venv-compiled/bin/python || $(PYTHON) -m venv .venv-compiled
+	.venv-compiled/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	rm -rf .venv-compiled/wheel build/lib* build/bdist*
+	FULLDUPLEX_COMPILE=1 .venv-compiled/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+		--wheel-dir .venv-compiled/wheel .
+	.venv-compiled/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall \
+		.venv-compiled/wheel/*.whl --group promises
+	.venv-compiled/bin/fullduplex --version | grep compiled
+	.venv-compiled/bin/python -m pytest $(COMPILED)
+
 # The long runs too: more packages and servers side by side, more seeds, faults put in on purpose.
-test-all: install lint types imports
+test-all: install lint types imports compiled
 	$(BIN)/python $(PYTEST) -m ""
 
 # Has an environment of its own, .bench/venv; BENCH_PYTHON= chooses its interpreter. ARGS="hello --seconds 3".
@@ -93,4 +107,4 @@ bench:
 	$(PYTHON) -m bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-newest .venv-compiled .venv-3.* build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,7 +6,7 @@ Source: https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from fullduplex.asgi import Event, Scope
@@ -16,18 +16,18 @@ from fullduplex.wire.events import RequestHead
 
 SPEC_VERSION = "2.5"
 #: The call has a context of its own (``contextvars``), which ends with it.
-_CONTEXT = "fullduplex.context"
+_CONTEXT: Final = "fullduplex.context"
 #: What works over HTTP/1.1; HTTP/1.0 knows neither informational responses nor trailers.
-_EXTENSIONS: dict[str, Any] = {
+_EXTENSIONS: Final[dict[str, Any]] = {
     _CONTEXT: {},
     "http.response.early_hint": {},
     "http.response.pathsend": {},
     "http.response.trailers": {},
     "http.response.zerocopysend": {},
 }
-_EXTENSIONS_1_0: dict[str, Any] = {_CONTEXT: {}, "http.response.pathsend": {}, "http.response.zerocopysend": {}}
+_EXTENSIONS_1_0: Final[dict[str, Any]] = {_CONTEXT: {}, "http.response.pathsend": {}, "http.response.zerocopysend": {}}
 _NAMED_CHARS = 200
-_VERSIONS = {"version": "3.0", "spec_version": SPEC_VERSION}
+_VERSIONS: Final = {"version": "3.0", "spec_version": SPEC_VERSION}
 
 
 def http_scope(stream: Stream, head: RequestHead, state: dict[str, Any] | None) -> Scope:

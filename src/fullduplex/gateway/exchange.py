@@ -6,22 +6,23 @@ import asyncio
 import os
 from collections import deque
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 from fullduplex.asgi import Event
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import log_failure
 from fullduplex.gateway.asgi import file_part, http_scope
+from fullduplex.gateway.call import call
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.deadlines import BodyRate
 from fullduplex.net.sendfile import open_file, send_file
 from fullduplex.net.stream import Stream
-from fullduplex.wire.events import Data, EndOfMessage, Fields, Informational, RequestHead, ResponseHead
+from fullduplex.wire.events import AppFields, Data, EndOfMessage, Informational, RequestHead, ResponseHead
 
-_TLS_PIECE_BYTES = 65_536
+_TLS_PIECE_BYTES: Final = 65_536
 # What a piece of content costs beyond its bytes: an object, and its place in the queue. Without it, content that comes
 # in pieces of two bytes would take thirty times what may wait.
-_PIECE_OVERHEAD_BYTES = 64
+_PIECE_OVERHEAD_BYTES: Final = 64
 
 
 class Exchange:
@@ -70,8 +71,8 @@ class Exchange:
         self._is_head = head.method == "HEAD"
         self._is_dismissed = False
         self._status = 0
-        self._headers: Fields | None = None
-        self._trailers: Fields | None = None
+        self._headers: AppFields | None = None
+        self._trailers: AppFields | None = None
         self._sent_bytes = 0
         self.response_started = False
         self._complete = False
@@ -86,7 +87,7 @@ class Exchange:
     def start(self) -> None:
         self._shared.exchange_count += 1
         self._shared.taken_count += 1
-        self._shared.start(self._run(), self._stream.loop, self._scope)
+        self._shared.start(call(self._shared.app, self, self._scope), self._stream.loop, self._scope)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
@@ -189,17 +190,17 @@ class Exchange:
 
     # Inside ----------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
+    def ended(self, error: BaseException | None) -> None:
+        """The application's call is over."""
         try:
-            await self._shared.app(self._scope, self.receive, self.send)
-        except Exception as error:
-            if not self._disconnected or not (isinstance(error, Disconnected) or self._is_complete_head()):
-                self._failed(error)
-        else:
-            if self._is_dismissed and not self._complete and not self._disconnected:
-                self._end_stream()
-            elif not self._complete and not self._disconnected:
-                self._failed(LocalProtocolError("the application returned without completing its response"))
+            if isinstance(error, Exception):
+                if not self._disconnected or not (isinstance(error, Disconnected) or self._is_complete_head()):
+                    self._failed(error)
+            elif error is None and not self._complete and not self._disconnected:
+                if self._is_dismissed:
+                    self._end_stream()
+                else:
+                    self._failed(LocalProtocolError("the application returned without completing its response"))
         finally:
             self._shared.exchange_count -= 1
             if not self._complete:
@@ -399,11 +400,11 @@ class Exchange:
             self._changed.set()
 
 
-def _has_length(headers: Fields) -> bool:
+def _has_length(headers: AppFields) -> bool:
     return any(name.lower() == b"content-length" for name, _ in headers)
 
 
-def _is_event_stream(headers: Fields) -> bool:
+def _is_event_stream(headers: AppFields) -> bool:
     """https://html.spec.whatwg.org/multipage/server-sent-events.html"""
     return any(
         name.lower() == b"content-type" and value[:17].lower() == b"text/event-stream" for name, value in headers

@@ -21,7 +21,7 @@ class Gateway(Shared):
 
     connections: Collection[ClientConnection] = ()  # of the worker, which sets it
     buffered_bytes = 0  # by all of them, when they were weighed last
-    checked_paths: frozenset[bytes] = frozenset()  # where health checks are answered; see fullduplex.gateway.health
+    checked_paths: Collection[bytes] = ()  # where health checks are answered; see fullduplex.gateway.health
     is_leaving = False  # the service stops: whoever checks it should send nobody more
     _is_overfull = False
     _noted_bytes = 0  # since they were weighed last

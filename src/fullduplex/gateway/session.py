@@ -14,12 +14,13 @@ import contextvars
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from fullduplex.asgi import Event, Scope
 from fullduplex.exceptions import Disconnected, LocalProtocolError, RemoteProtocolError
 from fullduplex.gateway.access_log import log_failure
 from fullduplex.gateway.asgi import websocket_scope
+from fullduplex.gateway.call import call
 from fullduplex.gateway.shared import Shared
 from fullduplex.net.stream import Stream
 from fullduplex.wire.deflate import negotiate_deflate
@@ -31,11 +32,11 @@ from fullduplex.wire.websocket import WebSocketCodec
 
 # What a message costs beyond its data: an object and its place in the queue. Without it, a client's empty messages
 # would wait in any number for a slow application.
-MESSAGE_OVERHEAD_BYTES = 64
+MESSAGE_OVERHEAD_BYTES: Final = 64
 
 
 # Prepared messages of one turn of the loop that leave in one write. More would save little, and be copied.
-GATHERED_BYTES = 16_384
+GATHERED_BYTES: Final = 16_384
 
 
 class State(enum.Enum):
@@ -44,6 +45,14 @@ class State(enum.Enum):
     OPEN = enum.auto()
     CLOSING = enum.auto()
     CLOSED = enum.auto()
+
+
+# Bound once: looking up a member of an enum costs more than the comparison.
+_HANDSHAKE: Final = State.HANDSHAKE
+_REFUSING: Final = State.REFUSING
+_OPEN: Final = State.OPEN
+_CLOSING: Final = State.CLOSING
+_CLOSED: Final = State.CLOSED
 
 
 class Prepared(Protocol):
@@ -56,6 +65,7 @@ class Prepared(Protocol):
 class Session:
     """The state of one WebSocket, and the ``receive`` and ``send`` of its application."""
 
+    __deletable__ = ("_handshake", "_scope")  # mypyc asks for it
     __slots__ = (
         "_bound_bytes",
         "_close",
@@ -91,7 +101,7 @@ class Session:
         self._scope = scope
         self._context: contextvars.Context | None = None  # of the application where it accepted, for the log
         self._started_s = stream.loop.time()
-        self._state = State.HANDSHAKE
+        self._state = _HANDSHAKE
         self._codec: WebSocketCodec
         self._shared_key: int | None
         self._connect_taken = False
@@ -135,26 +145,26 @@ class Session:
 
     def start(self) -> None:
         self._shared.taken_count += 1
-        self._shared.start(self._run(), self._stream.loop, self._scope)
+        self._shared.start(call(self._shared.app, self, self._scope), self._stream.loop, self._scope)
 
     @property
     def response_started(self) -> bool:
-        return self._state is not State.HANDSHAKE
+        return self._state is not _HANDSHAKE
 
     @property
     def buffered_bytes(self) -> int:
-        is_open = self._state is State.OPEN or self._state is State.CLOSING
+        is_open = self._state is _OPEN or self._state is _CLOSING
         return self._pending_bytes + (self._codec.buffered_bytes if is_open else 0)
 
     def data_received(self, data: bytes) -> None:
-        if self._state is State.OPEN or self._state is State.CLOSING:
+        if self._state is _OPEN or self._state is _CLOSING:
             self._handle(self._codec.receive_data(data, self._stream.loop.time()))
 
     def end_received(self) -> None:
         """A handshake has no content."""
 
     def eof_received(self) -> None:
-        if self._state is State.OPEN or self._state is State.CLOSING:
+        if self._state is _OPEN or self._state is _CLOSING:
             self._handle(self._codec.receive_eof())
 
     def disconnected(self) -> None:
@@ -166,23 +176,23 @@ class Session:
         self._over()
 
     def tick(self, now_s: float) -> None:
-        if self._state is State.OPEN and self._stream.reading_paused:
+        if self._state is _OPEN and self._stream.reading_paused:
             self._codec.excuse_silence(now_s)
-        elif self._state is State.OPEN or self._state is State.CLOSING:
+        elif self._state is _OPEN or self._state is _CLOSING:
             deadline_s = self._codec.next_deadline_s()
             if deadline_s is not None and now_s >= deadline_s:
                 self._handle(self._codec.receive_data(b"", now_s))
-        elif self._state is State.HANDSHAKE and now_s >= self._started_s + self._shared.websocket.handshake_timeout_s:
+        elif self._state is _HANDSHAKE and now_s >= self._started_s + self._shared.websocket.handshake_timeout_s:
             log_failure("The ASGI application did not answer a handshake in time", self._scope)
             self._refuse(504, "Gateway Timeout")
 
     @property
     def lasts(self) -> bool:
-        return self._state is State.OPEN
+        return self._state is _OPEN
 
     def drain(self) -> None:
         """Tell the client to come back (1012, service restart), and the application that it is over."""
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._send_close(1012, "service restart")
 
     # The application's side ------------------------------------------------------------------
@@ -266,7 +276,7 @@ class Session:
             Disconnected: the socket is closed.
             LocalProtocolError: it is not accepted yet.
         """
-        if self._state is not State.OPEN:
+        if self._state is not _OPEN:
             raise self._gone()
         # Runs once for each member and message, so it does what it can without a call.
         frame = prepared.frames.get(self._shared_key)
@@ -315,7 +325,7 @@ class Session:
     # Handshake -------------------------------------------------------------------------------
 
     def _accept(self, message: Event) -> None:
-        self._expect(State.HANDSHAKE, "websocket.accept")
+        self._expect(_HANDSHAKE, "websocket.accept")
         limits = self._shared.websocket
         parameters = None
         if limits.deflate:
@@ -328,7 +338,7 @@ class Session:
         stream.send(ResponseHead(101, fields, end_stream=True))
         self._codec = WebSocketCodec(limits, deflate=parameters, now_s=stream.loop.time())
         self._shared_key = self._codec.shared_key
-        self._state = State.OPEN
+        self._state = _OPEN
         del self._handshake  # it has served, and the socket may stay for days
         if self._shared.access_log is not None:
             self._context = contextvars.copy_context()
@@ -338,15 +348,15 @@ class Session:
             self.data_received(early)
 
     def _app_refusal_start(self, message: Event) -> None:
-        self._expect(State.HANDSHAKE, "websocket.http.response.start")
+        self._expect(_HANDSHAKE, "websocket.http.response.start")
         status = message["status"]
         if not isinstance(status, int) or not 300 <= status <= 599:
             raise LocalProtocolError(f"a handshake is refused with a status from 300 to 599, not {status!r}")
-        self._state = State.REFUSING
+        self._state = _REFUSING
         self._refusal = ResponseHead(status, [*message.get("headers", ())])
 
     def _app_refusal_body(self, message: Event) -> None:
-        self._expect(State.REFUSING, "websocket.http.response.body")
+        self._expect(_REFUSING, "websocket.http.response.body")
         end = not message.get("more_body", False)
         data = Data(message.get("body", b""), end)
         if self._refusal is not None:
@@ -369,7 +379,7 @@ class Session:
 
     def _over(self) -> None:
         """There will be no socket."""
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._close = Close(1006)
         self._wake()
         self._tell_disconnect(self._close)
@@ -382,10 +392,10 @@ class Session:
 
     def _send_message(self, message: Event) -> int:
         """Return the bytes written."""
-        if self._state is State.OPEN and self._stream.transport.is_closing():
+        if self._state is _OPEN and self._stream.transport.is_closing():
             self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
-        if self._state is not State.OPEN:
-            self._expect(State.OPEN, "websocket.send")
+        if self._state is not _OPEN:
+            self._expect(_OPEN, "websocket.send")
         data = message.get("text")
         if data is None:
             data = message.get("bytes")
@@ -397,11 +407,11 @@ class Session:
         return len(frame)
 
     def _app_close(self, message: Event) -> None:
-        if self._state is State.HANDSHAKE:
+        if self._state is _HANDSHAKE:
             self._refuse(403, "Forbidden")
-        elif self._state is State.OPEN:
+        elif self._state is _OPEN:
             self._send_close(message.get("code") or 1000, message.get("reason") or "")
-        elif self._state is State.REFUSING:
+        elif self._state is _REFUSING:
             raise LocalProtocolError("websocket.close came in the middle of a refusal")
         # Closing what is closed asks for nothing new: the client may have been faster.
 
@@ -409,7 +419,7 @@ class Session:
         self._codec.send(Close(code, reason))
         self._write(self._codec.data_to_send())
         self._end(Close(code, reason), "server")
-        self._state = State.CLOSING
+        self._state = _CLOSING
 
     def _handle(self, events: list[WireEvent]) -> None:
         for event in events:
@@ -443,7 +453,7 @@ class Session:
         """
         bound_bytes = self._bound_bytes
         waiting_bytes = 0 if self._close is not None else self._pending_bytes
-        holds = (self._state is State.OPEN or self._state is State.CLOSING) and self._codec.holds_data
+        holds = (self._state is _OPEN or self._state is _CLOSING) and self._codec.holds_data
         if not self._reading_paused and (holds or waiting_bytes > bound_bytes):
             self._reading_paused = True
             self._stream.pause_reading()
@@ -462,7 +472,7 @@ class Session:
     def go_on(self) -> None:
         """Hand out more of what the codec holds."""
         self._goes_on = False
-        if (self._state is State.OPEN or self._state is State.CLOSING) and self._may_go_on():
+        if (self._state is _OPEN or self._state is _CLOSING) and self._may_go_on():
             self._handle(self._codec.receive_data(b"", self._stream.loop.time()))
 
     def _may_go_on(self) -> bool:
@@ -510,7 +520,7 @@ class Session:
         data = self._codec.data_to_send()
         if data:  # a second end of the same socket has none, and writing after EOF is an error
             self._stream.transport.write(data)
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._stream.close_lingering()
 
     def _end(self, close: Close, ended_by: str) -> None:
@@ -523,15 +533,15 @@ class Session:
         log = self._shared.access_log
         if log is None:
             pass
-        elif self._state is State.OPEN:
+        elif self._state is _OPEN:
             duration_s = self._stream.loop.time() - self._started_s
             assert self._context is not None
             self._context.run(log.websocket_close, self._scope, close.code, close.reason, ended_by, duration_s)
             self._context = None
-        elif self._state is State.HANDSHAKE or self._refusal is not None:
+        elif self._state is _HANDSHAKE or self._refusal is not None:
             log.websocket_refuse(self._scope, 499)  # nobody saw an answer; as for other requests
         if ended_by == "lost":
-            self._state = State.CLOSED
+            self._state = _CLOSED
         if self._reading_paused:
             self._steer()
         self._wake()
@@ -543,21 +553,20 @@ class Session:
         if callback is not None:
             self._stream.loop.call_soon(callback, close.code, close.reason)
 
-    async def _run(self) -> None:
+    def ended(self, error: BaseException | None) -> None:
+        """The application's call is over."""
         try:
-            await self._shared.app(self._scope, self.receive, self.send)
-        except Disconnected:
-            self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
-        except Exception as error:
-            log_failure("Exception in the ASGI application", self._scope, error)
-            self._finish(1011, 500)
-        except BaseException:
-            self._finish(1012, 503)
-            raise
-        else:
-            if self._state is State.HANDSHAKE:
-                log_failure("The ASGI application returned without an answer", self._scope)
-            self._finish(1000, 500)
+            if error is None:
+                if self._state is _HANDSHAKE:
+                    log_failure("The ASGI application returned without an answer", self._scope)
+                self._finish(1000, 500)
+            elif isinstance(error, Disconnected):
+                self._finish(1011, 500)  # the application let the news of the client's leaving pass: no error
+            elif isinstance(error, Exception):
+                log_failure("Exception in the ASGI application", self._scope, error)
+                self._finish(1011, 500)
+            else:
+                self._finish(1012, 503)
         finally:
             # It refers to this object, by way of its extensions: the garbage collector would have to find every socket.
             del self._scope
@@ -566,9 +575,9 @@ class Session:
         """The application is done: close or refuse what it left open."""
         if self._close is not None:
             return
-        if self._state is State.OPEN:
+        if self._state is _OPEN:
             self._send_close(close_code, "")
-        elif self._state is State.HANDSHAKE:
+        elif self._state is _HANDSHAKE:
             self._refuse(status, "Internal Server Error" if status == 500 else "Service Unavailable")
         else:
             self._end(Close(1006), "lost")
@@ -588,7 +597,7 @@ class Session:
         if close is None:
             return (
                 Disconnected()
-                if self._state is State.CLOSED
+                if self._state is _CLOSED
                 else LocalProtocolError("a message is not allowed before websocket.accept")
             )
         return Disconnected(close.code, close.reason)
@@ -600,9 +609,9 @@ class Session:
 
 
 _WHEN = {
-    State.HANDSHAKE: "before the handshake is accepted",
-    State.REFUSING: "in a refusal",
-    State.OPEN: "after the handshake is accepted",
-    State.CLOSING: "after websocket.close",
-    State.CLOSED: "after the end",
+    _HANDSHAKE: "before the handshake is accepted",
+    _REFUSING: "in a refusal",
+    _OPEN: "after the handshake is accepted",
+    _CLOSING: "after websocket.close",
+    _CLOSED: "after the end",
 }

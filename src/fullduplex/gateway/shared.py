@@ -216,17 +216,12 @@ class Shared:
         self.tasks.add(task)
         task.add_done_callback(self._forget, context=self._context)  # or each task would get a copy for it
 
-    if sys.version_info >= (3, 12):
-
-        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
-            """Run an application call as a task; its first steps at once, which saves a turn of the loop."""
+    def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
+        """Run an application call as a task; its first steps at once (Python 3.12), which saves a turn of the loop."""
+        if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
             if not task.done():
                 task.set_name(task_name(scope))  # not in the constructor: most are done by now
                 self._keep(task)
-
-    else:
-
-        def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
-            """Run an application call as a task."""
+        else:
             self._keep(loop.create_task(coroutine, name=task_name(scope), context=self._context.copy()))

@@ -17,7 +17,7 @@ import enum
 import logging
 import select
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from fullduplex.limits import ConnectionLimits
 from fullduplex.log_lines import address
@@ -25,11 +25,12 @@ from fullduplex.net.flow import WriteFlow
 from fullduplex.net.stream import Address, ClientConnection, Gateway, Handler, Tunnel
 from fullduplex.net.tls import describe
 from fullduplex.wire.events import (
+    AppContent,
+    AppFields,
     ConnectionEnded,
     Data,
     EndOfMessage,
     Event,
-    Fields,
     PrefaceReceived,
     ProtocolFailed,
     RequestHead,
@@ -42,7 +43,7 @@ logger = logging.getLogger("fullduplex.server")
 
 
 # Content from here on is not joined with its head: two writes cost less than the copy.
-UNCOPIED_BYTES = 65_536
+UNCOPIED_BYTES: Final = 65_536
 
 
 class Pause(enum.IntFlag):
@@ -68,6 +69,7 @@ class Connection(asyncio.Protocol):
         is_closing: whether nothing that is sent now would reach the client.
     """
 
+    __deletable__ = ("_codec",)  # mypyc asks for it
     __slots__ = (
         "_close_deadline_s",
         "_codec",
@@ -198,7 +200,7 @@ class Connection(asyncio.Protocol):
         if data:
             self.transport.write(data)
 
-    def respond(self, status: int, headers: Fields, content: bytes) -> None:
+    def respond(self, status: int, headers: AppFields, content: AppContent) -> None:
         """Send a whole response: ``send(ResponseHead(...), Data(content, end_stream=True))``, a little faster.
 
         Raises:

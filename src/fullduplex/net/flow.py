@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from fullduplex.limits import ConnectionLimits
 
 # What a writer may write before it lets others have the loop. An application that only writes would otherwise keep it
 # for as long as its client is fast, or gone: asyncio drops what is written to a lost connection without a word.
-TURN_BYTES = 262_144
-WRITE_COST_BYTES = 4_096  # of any write, however short
+TURN_BYTES: Final = 262_144
+WRITE_COST_BYTES: Final = 4_096  # of any write, however short
 
 
 class WriteFlow:

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fullduplex.limits import ConnectionLimits
-from fullduplex.wire.events import Event, Fields, RequestHead
+from fullduplex.wire.events import AppContent, AppFields, Event, RequestHead
 
 Address = tuple[str, int | None]  # (host, port), or (path, None) of a UNIX socket
 
@@ -110,7 +110,7 @@ class Stream(Protocol):
             LocalProtocolError: an event is malformed, or not allowed now.
         """
 
-    def respond(self, status: int, headers: Fields, content: bytes) -> None:
+    def respond(self, status: int, headers: AppFields, content: AppContent) -> None:
         """Send a whole response: ``send(ResponseHead(...), Data(content, end_stream=True))``, a little faster.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
@@ -96,9 +97,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "app", metavar="APP", nargs="?", help="The application: module:attribute, such as mysite.asgi:application."
     )
-    parser.add_argument("--version", action="version", version=f"fullduplex {__version__}")
+    parser.add_argument("--version", action="version", version=_version())
     add_options(parser)
     return parser
+
+
+def _version() -> str:
+    spec = importlib.util.find_spec("fullduplex.wire.http1")
+    is_compiled = spec is not None and not str(spec.origin).endswith(".py")
+    return f"fullduplex {__version__}" + (" (compiled)" if is_compiled else "")
 
 
 def add_options(parser: argparse.ArgumentParser, *, without: frozenset[str] = frozenset()) -> None:

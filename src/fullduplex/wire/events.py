@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 Failure = TypeVar("Failure", bound=Exception)
 
 Fields = list[tuple[bytes, bytes]]
+#: Fields and content as an application gives them: lists for pairs, other buffers for bytes, or worse: codecs check.
+AppFields = list[Any]
+AppContent = Any
 
 
 class Event:
@@ -20,7 +23,7 @@ class Event:
     __slots__ = ()
 
     def _state(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
+        return tuple(getattr(self, name) for name in _attributes(type(self)))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._state() == other._state()
@@ -28,8 +31,14 @@ class Event:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        names = [name for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ())]
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in _attributes(type(self)))
+        return f"{type(self).__name__}({values})"
+
+
+def _attributes(event_class: type) -> list[str]:
+    """By the slots, which are kept under another name where this module is compiled."""
+    slots = [getattr(cls, "__slots__", ()) or getattr(cls, "__mypyc_attrs__", ()) for cls in event_class.__mro__]
+    return [name for names in slots for name in names if name != "__hash__"]
 
 
 class RequestHead(Event):
@@ -85,7 +94,7 @@ class ResponseHead(Event):
 
     __slots__ = ("end_stream", "headers", "status", "stream_id")
 
-    def __init__(self, status: int, headers: Fields, end_stream: bool = False, stream_id: int = 0) -> None:
+    def __init__(self, status: int, headers: AppFields, end_stream: bool = False, stream_id: int = 0) -> None:
         self.status = status
         self.headers = headers
         self.end_stream = end_stream
@@ -97,7 +106,7 @@ class Informational(Event):
 
     __slots__ = ("headers", "status", "stream_id")
 
-    def __init__(self, status: int, headers: Fields, stream_id: int = 0) -> None:
+    def __init__(self, status: int, headers: AppFields, stream_id: int = 0) -> None:
         self.status = status
         self.headers = headers
         self.stream_id = stream_id
@@ -108,7 +117,7 @@ class Data(Event):
 
     __slots__ = ("data", "end_stream", "stream_id")
 
-    def __init__(self, data: bytes, end_stream: bool = False, stream_id: int = 0) -> None:
+    def __init__(self, data: AppContent, end_stream: bool = False, stream_id: int = 0) -> None:
         self.data = data
         self.end_stream = end_stream
         self.stream_id = stream_id
@@ -119,7 +128,7 @@ class EndOfMessage(Event):
 
     __slots__ = ("stream_id", "trailers")
 
-    def __init__(self, trailers: Fields | None = None, stream_id: int = 0) -> None:
+    def __init__(self, trailers: AppFields | None = None, stream_id: int = 0) -> None:
         self.trailers = trailers or []
         self.stream_id = stream_id
 
@@ -205,7 +214,7 @@ class Message(Event):
 
     __slots__ = ("data",)
 
-    def __init__(self, data: str | bytes) -> None:
+    def __init__(self, data: AppContent) -> None:
         self.data = data
 
 

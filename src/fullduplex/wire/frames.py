@@ -6,9 +6,10 @@ Pure functions; what depends on earlier frames is in :mod:`fullduplex.wire.webso
 from __future__ import annotations
 
 from codecs import utf_8_decode
+from typing import Final
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
-from fullduplex.wire.events import Close
+from fullduplex.wire.events import AppContent, Close
 
 
 def mask_in_python(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
@@ -24,19 +25,27 @@ try:
 except ImportError:  # a platform without wheels and compiler
     apply_mask = mask_in_python
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
 
-FIN, RSV1, RSV = 0x80, 0x40, 0x70  # in the first byte
-MASKED = 0x80  # in the second
-WHOLE_TEXT, WHOLE_BINARY = FIN | TEXT, FIN | BINARY
-MAX_CONTROL_BYTES = 125  # RFC 6455 section 5.5
+FIN: Final = 0x80  # in the first byte
+RSV1: Final = 0x40
+RSV: Final = 0x70
+MASKED: Final = 0x80  # in the second
+WHOLE_TEXT: Final = 0x81
+WHOLE_BINARY: Final = 0x82
+MAX_CONTROL_BYTES: Final = 125  # RFC 6455 section 5.5
 
 # RFC 6455 section 7.4 and its IANA registry: 1004 is reserved, 1005, 1006 and 1015 never stand on the wire.
-_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
+_CLOSE_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
 
 # Unmasked headers of whole short messages: the most frequent frames by far.
-SHORT_TEXT_HEADERS = tuple(bytes((WHOLE_TEXT, length)) for length in range(126))
-SHORT_BINARY_HEADERS = tuple(bytes((WHOLE_BINARY, length)) for length in range(126))
+SHORT_TEXT_HEADERS: Final = tuple(bytes((WHOLE_TEXT, length)) for length in range(126))
+SHORT_BINARY_HEADERS: Final = tuple(bytes((WHOLE_BINARY, length)) for length in range(126))
 
 
 def encode_frame(
@@ -125,7 +134,7 @@ def encode_close(code: int, reason: str) -> bytes:
     return payload
 
 
-def encode_data(data: str | bytes) -> tuple[int, bytes]:
+def encode_data(data: AppContent) -> tuple[int, bytes]:
     """Opcode and payload of a message.
 
     Raises:

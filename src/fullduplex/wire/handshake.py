@@ -17,7 +17,7 @@ from itertools import islice
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
 from fullduplex.wire.deflate import DeflateParameters, ExtensionOffer, read_deflate_response
-from fullduplex.wire.events import Fields, RequestHead
+from fullduplex.wire.events import AppFields, Fields, RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -82,7 +82,7 @@ def read_handshake(head: RequestHead) -> Handshake:
 
 
 def accept_headers(
-    handshake: Handshake, subprotocol: str | None, extra: Fields, deflate: DeflateParameters | None
+    handshake: Handshake, subprotocol: str | None, extra: AppFields, deflate: DeflateParameters | None
 ) -> Fields:
     """The fields of the response that opens the socket: 101 over HTTP/1.1, 200 over HTTP/2.
 

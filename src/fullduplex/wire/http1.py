@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 
 from fullduplex.exceptions import IncompleteRequest, RemoteProtocolError
 from fullduplex.limits import HTTP1Limits
@@ -27,8 +28,15 @@ class Request(enum.Enum):
     ENDED = enum.auto()  # no further input is taken
 
 
-_HEAD, _LENGTH, _CHUNKED, _COMPLETE, _ENDED = Request
-_RESPONSE_IDLE, _RESPONSE_READY, _RESPONSE_DONE = Response.IDLE, Response.READY, Response.DONE
+# Bound once: looking up a member of an enum costs more than the comparison.
+_HEAD: Final = Request.HEAD
+_LENGTH: Final = Request.LENGTH
+_CHUNKED: Final = Request.CHUNKED
+_COMPLETE: Final = Request.COMPLETE
+_ENDED: Final = Request.ENDED
+_RESPONSE_IDLE: Final = Response.IDLE
+_RESPONSE_READY: Final = Response.READY
+_RESPONSE_DONE: Final = Response.DONE
 
 #: So HTTP/2 begins (RFC 9113 section 3.4); or so it may have been meant: of a line with neither a target (RFC 9112
 #: section 3.2) nor a version of HTTP/1, it is as HTTP/2 that the fault is told, where that is spoken.

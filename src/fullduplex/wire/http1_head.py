@@ -7,6 +7,8 @@ methods, and other protocols' too) nor the content (it does not let its callers 
 
 from __future__ import annotations
 
+from typing import Final
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from fullduplex.exceptions import RemoteProtocolError
@@ -23,18 +25,20 @@ from fullduplex.wire.grammar import (
     split_list,
 )
 
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")}
-_ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+_METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+}
+_ANY_REQUEST_LINE: Final = b"GET / HTTP/1.1\r\n"
 _Words = tuple[str, bytes, str, bytes | None]  # of a request line: what _read_request_line returns
-_REMEMBERED_BYTES = 2048
+_REMEMBERED_BYTES: Final = 2048
 _BAD_BYTE = "RFC 9112 section 2.2: a control character, or a bare CR or LF, in a head"
 _TLS_HANDSHAKE = b"\x16"  # the first byte of every TLS connection, and of no request (RFC 8446 section 5.1)
 TLS_RECEIVED = "RFC 9112 section 2.1: a TLS handshake, where plain HTTP is expected"
 _TARGET_TOO_LONG = "RFC 9110 section 15.5.15: the request target is too long"
-_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+_VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
 #: The fields that frame and route a request, and those that change what llhttp does next.
-_FRAMING_FIELDS = frozenset(
+_FRAMING_FIELDS: Final = frozenset(
     {
         b"host",
         b"content-length",
@@ -51,7 +55,7 @@ _REUSABLE_WITH = frozenset({b"host", b"connection", b"content-type", b"expect"})
 
 
 #: Names as clients spell them, in lower case: one object for all requests, since those of sockets stay for days.
-_LOWER = {
+_LOWER: Final = {
     spelling: name
     for name in (
         b"accept",
@@ -182,7 +186,7 @@ def _length(values: list[bytes], chunked: bool) -> int:
     return parse_content_length(values[0])
 
 
-_NO_FRAMING = RequestFraming("1.0", [])
+_NO_FRAMING: Final = RequestFraming("1.0", [])
 
 
 class HeadReader:

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import enum
 from http import HTTPStatus
+from typing import Final
 
 from fullduplex.exceptions import LocalProtocolError
-from fullduplex.wire.events import Data, EndOfMessage, Event, Fields, Informational, ResponseHead
+from fullduplex.wire.events import AppContent, AppFields, Data, EndOfMessage, Event, Fields, Informational, ResponseHead
 from fullduplex.wire.grammar import is_token, split_list
 
 
@@ -48,21 +49,30 @@ class Framing(enum.Enum):
 
 
 # What a response field of the application means for framing.
-_PLAIN = 0
-_CONTENT_LENGTH = 1
-_CONNECTION = 2
-_UPGRADE = 3
-_OURS = 4  # dropped: the framing is the codec's own
-_DEFAULT = 5  # stands in the place of the server's own
+_PLAIN: Final = 0
+_CONTENT_LENGTH: Final = 1
+_CONNECTION: Final = 2
+_UPGRADE: Final = 3
+_OURS: Final = 4  # dropped: the framing is the codec's own
+_DEFAULT: Final = 5  # stands in the place of the server's own
 
 # Bound once: looking up a member of an enum costs more than the comparison.
-_IDLE, _READY, _HELD, _BODY, _DONE = Response.IDLE, Response.READY, Response.HELD, Response.BODY, Response.DONE
-_NONE, _LENGTH, _CHUNKED, _CLOSE = Framing.NONE, Framing.LENGTH, Framing.CHUNKED, Framing.CLOSE
+_IDLE: Final = Response.IDLE
+_READY: Final = Response.READY
+_HELD: Final = Response.HELD
+_BODY: Final = Response.BODY
+_DONE: Final = Response.DONE
+_NONE: Final = Framing.NONE
+_LENGTH: Final = Framing.LENGTH
+_CHUNKED: Final = Framing.CHUNKED
+_CLOSE: Final = Framing.CLOSE
 
 _REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
-_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(100, 1000)}
+_STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b"")) for status in range(100, 1000)
+}
 
-_STATUSES_WITHOUT_CONTENT = frozenset({204, 205, 304})
+_STATUSES_WITHOUT_CONTENT: Final = frozenset({204, 205, 304})
 
 _SPECIAL = {
     b"content-length": _CONTENT_LENGTH,
@@ -77,19 +87,21 @@ _SPECIAL = {
 
 #: Names that were found valid, as the application writes them. Bounded: an application that makes up
 #: names without end must not fill the memory.
-_known_names: dict[bytes, int] = dict(_SPECIAL)
-_KNOWN_NAMES_COUNT = 1024
-_KNOWN_NAME_BYTES = 64
+_known_names: Final[dict[bytes, int]] = dict(_SPECIAL)
+_KNOWN_NAMES_COUNT: Final = 1024
+_KNOWN_NAME_BYTES: Final = 64
 
 
 #: Whole field lines that were found valid. Applications repeat most of theirs from response to response
 #: (content-type, date, security fields), and to look one up costs a third of making it.
-_known_lines: dict[tuple[bytes, bytes], bytes] = {}
-_KNOWN_LINES_COUNT = 1024
-_KNOWN_LINE_BYTES = 256
+_known_lines: Final[dict[tuple[bytes, bytes], bytes]] = {}
+_KNOWN_LINES_COUNT: Final = 1024
+_KNOWN_LINE_BYTES: Final = 256
 
 #: Fields whose values hardly ever come again.
-_UNIQUE_NAMES = frozenset({b"set-cookie", b"etag", b"last-modified", b"x-request-id", b"location", b"content-range"})
+_UNIQUE_NAMES: Final = frozenset(
+    {b"set-cookie", b"etag", b"last-modified", b"x-request-id", b"location", b"content-range"}
+)
 
 
 def _plain_line(name: bytes, value: bytes) -> bytes:
@@ -120,7 +132,7 @@ def _joined(lines: list[bytes]) -> bytes:
     return head
 
 
-def _lines_sent_before(status: int, headers: Fields, length: bytes) -> list[bytes] | None:
+def _lines_sent_before(status: int, headers: AppFields, length: bytes) -> list[bytes] | None:
     """The lines of a head without its content-length, if all of them are known and nothing needs a closer look."""
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
@@ -154,7 +166,7 @@ class DefaultFields:
         self._lines = [(name, b"%b: %b\r\n" % (name, value)) for name, value in fields]
         self.block = b"".join(line for _, line in self._lines)
 
-    def beside(self, headers: Fields) -> bytes:
+    def beside(self, headers: AppFields) -> bytes:
         """The lines of those that are not among ``headers``, however these are spelt."""
         names = {name.lower() for name, _ in headers}
         return b"".join(line for name, line in self._lines if name not in names)
@@ -230,7 +242,7 @@ class HTTP1Writer:
         except (TypeError, ValueError, AttributeError, LookupError) as exc:
             raise LocalProtocolError(f"fields and content are bytes: {exc}") from exc
 
-    def encode_response(self, status: int, headers: Fields, content: bytes) -> bytes:
+    def encode_response(self, status: int, headers: AppFields, content: AppContent) -> bytes:
         """``send`` a head and its whole content, and return ``data_to_send()``, in one step.
 
         Fused for speed: most responses are whole, to a client that goes on, with fields that were sent before.
@@ -366,7 +378,7 @@ class HTTP1Writer:
             self._continue_pending = False
         self._output.append(head + b"\r\n")
 
-    def _send_switch(self, headers: Fields) -> None:
+    def _send_switch(self, headers: AppFields) -> None:
         """Accept an upgrade (RFC 9110 section 15.2.2)."""
         if self._response is not _READY or not self._upgrade_offered:
             raise LocalProtocolError("RFC 9110 section 7.8: 101 needs a complete request that asks for an upgrade")
@@ -390,7 +402,7 @@ class HTTP1Writer:
         if self._framing is _LENGTH:
             self._remaining_bytes -= count
 
-    def _send_data(self, data: bytes, end_stream: bool) -> None:
+    def _send_data(self, data: AppContent, end_stream: bool) -> None:
         response = self._response
         output = self._output
         if type(data) is not bytes:
@@ -426,7 +438,7 @@ class HTTP1Writer:
         if end_stream:
             self._response = _DONE
 
-    def _send_end(self, trailers: Fields | tuple[()]) -> None:
+    def _send_end(self, trailers: AppFields | tuple[()]) -> None:
         response = self._response
         if response is _HELD:
             if trailers:
@@ -455,7 +467,7 @@ def _content_length(value: bytes, earlier: int | None) -> int:
     return length
 
 
-def _plain_lines(fields: Fields | tuple[()], *, keep_upgrade: bool = False) -> list[bytes]:
+def _plain_lines(fields: AppFields | tuple[()], *, keep_upgrade: bool = False) -> list[bytes]:
     """Field lines of informational responses and trailers: nothing that frames."""
     lines = []
     for name, value in fields:

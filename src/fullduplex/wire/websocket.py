@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 from sys import getsizeof
-from typing import Any
+from typing import Any, Final
 
 from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
@@ -42,7 +42,17 @@ from fullduplex.wire.deflate import (
     invalid_data,
     max_deflated_bytes,
 )
-from fullduplex.wire.events import Close, ConnectionEnded, Event, Message, Ping, Pong, ProtocolFailed, detached
+from fullduplex.wire.events import (
+    AppContent,
+    Close,
+    ConnectionEnded,
+    Event,
+    Message,
+    Ping,
+    Pong,
+    ProtocolFailed,
+    detached,
+)
 from fullduplex.wire.frames import (
     BINARY,
     CLOSE,
@@ -68,18 +78,18 @@ from fullduplex.wire.frames import (
     read_close,
 )
 
-PING_PAYLOAD = b"fullduplex"
+PING_PAYLOAD: Final = b"fullduplex"
 """The payload of the codec's own pings. Any data counts as an answer, so it need not be a secret."""
 
 # A peer that sends thousands of pings at once gets so many pongs, and one for its last ping
 # (RFC 6455 section 5.5.3 permits to answer the last alone; Autobahn expects an answer to each of ten).
-_MAX_PONGS_COUNT = 32
+_MAX_PONGS_COUNT: Final = 32
 
-CALL_BYTES = 65_536
-EVENT_BYTES = 64  # what an event costs beyond its data: empty messages and pings are not free
-AHEAD_BYTES = 131_072  # zlib's window and state, 40 KiB, come on top of it
+CALL_BYTES: Final = 65_536
+EVENT_BYTES: Final = 64  # what an event costs beyond its data: empty messages and pings are not free
+AHEAD_BYTES: Final = 131_072  # zlib's window and state, 40 KiB, come on top of it
 
-_INCOMPLETE = -1  # no position: more bytes must come first
+_INCOMPLETE: Final = -1  # no position: more bytes must come first
 
 
 class WebSocketCodec:
@@ -579,7 +589,7 @@ class WebSocketCodec:
             return encode_frame(opcode, deflate_alone(payload, self._shared_key), rsv1=True)
         return encode_frame(opcode, payload)
 
-    def _encode_message(self, data: str | bytes) -> bytes:
+    def _encode_message(self, data: AppContent) -> bytes:
         opcode, payload = encode_data(data)
         length = len(payload)
         if length < 126 and not self._client:
