@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,18 @@ class PostgreSQL:
     def stop(self) -> None:
         """End it: clients are cut off, what they committed stays."""
         self.process.stop()
+
+    def start_again(self) -> None:
+        """Start it after it was killed: its processes take a moment to notice, and it does not start beside them."""
+        for attempt in range(40):
+            try:
+                self.start()
+            except AssertionError:
+                if attempt == 39:
+                    raise
+                time.sleep(0.25)
+            else:
+                return
 
     def restart(self) -> None:
         """Stop it, and start it again at the same place with the same data."""
