@@ -56,12 +56,20 @@ if os.environ.get("BENCH_DATABASE") == "postgresql":
     }
 if "async_backend" in DATABASES["default"]["ENGINE"]:
     INSTALLED_APPS.append("django_async_backend")
+if os.environ.get("BENCH_TRANSACTION_MODE"):  # of SQLite
+    DATABASES["default"]["OPTIONS"] = {"transaction_mode": os.environ["BENCH_TRANSACTION_MODE"]}
 DATABASES["default"]["CONN_MAX_AGE"] = int(os.environ.get("BENCH_CONN_MAX_AGE", "0"))
 if os.environ.get("BENCH_CHANNEL_LAYER"):
     CHANNEL_LAYERS = {"default": {"BACKEND": os.environ["BENCH_CHANNEL_LAYER"]}}
 
-FULLDUPLEX = {"THREADS_MAX_COUNT": int(os.environ.get("BENCH_THREADS_MAX_COUNT", "1000"))}
+FULLDUPLEX: dict[str, Any] = {"THREADS_MAX_COUNT": int(os.environ.get("BENCH_THREADS_MAX_COUNT", "1000"))}
 FULLDUPLEX |= {"THREADS_COUNT": min(FULLDUPLEX["THREADS_MAX_COUNT"], int(os.environ.get("BENCH_THREADS_COUNT", "16")))}
+if os.environ.get("BENCH_HISTORY") == "fullduplex":
+    INSTALLED_APPS.append("fullduplex.history")
+    FULLDUPLEX |= {"HISTORY": {"bench.*": {"STORE": "database"}}}
+elif os.environ.get("BENCH_HISTORY") == "eventstream":
+    INSTALLED_APPS.append("django_eventstream")
+    EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -10,6 +10,7 @@ from bench.scenarios.django_observed import DJANGO_OBSERVED
 from bench.scenarios.django_waiting import DJANGO_WAITING
 from bench.scenarios.django_websocket import DjangoHandshakes
 from bench.scenarios.generators import EchoGenerator
+from bench.scenarios.history import HISTORY
 from bench.scenarios.http import Body, Hello
 from bench.scenarios.http2 import HTTP2
 from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
@@ -36,6 +37,7 @@ SCENARIOS: list[type[Scenario]] = [
     *DJANGO_HTTP,
     *DJANGO_ASYNC,
     *ASYNC_ORM,
+    *HISTORY,
     *DJANGO_OBSERVED,
     *DJANGO_WAITING,
     DjangoHandshakes,
