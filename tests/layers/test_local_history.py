@@ -89,6 +89,7 @@ def test_who_keeps_a_message_starts_a_sequencer(directory: str) -> None:
     other._disconnect()
 
 
+@pytest.mark.slow
 def test_a_message_with_a_key_is_kept_though_the_sequencer_is_killed(directory: str) -> None:
     """What has no key is kept, too, or its publisher hears of it."""
 
