@@ -167,10 +167,11 @@ def pip(*arguments: str) -> None:
 def run(suite: Suite, label: str, source: Path, site: Path, ours: bool) -> Results:
     """Run the tests and return the result of each."""
     ours_path = (HERE, HERE.parent / "django") if ours else ()
+    paths = (source, site, ROOT / "src", HERE / "patience", *ours_path)
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": suite.settings,
-        "PYTHONPATH": os.pathsep.join(map(str, (source, site, ROOT / "src", *ours_path))),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
@@ -196,7 +197,7 @@ def run(suite: Suite, label: str, source: Path, site: Path, ours: bool) -> Resul
 def command(suite: Suite, label: str, ours: bool) -> list[str]:
     if suite.plugins is None:
         return ["ours" if ours else "django", "test", "--verbosity=2", "--noinput", *label.split()]
-    plugins = [*suite.plugins, *(["ours"] if ours else [])]
+    plugins = ["patience", *suite.plugins, *(["ours"] if ours else [])]
     options = ["-o", "addopts=", "-vv", "--tb=short", "-p", "no:cacheprovider"]
     return ["pytest", *options, *(part for plugin in plugins for part in ("-p", plugin)), *label.split()]
 
