@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE_DIR = ROOT / ".bench"
 VENV_DIR = STATE_DIR / "venv"
 REQUIREMENTS = Path(__file__).resolve().parent / "requirements.txt"
+COMPILED = os.environ.get("FULLDUPLEX_COMPILE") == "1"  # ours, as setup.py compiles it
 VERSIONS = ("3.13", "3.12", "3.11")  # newest first: those for which every peer has wheels
 
 
@@ -45,7 +46,8 @@ def ensure() -> str:
         _call([interpreter, "-m", "venv", str(VENV_DIR)])
         print("bench: installing this project and its peers (once; a minute or so)", file=sys.stderr)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _call([*pip, "--requirement", str(REQUIREMENTS), "--editable", str(ROOT)])
+        ours = [str(ROOT)] if COMPILED else ["--editable", str(ROOT)]
+        _call([*pip, "--requirement", str(REQUIREMENTS), *ours])
         _stamp_file().write_text(_stamp())
     if shutil.which("wrk") is None:
         _install_wrk()
@@ -97,6 +99,8 @@ def _stamp() -> str:
     """Changes when what is installed must change."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = REQUIREMENTS.read_text() + repr(project["dependencies"]) + os.environ.get("BENCH_PYTHON", "")
+    if COMPILED:  # what is installed is a copy
+        wanted += "".join(path.read_text() for path in sorted((ROOT / "src").rglob("*.py")))
     return hashlib.sha256(wanted.encode()).hexdigest()
 
 

@@ -52,6 +52,13 @@ def gunicorn_threads(app: str, name: str = "gunicorn gthread (WSGI)", threads: i
     return Peer(name, lambda port: ["gunicorn", app, "--bind", f"127.0.0.1:{port}", *options], **more)
 
 
+def bolt(settings: str, name: str = "django-bolt", **more: Any) -> Peer:
+    """One process; the admin, which it would serve by way of Django's handler, is left out."""
+    options = ["--skip-checks", "--no-admin", "--processes", "1", "--host", "127.0.0.1"]
+    command = ["django-admin", "runbolt", *options, "--settings", settings]
+    return Peer(name, lambda port: [*command, "--port", str(port)], env={"BENCH_BOLT": "1", "BENCH_BARE": "1"}, **more)
+
+
 def floor(kind: str, name: str, env: Mapping[str, str] | None = None) -> Peer:
     """A bare loop of bench/floor.py: no server, but what this machine and this load generator allow."""
     return Peer(name, lambda port: ["python", "-m", "bench.floor", kind, str(port)], env=env or {}, floor=True)

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench import cores
-from bench.environment import ROOT
+from bench.environment import COMPILED, ROOT
 from bench.figures import Spread, human, ratios
 from bench.load.http import generator_name
 from bench.scenario import Measurement, Scenario
@@ -20,7 +20,7 @@ from bench.server import Peer
 
 _PACKAGES = (
     *("Django", "asgiref", "uvloop", "httptools", "websockets", "uvicorn", "granian", "hypercorn", "daphne"),
-    *("gunicorn", "channels", "channels_redis", "psycopg", "asyncpg", "django-async-backend"),
+    *("gunicorn", "django-bolt", "channels", "channels_redis", "psycopg", "asyncpg", "django-async-backend"),
 )
 BUSY = 0.85  # below this share of its core a server was waiting for something
 
@@ -69,7 +69,7 @@ class Table:
 def rows(table: Table) -> tuple[list[str], list[list[str]]]:
     """The headings, and the cells of each peer."""
     first, *others = table.scenario.columns
-    goals = table.scenario.goals
+    goals = table.scenario.goals or table.scenario.own_goal
     headings = ["", first.heading, "min - max", "ours / theirs", *(["goal"] if goals else [])]
     headings += [*(column.heading for column in others), "errors"]
     lines = []
@@ -92,12 +92,16 @@ def _ratio(ratio: Spread | None) -> str:
 
 
 def _goal(table: Table, peer: Peer) -> str:
-    goal, ratio = table.scenario.goals.get(peer.name), table.ratio(peer)
+    scenario = table.scenario
+    if peer.ours:
+        goal, figure = scenario.own_goal, table.spread(peer, scenario.columns[0].key)
+    else:
+        goal, figure = scenario.goals.get(peer.name), table.ratio(peer)
     if goal is None:
         return ""
-    if ratio is None:
+    if figure is None:
         return f"{goal:g}: not measured"
-    reached = ratio.median <= goal if table.scenario.less_is_better else ratio.median >= goal
+    reached = figure.median <= goal if scenario.less_is_better else figure.median >= goal
     return f"{goal:g}: {'reached' if reached else 'missed'}"
 
 
@@ -157,7 +161,7 @@ def machine(*, seconds: float, rounds: int) -> dict[str, str]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "fullduplex": f"{metadata.version('fullduplex')}, commit {commit()}",
+        "fullduplex": f"{metadata.version('fullduplex')}{', compiled' if COMPILED else ''}, commit {commit()}",
         "machine": f"{cpu()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "cores": "server and load generator on one each" if cores.SEPARATE else "shared by server and load generator",
         "load before": ", ".join(f"{load:.2f}" for load in os.getloadavg()),

@@ -54,6 +54,7 @@ class Scenario:
         about: what exactly is measured, in a sentence or two.
         columns: the first is the one whose ratios are shown.
         goals: by name of the peer, the least that ours / theirs shall be (the most, where less is better).
+        own_goal: the least that our own figure shall be (the most, where less is better).
         less_is_better: of the first column.
     """
 
@@ -62,6 +63,7 @@ class Scenario:
     about: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column]]
     goals: ClassVar[Mapping[str, float]] = {}
+    own_goal: ClassVar[float | None] = None
     less_is_better: ClassVar[bool] = False
 
     def peers(self) -> list[Peer]:

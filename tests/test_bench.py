@@ -82,6 +82,17 @@ def test_a_table_shows_medians_ratios_and_goals() -> None:
     assert "2: missed" in text(table(rates(100), rates(90)))
 
 
+@pytest.mark.parametrize(("kib", "shown"), [(4.9, "5: reached"), (5.1, "5: missed")])
+def test_a_goal_may_be_a_figure_of_our_own(kib: float, shown: str) -> None:
+    class Small(Example):
+        columns = (Column("kib", "KiB"),)
+        less_is_better = True
+        goals = {}  # noqa: RUF012
+        own_goal = 5
+
+    assert shown in text(Table(Small(), [OURS], {"ours": [Measurement({"kib": kib})]}))
+
+
 def test_errors_leave_no_figure() -> None:
     shown = table(rates(100, 100), [*rates(50), Measurement({"per_s": 999_999.0}, errors=3, note="wrong answers")])
     assert not shown.good(THEIRS)

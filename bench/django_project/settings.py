@@ -28,6 +28,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+if os.environ.get("BENCH_BARE"):
+    MIDDLEWARE = []
 MIDDLEWARE += os.environ.get("BENCH_MIDDLEWARE", "").split()
 ROOT_URLCONF = os.environ.get("BENCH_URLCONF", "bench.django_project.urls")
 TEMPLATES = [
@@ -76,6 +78,10 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 STATIC_URL = "static/"
+
+if os.environ.get("BENCH_BOLT"):
+    INSTALLED_APPS.append("django_bolt")
+    BOLT_API = ["bench.django_project.bolt:api"]
 
 if os.environ.get("BENCH_OBSERVER") == "sentry":
     from bench.django_project import sentry

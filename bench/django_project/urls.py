@@ -9,6 +9,7 @@ from bench.django_project import connections, orm, views, waiting
 urlpatterns = [
     path("sync/", views.hello),
     path("async/", views.hello_async),
+    path("async-json", views.json_async),
     path("async-class/", views.HelloView.as_view()),
     path("sleep/", views.sleep),
     path("wait/", waiting.wait),

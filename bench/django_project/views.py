@@ -24,6 +24,10 @@ async def hello_async(request: HttpRequest) -> HttpResponse:
     return HttpResponse(HELLO, content_type="text/plain")
 
 
+async def json_async(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"message": "Hello, world!"})
+
+
 class HelloView(View):
     async def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(HELLO, content_type="text/plain")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+from bench import peers
 from bench.django_project.seed import SESSION_KEY
 from bench.load.http import Request, exchange
 from bench.scenario import Column, Scenario
@@ -15,6 +16,7 @@ from bench.server import Peer, Server
 _BOUNDARY = "benchbenchbench"
 _COOKIE = {"Cookie": f"sessionid={SESSION_KEY}"}
 _USER = b'{"username": "ada"}'
+_AT_LEAST_AS_FAST = dict.fromkeys(("uvicorn, Django's handler", "gunicorn gthread (WSGI)", "granian (WSGI)"), 1)
 _UPLOAD_BYTES = 10 * 1024 * 1024
 
 
@@ -39,8 +41,18 @@ class Sync(DjangoHTTP):
     goals: ClassVar = {
         "uvicorn, Django's handler": 12,
         "gunicorn gthread (WSGI)": 2.5,
-        "granian (WSGI)": 1,
+        "granian (WSGI)": 1.15,
     }
+
+
+class Bare(Sync):
+    name = "django-sync-bare"
+    title = "Django, sync view without middleware"
+    about = "13 bytes, MIDDLEWARE is empty, 32 connections."
+    goals: ClassVar = {"granian (WSGI)": 0.9}
+
+    def peers(self) -> list[Peer]:
+        return django_project.http_peers(django_project.WITHOUT_MIDDLEWARE)
 
 
 class Async(Sync):
@@ -60,6 +72,19 @@ class AsyncSleep(DjangoHTTP):
     goals: ClassVar = {"uvicorn, Django's handler": 15}
 
 
+class AsyncJSON(DjangoHTTP):
+    name = "django-async-json"
+    title = "Django, async view that answers with JSON"
+    about = "28 bytes, 32 connections, MIDDLEWARE is empty but in one row; django-bolt makes no HttpRequest."
+    request = Request("/async-json")
+    goals: ClassVar = {"django-bolt": 0.9}
+
+    def peers(self) -> list[Peer]:
+        ours, djangos, *_ = django_project.http_peers(django_project.WITHOUT_MIDDLEWARE)
+        with_middleware = peers.fullduplex(django_project.OURS, "fullduplex, default middleware")
+        return [ours, with_middleware, djangos, peers.bolt(f"{django_project.PROJECT}.settings")]
+
+
 class ORM(DjangoHTTP):
     name = "django-orm-sync"
     title = "Django, sync view with one query"
@@ -67,6 +92,7 @@ class ORM(DjangoHTTP):
     columns = (*DjangoHTTP.columns, Column("opened", "connections/1,000"))
     request = Request("/orm/")
     expected = _USER
+    goals: ClassVar = _AT_LEAST_AS_FAST
 
     def counters(self, server: Server) -> dict[str, float]:
         return {"opened": json.loads(exchange(server.port, Request("/connections/")).body)["opened"]}
@@ -117,6 +143,7 @@ class Login(DjangoHTTP):
     about = "The session cookie of a logged-in user; two queries."
     request = Request("/login/", headers=_COOKIE)
     expected = _USER
+    goals: ClassVar = _AT_LEAST_AS_FAST
 
 
 class LoginAsync(Login):
@@ -138,6 +165,7 @@ class PostJSON(DjangoHTTP):
     about = "Parsed by the view, answered with 16 bytes."
     request = Request("/json/", "POST", json.dumps({"text": "x" * 1012}).encode(), {"Content-Type": "application/json"})
     expected = b'{"length": 1012}'
+    goals: ClassVar = _AT_LEAST_AS_FAST
 
 
 class Upload(DjangoHTTP):
@@ -155,11 +183,14 @@ class Upload(DjangoHTTP):
     )
     expected = b'{"bytes": %d}' % _UPLOAD_BYTES
     connections = 8
+    goals: ClassVar = _AT_LEAST_AS_FAST
 
 
 DJANGO_HTTP: list[type[Scenario]] = [
     Sync,
+    Bare,
     Async,
+    AsyncJSON,
     AsyncSleep,
     ORM,
     ORMAsync,

@@ -33,6 +33,9 @@ def make_postgres_database() -> None:
     subprocess.run([sys.executable, "-m", f"{PROJECT}.seed"], cwd=ROOT, check=True, env={**os.environ, **POSTGRES})
 
 
+WITHOUT_MIDDLEWARE = {"BENCH_BARE": "1"}
+
+
 def http_peers(env: Mapping[str, str] | None = None) -> list[Peer]:
     env = env or {}
     return [
