@@ -126,17 +126,6 @@ def test_an_exception_in_a_socket_is_logged_once_and_closes_1011(site_runserver:
     assert output.count(TRACEBACK) == 1
 
 
-def test_the_tutorial_ends_as_it_says(project: Project) -> None:
-    tutorial = (Path(__file__).parents[2] / "docs" / "tutorial" / "first-socket.md").read_text()
-    _, views, urls, *_ = re.findall(r"```python\n(.*?)```", tutorial, re.S)
-    project.write("views.py", views)
-    project.write("urls.py", urls)
-    with project.runserver() as server, server.websocket("/echo/") as socket:
-        assert socket.recv(30) == "Say something."
-        socket.send("hello")
-        assert socket.recv(30) == "HELLO"
-
-
 def test_a_page_of_another_site_is_refused(site_runserver: Server) -> None:
     url = f"ws://127.0.0.1:{site_runserver.port}/echo/lobby/"
     with (
