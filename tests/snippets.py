@@ -44,6 +44,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
     },
     "docs/howto/deploy.md": {
         "Settings in production": By("tests/deploy/test_files.py"),
+        "FULLDUPLEX_COMPILE": Because("compiles the whole package; docs/internals/compiled.md says how that is tested"),
         "check --deploy": By("tests/deploy/test_walk.py"),
         "useradd": By("tests/deploy/test_walk.py"),
         "systemctl": By("tests/deploy/test_walk.py"),
@@ -59,6 +60,10 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "console": By("tests/server/test_howto.py"),
     },
     "docs/howto/inside-another.md": {"*": By("tests/e2e/test_beside.py")},
+    "docs/howto/javascript-client.md": {
+        "css": Because("delays how something looks"),
+        "*": By("tests/e2e/test_javascript_guide.py"),
+    },
     "docs/howto/logging.md": {"text": SHOWN, "toml": By("tests/server/test_howto.py")},
     "docs/howto/metrics.md": {
         "console": By("tests/server/test_howto.py"),
@@ -98,11 +103,14 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
     "docs/internals/fuzzing.md": {"*": Because("runs of hours; a fixed part of them is in tests/fuzz")},
     "docs/reference/api.md": {"*": By("tests/test_site.py")},
     "docs/reference/commands.md": {"text": SHOWN, "": SHOWN},
+    "docs/reference/javascript.md": {
+        "*": Because("each call once; tests/e2e/test_javascript_client.py makes them")
+    },
     "docs/reference/protocol.md": {"": Because("messages of a conversation; tests/vectors has such ones, checked")},
     "docs/reference/threads.md": {"text": SHOWN},
     "docs/topics/benchmarks.md": {"console": Because("measures for hours; tests/test_bench.py runs short ones")},
     "docs/topics/handshakes.md": {"": DRAWN},
-    "docs/topics/reconnecting.md": {"javascript": Because("a line of the chat's script, which its browser tests run")},
+    "docs/topics/reconnecting.md": {"": DRAWN},
     "docs/tutorial/first-socket.md": {"*": FIRST_STEPS},
     "docs/tutorial/kept-messages.md": {"*": FIRST_STEPS},
     "docs/tutorial/production.md": {"*": FIRST_STEPS},
@@ -180,7 +188,6 @@ WORLDS: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/topics/benchmarks.md": _world_of_benchmarks,
     "docs/topics/delivery.md": _world_of_sockets,
     "docs/topics/handshakes.md": _world_of_sockets,
-    "docs/topics/reconnecting.md": _world_of_sockets,
 }
 
 __all__ = ["ANSWERS", "WORLDS", "Because", "By"]
