@@ -103,9 +103,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
     "docs/internals/fuzzing.md": {"*": Because("runs of hours; a fixed part of them is in tests/fuzz")},
     "docs/reference/api.md": {"*": By("tests/test_site.py")},
     "docs/reference/commands.md": {"text": SHOWN, "": SHOWN},
-    "docs/reference/javascript.md": {
-        "*": Because("each call once; tests/e2e/test_javascript_client.py makes them")
-    },
+    "docs/reference/javascript.md": {"*": Because("each call once; tests/e2e/test_javascript_client.py makes them")},
     "docs/reference/protocol.md": {"": Because("messages of a conversation; tests/vectors has such ones, checked")},
     "docs/reference/threads.md": {"text": SHOWN},
     "docs/topics/benchmarks.md": {"console": Because("measures for hours; tests/test_bench.py runs short ones")},
