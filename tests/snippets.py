@@ -79,6 +79,10 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "user_of": Because("middleware with a function of the reader's"),
     },
     "docs/howto/observe.md": {"text": SHOWN, "python": By("tests/recipes.py")},
+    "docs/howto/outbox.md": {
+        "def order": Because("a view of a model of the reader's; tests/history has such ones"),
+        "ini": Because("a unit like that of docs/howto/systemd.md, which tests/deploy checks"),
+    },
     "docs/howto/proxies.md": {
         "StreamingHttpResponse": Because("a response with events of the reader's"),
         "console": By("tests/server/test_howto.py"),
@@ -127,7 +131,7 @@ def _world_of_groups() -> dict[str, Any]:
     from fullduplex import Group
     from fullduplex.layers.memory import MemoryLayer
 
-    return {"Group": Group, "MyLayer": lambda url: MemoryLayer()}
+    return {**_world_of_settings(), "Group": Group, "MyLayer": lambda url: MemoryLayer()}
 
 
 def _world_of_sockets() -> dict[str, Any]:
@@ -181,6 +185,7 @@ def _world_of_benchmarks() -> dict[str, Any]:
 WORLDS: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/howto/async-orm.md": _world_of_threads,
     "docs/howto/migrate-from-channels.md": _world_of_settings,
+    "docs/howto/outbox.md": _world_of_settings,
     "docs/reference/groups.md": _world_of_groups,
     "docs/reference/threads.md": _world_of_threads,
     "docs/topics/benchmarks.md": _world_of_benchmarks,

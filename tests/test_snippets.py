@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core.management import load_command_class
+from django.core.management import get_commands, load_command_class
 from django.test import AsyncClient as DjangosAsyncClient
 from django.test import RequestFactory, override_settings
 from django.urls import path
@@ -74,7 +74,8 @@ def assert_exists(words: list[str]) -> None:
     if words[0] == "fullduplex":
         assert build_parser().parse_args(words[1:]).app
     elif words[:2] == ["python", "manage.py"]:
-        load_command_class("fullduplex", words[2]).create_parser("manage.py", words[2]).parse_args(words[3:])
+        command = load_command_class(get_commands()[words[2]], words[2])
+        command.create_parser("manage.py", words[2]).parse_args(words[3:])
     elif words[0] == "make":
         text = (ROOT / "Makefile").read_text()
         target, *variables = words[1:]
