@@ -72,6 +72,8 @@ if os.environ.get("BENCH_HISTORY") == "fullduplex":
 elif os.environ.get("BENCH_HISTORY") == "eventstream":
     INSTALLED_APPS.append("django_eventstream")
     EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
+elif os.environ.get("BENCH_HISTORY") == "resume":
+    FULLDUPLEX |= {"HISTORY": {"resume.*": {}}}
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -13,6 +13,7 @@ from bench.scenarios.generators import EchoGenerator
 from bench.scenarios.history import HISTORY
 from bench.scenarios.http import Body, Hello
 from bench.scenarios.http2 import HTTP2
+from bench.scenarios.resume import Resume
 from bench.scenarios.rooms import ManyRooms, Room, Room10000, SlowMember
 from bench.scenarios.rooms_local import LocalRoom
 from bench.scenarios.rooms_redis import ManyRedisRooms, RedisRoom, RoomMemory
@@ -34,6 +35,7 @@ SCENARIOS: list[type[Scenario]] = [
     LocalRoom,
     RoomMemory,
     SlowMember,
+    Resume,
     *DJANGO_HTTP,
     *DJANGO_ASYNC,
     *ASYNC_ORM,
