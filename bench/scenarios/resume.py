@@ -23,7 +23,8 @@ class Resume(Scenario):
     title = "1,000 clients resume, of which each has missed 100 messages"
     about = (
         "Clients of an endpoint subscribe with a position, all in one moment; until the last of them has the last of "
-        "its 100 messages (of 100 bytes). Beside it a view that keeps the same texts in a list, and sends them one by one."
+        "its 100 messages (of 100 bytes). Beside it a view that has the same texts in a list, and sends them one by "
+        "one."
     )
     columns = (
         Column("resume_s", "seconds"),
