@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,21 +18,27 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.e2e.browser import TIMEOUT_MS, chromium
 from tests.e2e.faulty_network import FaultyNetwork
 from tests.e2e.process import WAIT_TIMEOUT_S
-from tests.e2e.startproject import Project, Server, free_port
+from tests.e2e.startproject import Project, Server, free_port, run
 
 pytestmark = pytest.mark.e2e
 
 SETTINGS = """
-STORAGES = {"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
-FULLDUPLEX = {"HISTORY": {"kept.*": {"COUNT": 20_000, "AGE_S": 3_600, "MAX_BYTES": 10_000_000}}}
+INSTALLED_APPS += ["fullduplex.history"]
+DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+KEPT = {"COUNT": 20_000, "AGE_S": 3_600, "MAX_BYTES": 10_000_000}
+FULLDUPLEX = {"HISTORY": {"kept.*": KEPT, "stored.*": {**KEPT, "STORE": "database"}}}
+import os
+if "FORGETFUL" in os.environ:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "fullduplex.layers.memory.MemoryLayer"}}
 """
 
 
 class Site:
     """The server, the network before it, and who sends numbers past that network."""
 
-    def __init__(self, project: Project, *options: str) -> None:
+    def __init__(self, project: Project, *options: str, env: dict[str, str] | None = None) -> None:
         self.port = free_port()
+        self._env = env
         self._command = ("mysite.asgi:application", "--port", str(self.port), *options)
         self._project = project
         self.network = FaultyNetwork(self.port)
@@ -37,7 +46,7 @@ class Site:
         self._sent: dict[str, int] = {}
 
     def start(self) -> None:
-        self.server = self._project.fullduplex(*self._command)
+        self.server = self._project.fullduplex(*self._command, env=self._env)
         self.server.__enter__()
         self.server.wait_for("Listening on")
 
@@ -67,6 +76,7 @@ def numbers(plain: Project, tmp_path_factory: pytest.TempPathFactory) -> Project
     project.write("urls.py", "from mysite.views import urlpatterns\n")
     project.replace("asgi.py", "from django.core.asgi import", "from fullduplex import")
     project.setting(SETTINGS)
+    run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], project.path)
     return project
 
 
@@ -78,6 +88,12 @@ def site(numbers: Project) -> Iterator[Site]:
 @pytest.fixture
 def two_workers(numbers: Project) -> Iterator[Site]:
     yield from serve(Site(numbers, "--workers", "2"))
+
+
+@pytest.fixture
+def forgetful(numbers: Project) -> Iterator[Site]:
+    """Keeps in its own memory alone."""
+    yield from serve(Site(numbers, env={"FORGETFUL": ""}))
 
 
 def serve(site: Site) -> Iterator[Site]:
@@ -208,7 +224,8 @@ def test_a_stalled_network_is_left_and_nothing_is_missing(site: Site, context: B
 
 
 @pytest.mark.slow
-def test_a_server_that_was_killed_has_forgotten_and_says_so(site: Site, context: BrowserContext) -> None:
+def test_a_server_that_was_killed_has_forgotten_and_says_so(forgetful: Site, context: BrowserContext) -> None:
+    site = forgetful
     page = site.open(context, "kept.killed")
     has(page, site.send("kept.killed", 50))
     site.kill()
@@ -219,6 +236,21 @@ def test_a_server_that_was_killed_has_forgotten_and_says_so(site: Site, context:
     last = site.send("kept.killed", 50)
     has(page, last)
     assert page.evaluate("log") == [*range(1, 51), "gap", *range(51, last + 1)]
+
+
+@pytest.mark.slow
+def test_all_workers_that_are_killed_cost_no_message_or_say_so(two_workers: Site, context: BrowserContext) -> None:
+    site = two_workers
+    page = site.open(context, "kept.all", retryFirstMs=100)
+    for _ in range(3):
+        has(page, site.send("kept.all", 50))
+        site.kill()
+        site.start()
+        has(page, site.send("kept.all", 50))
+    log = page.evaluate("log")
+    numbers = [number for number in log if number != "gap"]
+    assert numbers == sorted(set(numbers))
+    assert "gap" in log or numbers == list(range(1, 301))
 
 
 @pytest.mark.slow
@@ -236,6 +268,61 @@ def test_a_deploy_costs_no_message(two_workers: Site, context: BrowserContext) -
             has(page, last)
     for page in pages:
         assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_no_message(two_workers: Site, context: BrowserContext) -> None:
+    site = two_workers
+    pages = [site.open(context, "kept.worker") for _ in range(4)]
+    for _ in range(3):
+        has(pages[0], site.send("kept.worker", 50))
+        seen = len(site.server.output)
+        *_, pid = re.findall(r"Worker \d \(process (\d+)\) is ready", site.server.output)
+        os.kill(int(pid), signal.SIGKILL)
+        last = site.send("kept.worker", 50)
+        site.server.wait_for("is ready", after=seen)
+    for page in pages:
+        has(page, last)
+        assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_restart_costs_no_message(two_workers: Site, context: BrowserContext) -> None:
+    site = two_workers
+    page = site.open(context, "kept.restart")
+    has(page, site.send("kept.restart", 50))
+    site.server.stop()
+    site.start()
+    last = site.send("kept.restart", 50)
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_what_the_database_keeps_outlives_a_server_that_is_killed_in_the_middle(
+    site: Site, context: BrowserContext
+) -> None:
+    """A page publishes all the time; what the server has acknowledged, and what not, arrives once and in order."""
+    group = "stored.killed"
+    sender, reader = (site.open(context, group, retryFirstMs=100, retryMostMs=1_000) for _ in range(2))
+    sender.evaluate("""() => {
+        window.acknowledged = 0;
+        window.sent = (async () => {
+            for (let n = 1; n <= 1_000; n += 10) {
+                const ten = Array.from({length: 10}, (_, index) => room.publish({n: n + index}));
+                await Promise.all(ten);
+                acknowledged = n + 9;
+            }
+        })();
+    }""")
+    for count in (100, 400, 700):
+        sender.wait_for_function("count => acknowledged >= count", arg=count)
+        site.kill()
+        site.start()
+    sender.evaluate("() => sent")
+    for page in (sender, reader):
+        has(page, 1_000)
+        assert log_of(page) == list(range(1, 1_001))
 
 
 @pytest.mark.slow

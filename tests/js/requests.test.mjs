@@ -108,6 +108,25 @@ test("no more is on its way than the server takes at a time", async () => {
   assert.deepEqual(network.socket.take().map(({ id, type }) => [id, type]), [[4, "publish"]]);
 });
 
+test("no more bytes are on their way than a server takes, and one that waits holds those behind it in its group", async () => {
+  const { client, clock, network } = makeClient();
+  network.socket.welcome({ max_message_bytes: 200_000 });
+  const publish = (group, n, size = 0) => client.publish(group, { n, text: "x".repeat(size) }).catch(() => {});
+  const sent = () => network.socket.take().filter(({ type }) => type === "publish").map(({ id, data }) => [id, data.n]);
+  publish("a", 1);
+  assert.deepEqual(sent(), [[1, 1]]);
+  network.socket.say({ type: "error", id: 1, code: "unavailable", message: "" });
+  publish("a", 2);
+  publish("b", 3, 150_000);
+  publish("b", 4, 150_000);
+  publish("b", 5);
+  assert.deepEqual(sent(), [[2, 3]]);
+  await clock.pass(500);
+  assert.deepEqual(sent(), [[3, 1], [4, 2]]);
+  network.socket.say({ type: "reply", id: 2, position: null });
+  assert.deepEqual(sent(), [[5, 4], [6, 5]]);
+});
+
 test("subscriptions go on behind their positions; without one, something may be missing", async () => {
   const { client, clock, network } = makeClient({}, { events: false });
   const [kept, plain] = [makeListener(), makeListener()];
