@@ -89,6 +89,24 @@ def test_who_keeps_a_message_starts_a_sequencer(directory: str) -> None:
     other._disconnect()
 
 
+def test_what_cannot_have_been_sent_is_sent_again(directory: str) -> None:
+    """A connection of a thread that was idle when the sequencer was killed; there is no key."""
+
+    async def scenario() -> None:
+        layer, inbox = LocalLayer(directory=directory), Inbox(DEADLINE_S)
+        await layer.subscribe("a", inbox)
+        await asyncio.to_thread(layer.append, "a", "1", KEEP)
+        pid = pid_of_sequencer(directory)
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_for_end_of, pid)
+        position = await asyncio.to_thread(layer.append, "a", "2", KEEP)
+        assert position.offset == 1
+        assert (await layer.aread("a", KEEP, after=None)).position == position
+        await layer.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.slow
 def test_a_message_with_a_key_is_kept_though_the_sequencer_is_killed(directory: str) -> None:
     """What has no key is kept, too, or its publisher hears of it."""

@@ -31,6 +31,7 @@ class Asker:
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
         self._frames = Frames()
+        self._is_sent = False  # all of the request, over a connection on which something has been answered
         self._has_answered = False
         self._numbers = itertools.count(1)
 
@@ -60,9 +61,8 @@ class Asker:
                         f"the sequencer of the local layer has not answered in {self._timeout_s:g} s"
                     ) from None
                 except OSError as error:
-                    may_repeat = may_repeat or not self._has_answered
                     self._drop()
-                    if not may_repeat or time.monotonic() > end_s:
+                    if (self._is_sent and not may_repeat) or time.monotonic() > end_s:
                         raise LayerUnavailable(
                             f"the sequencer of the local layer is gone, perhaps before it kept a message: {error}"
                         ) from None
@@ -90,7 +90,9 @@ class Asker:
             self._frames, self._has_answered = Frames(), False
         sock = self._sock
         sock.settimeout(max(0.001, end_s - time.monotonic()))
+        self._is_sent = False
         sock.sendall(frame)
+        self._is_sent = self._has_answered
         while True:
             answer = self._frames.next()
             if answer is None:
@@ -98,7 +100,7 @@ class Asker:
                 data = sock.recv(READ_BYTES)
                 if not data:
                     raise ConnectionResetError("it has closed the connection")
-                self._has_answered = True
+                self._has_answered = self._is_sent = True
                 self._frames.feed(data)
             elif answer.kind in (PLACE, ANSWER) and number_of(answer.payload) == number:
                 return answer

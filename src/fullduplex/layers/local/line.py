@@ -303,6 +303,8 @@ class Line:
     def _fail_requests(self) -> None:
         """The connection is lost: nobody knows what became of what was sent over it, unless nothing was ever heard."""
         unsent = {id(frame) for frame in self._unsent}
+        if self._rest:
+            unsent.add(id(self._rest.obj))  # not all of it
         for request in self._requests.values():
             is_lost = self._received and not request.may_repeat and id(request.frame) not in unsent
             if is_lost and not request.answer.done():
