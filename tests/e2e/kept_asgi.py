@@ -1,6 +1,6 @@
 """A project with one group that keeps a history: an endpoint, and a view that sends from sync code.
 
-Nothing is configured for groups beside the history. ``NAME`` in the environment keeps projects apart.
+``LAYER`` in the environment is the layer, without it nothing is configured; ``NAME`` keeps projects apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import os
 import django
 from django.conf import settings
 
+layer = {"default": {"BACKEND": os.environ["LAYER"]}} if "LAYER" in os.environ else {}
 settings.configure(
+    CHANNEL_LAYERS=layer,
     SECRET_KEY=os.environ["NAME"] + "x" * 50,
     BASE_DIR=os.path.dirname(__file__),
     ALLOWED_HOSTS=["*"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,7 @@ class Room:
         self._errors: list[BaseException] = []
         self._over = asyncio.Event()
         self._count = 0
+        self._sockets: set[ClientConnection] = set()
 
     @contextlib.asynccontextmanager
     async def listening(self, count: int) -> AsyncIterator[None]:
@@ -133,6 +135,12 @@ class Room:
                 raise AssertionError(f"{DEADLINE_S:g} s passed; {len(self.published)} published, all at {places[:9]}")
             await asyncio.sleep(0.05)
 
+    def cut(self, share: float) -> None:
+        """Break the connections of some listeners, as a network does."""
+        for socket in [*self._sockets]:
+            if random.random() < share:
+                socket.transport.abort()
+
     # Listening -------------------------------------------------------------------------------
 
     async def _listen(self, listener: Listener) -> None:
@@ -144,8 +152,12 @@ class Room:
                         request["after"] = {"epoch": listener.place[0], "offset": listener.place[1]}
                     await socket.send(json.dumps(request))
                     listener.visits += 1
-                    async for text in socket:
-                        listener.take(json.loads(text))
+                    self._sockets.add(socket)
+                    try:
+                        async for text in socket:
+                            listener.take(json.loads(text))
+                    finally:
+                        self._sockets.discard(socket)
             await asyncio.sleep(0.05)
 
     def _connect(self) -> connect:

@@ -136,6 +136,29 @@ def test_a_single_worker_goes_on_after_a_restart_and_after_a_kill(env: dict[str,
 
 
 @pytest.mark.slow
+def test_the_in_process_layer_keeps_what_clients_miss_and_says_when_it_has_forgotten(env: dict[str, str]) -> None:
+    async def scenario() -> None:
+        port = free_port()
+        room = Room(f"http://127.0.0.1:{port}")
+        in_process = env | {"LAYER": "fullduplex.layers.memory.MemoryLayer"}
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(served(in_process, 1, port))
+            async with room.listening(24), room.publishing(sockets=4, views=2):
+                while len(room.published) < COUNT:
+                    await room.more(200)
+                    room.cut(0.3)
+                assert not any(listener.losses for listener in room.listeners)
+                await asyncio.to_thread(Process.kill, server)
+                await asyncio.to_thread(stack.enter_context, served(in_process, 1, port))
+                await room.more(500)
+        assert all(listener.losses == 1 for listener in room.listeners)
+        assert all(listener.visits > 5 for listener in room.listeners)
+        assert room.check() >= 24 * COUNT
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
 def test_nothing_is_missing_while_workers_are_reloaded_recycled_and_killed(env: dict[str, str]) -> None:
     async def scenario() -> None:
         with served(env, 4, free_port(), "--limit-max-requests", "100") as server:
