@@ -17,11 +17,13 @@ from fullduplex import layers
 from fullduplex.exceptions import ConfigurationError, LayerNotConfigured
 from fullduplex.layers import allow_in_process, close_layer, configured, get_layer, note_serving, open_layer, serving
 from fullduplex.layers.base import BaseLayer
+from fullduplex.layers.channels import channel_layers, get_channel_layer
 from fullduplex.layers.in_force import in_force
 from fullduplex.layers.local import LocalLayer
 from fullduplex.layers.local.place import Place, release
 from fullduplex.layers.memory import MemoryLayer
 
+KEPT = override_settings(FULLDUPLEX={"HISTORY": {"chat.*": {}}})
 CONFIGURED = override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "fullduplex.layers.memory.MemoryLayer"}})
 
 
@@ -48,6 +50,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(serving, "_in_tests", lambda: False)
     monkeypatch.setattr(layers, "_layer", None)
     monkeypatch.setattr(configured, "_layer", None)
+    monkeypatch.setattr(channel_layers, "backends", {})
     return
 
 
@@ -90,6 +93,24 @@ class TestTheInProcessLayer:
             get_layer()
 
     def test_is_implied_in_a_single_worker(self) -> None:
+        note_serving(1)
+        assert isinstance(get_layer(), MemoryLayer)
+
+    @KEPT
+    def test_is_not_implied_in_a_single_worker_that_is_to_keep_something(self) -> None:
+        note_serving(1)
+        assert isinstance(get_layer(), LocalLayer)
+        assert get_channel_layer() is None  # consumers would not hear what the layer carries
+
+    @KEPT
+    def test_is_implied_in_runserver_whatever_is_to_be_kept(self) -> None:
+        allow_in_process("runserver")
+        note_serving(1)
+        assert isinstance(get_layer(), MemoryLayer)
+        assert get_channel_layer() is not None
+
+    @override_settings(FULLDUPLEX={"HISTORY": {"orders.*": {"STORE": "database"}}})
+    def test_is_implied_in_a_single_worker_where_the_database_keeps(self) -> None:
         note_serving(1)
         assert isinstance(get_layer(), MemoryLayer)
 
@@ -192,6 +213,18 @@ class TestBesideWorkers:
 
         asyncio.run(scenario())
 
+    @KEPT
+    @pytest.mark.parametrize("worker_count", [1, 4])
+    def test_a_worker_starts_what_is_to_keep_something(self, place: Place, worker_count: int) -> None:
+        async def scenario() -> None:
+            note_serving(worker_count)
+            await open_layer()
+            assert place.is_served()
+            assert (place.path / "socket").exists()
+            await close_layer()
+
+        asyncio.run(scenario())
+
     def test_a_directory_that_cannot_be_used_is_told_at_the_start_and_at_the_first_use(
         self, place: Place, caplog
     ) -> None:
@@ -211,7 +244,11 @@ class TestBesideWorkers:
         assert "elsewhere an error" in in_force()
         assert "(none run now)" in in_force()
         mark = place.mark_served()
-        assert f"LocalLayer in {place.path}" in in_force()
+        assert f"LocalLayer in {place.path} for several workers and" in in_force()
+        assert "in a single worker of fullduplex" in in_force()
+        with KEPT:
+            assert f"LocalLayer in {place.path} for workers, of which it keeps what HISTORY says," in in_force()
+            assert "in a single worker" not in in_force()
         assert "they run now, and this process reaches them" in in_force()
         release(mark)
         with override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "fullduplex.layers.redis.RedisLayer"}}):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fullduplex.sequencer import windows
-from fullduplex.sequencer.windows import ENTRY_BYTES, Found, Windows
+from fullduplex.sequencer.windows import ENTRY_BYTES, HEAD_BYTES, Found, Windows
 
 
 class Clock:
@@ -124,23 +123,22 @@ def test_an_answer_is_bounded_and_its_first_message_is_part_of_it() -> None:
 
 
 def test_above_the_bound_of_all_groups_the_quiet_ones_lose_theirs() -> None:
-    shelf = Shelf(max_bytes=3 * (10 + ENTRY_BYTES))
+    shelf = Shelf(max_bytes=3 * (600 + ENTRY_BYTES))
     starts = {group: shelf.start(group) for group in "abc"}
     for group in "abc":
-        shelf.append("x" * 10, group, age_s=60 if group == "b" else 30)
-    shelf.append("y" * 10, "a", age_s=30)
+        shelf.append("x" * 600, group, age_s=60 if group == "b" else 30)
+    shelf.append("y" * 600, "a", age_s=30)
     assert [shelf.read(starts[group], group).recovered for group in "abc"] == [True, False, True]
     for _ in range(10):
-        shelf.append("z" * 10, "a", age_s=30)
+        shelf.append("z" * 600, "a", age_s=30)
     assert shelf.read(starts["c"], "c").recovered is False
     assert len(shelf.read((9, starts["a"][1]), "a").items) == 3
     assert shelf.windows.size_bytes <= shelf.windows.max_bytes
     assert shelf.read((1, starts["b"][1]), "b").recovered  # its head is still known
 
 
-def test_a_group_that_is_forgotten_begins_another_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "HEADS_COUNT", 3)
-    shelf = Shelf()
+def test_a_group_that_is_forgotten_begins_another_epoch() -> None:
+    shelf = Shelf(max_bytes=3 * HEAD_BYTES)
     starts = {group: shelf.start(group) for group in "abc"}
     shelf.start("a")  # it is used
     shelf.start("d")

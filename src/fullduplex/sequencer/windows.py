@@ -3,7 +3,7 @@
 ::
 
     append ──> window of a group, the oldest goes first ──> its head alone: the last offset and the epoch ──> forgotten
-                                   (count, bytes, age;          (HEADS_COUNT; quiet ones first)
+                                   (count, bytes, age;          (max_bytes; quiet ones first)
                                     all groups: max_bytes)
 
 A *head* remembers a count when nothing of it is kept any more, so that a group that was quiet for long goes on with its
@@ -19,7 +19,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
-HEADS_COUNT = 65_536  # of about 300 bytes
+HEAD_BYTES = 512  # of max_bytes allow for one head, which takes half of that: 131,072 heads beside 64 MiB
 ENTRY_BYTES = 256  # what a message costs beside its data: the objects around it
 SWEEP_S = 1.0  # between two looks at what has become too old in groups that nobody uses
 
@@ -84,7 +84,8 @@ class Windows(Generic[Group, Item]):
     """The windows of all groups; for one thread at a time.
 
     Args:
-        max_bytes: of all groups together; above it the group that was quiet for longest loses its window.
+        max_bytes: of all groups together; above it the group that was quiet for longest loses its window. Heads have
+            half as much for themselves.
         clock: seconds that only grow.
     """
 
@@ -262,7 +263,7 @@ class Windows(Generic[Group, Item]):
         return head
 
     def _bound_heads(self) -> None:
-        while len(self._heads) > HEADS_COUNT:
+        while len(self._heads) > self.max_bytes // HEAD_BYTES:
             self._heads.popitem(last=False)
             self._forgotten_count += 1
             self._epoch = f"{self._life}.{self._forgotten_count:x}"

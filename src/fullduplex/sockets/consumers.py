@@ -51,8 +51,8 @@ logger = logging.getLogger("fullduplex.sockets")
 Headers = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
 _NO_LAYER = (
-    "BACKEND is unconfigured or doesn't support groups of consumers: several workers need one on Redis for them, the "
-    "local layer has sockets alone"
+    "BACKEND is unconfigured or doesn't support groups of consumers: several workers need one on Redis for them, and a "
+    "single one that keeps a HISTORY needs that or the in-process one. The local layer has sockets alone"
 )
 
 
