@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tests.channels.run SUITE [--source PATH] [--original] [pytest options]
+    python -m tests.channels.run SUITE [--source PATH] [--original | --alias] [pytest options]
 
 Fetches a release, changes ``channels`` to ``fullduplex.channels`` in a copy of the package and of its tests, and runs
 them there, in a process of their own. Nothing of it is kept in this repository. What is expected to differ
@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--source", type=Path, help="a release, packed or unpacked, instead of fetching it")
     parser.add_argument("--original", action="store_true", help="change nothing: how it does with Channels itself")
+    parser.add_argument("--alias", action="store_true", help="change nothing: with FULLDUPLEX['CHANNELS_ALIAS']")
     options, pytest_options = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory(prefix="channels-suite-") as directory:
         return prepare_and_run(SUITES[options.suite], options, Path(directory), pytest_options)
@@ -109,13 +110,13 @@ def prepare_and_run(suite: Suite, options: argparse.Namespace, work: Path, pytes
     if ours.is_dir():
         shutil.copytree(ours, place / "tests", dirs_exist_ok=True)
     install(site, suite.packages)
-    if not options.original:
+    if not (options.original or options.alias):
         for file in [*place.rglob("*.py"), *site.rglob("*.py")]:
             file.write_text(map_imports(file.read_text()))
     install(site, suite.requirements)
     (place / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
     with servers(work) if suite.servers else contextlib.nullcontext():
-        return run(place, site, [*suite.options, *pytest_options])
+        return run(place, site, [*suite.options, *pytest_options], "yes" if options.alias else "")
 
 
 def find_release(suite: Suite, source: Path | None, work: Path) -> Path:
@@ -170,13 +171,14 @@ def pip(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "pip", "--quiet", "--quiet", *arguments], check=True)
 
 
-def run(place: Path, site: Path, pytest_options: list[str]) -> int:
+def run(place: Path, site: Path, pytest_options: list[str], alias: str) -> int:
     path = os.pathsep.join(map(str, (ROOT / "src", place, site)))
     environment = {
         **os.environ,
         "PYTHONPATH": path,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "CHANNELS_ALIAS": alias,
     }
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     command = [sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider"]
