@@ -1,4 +1,4 @@
-"""A plugin of pytest for the tests of others: what they wait for may take its time on a busy machine, not one second."""
+"""A plugin of pytest for the tests of others: what they wait for may take its time on a busy machine."""
 
 from __future__ import annotations
 
