@@ -68,26 +68,24 @@ class MemoryLayer(BaseLayer):
             self._forget(asyncio.get_running_loop())
 
     def publish(self, group: str, message: Message) -> None:
-        self._publish(group, message)
-
-    async def apublish(self, group: str, message: Message) -> None:
-        await self._apublish(group, message)
-
-    def publish_kept(self, group: str, kept: Kept) -> None:
-        self._publish(group, kept)
-
-    async def apublish_kept(self, group: str, kept: Kept) -> None:
-        await self._apublish(group, kept)
-
-    def _publish(self, group: str, message: Delivered) -> None:
         self.publish_to_sockets(group, message)
         if self.channels is not None:
-            self.channels.take(group, data_of(message))
+            self.channels.take(group, message)
 
-    async def _apublish(self, group: str, message: Delivered) -> None:
+    async def apublish(self, group: str, message: Message) -> None:
         await self.apublish_to_sockets(group, message)
         if self.channels is not None:
-            await self.channels.atake(group, data_of(message))
+            await self.channels.atake(group, message)
+
+    def publish_kept(self, group: str, kept: Kept) -> None:
+        self.publish_to_sockets(group, kept)
+        if self.channels is not None:
+            self.channels.take(group, kept.data)
+
+    async def apublish_kept(self, group: str, kept: Kept) -> None:
+        await self.apublish_to_sockets(group, kept)
+        if self.channels is not None:
+            await self.channels.atake(group, kept.data)
 
     # History ---------------------------------------------------------------------------------
 

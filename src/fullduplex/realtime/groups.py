@@ -71,7 +71,8 @@ class Group:
     async def asend(self, payload: Payload, *, key: str = "") -> Position | None:
         """Send to all members, from asynchronous code; otherwise like :meth:`send`."""
         prepared = prepare(payload)
-        _checked(key)
+        if key != "":
+            _checked(key)
         keeping = keeping_of(self.name)
         if keeping is not None:
             return await keeping.history.aappend(self.name, prepared.data, keeping.keep, key=key)

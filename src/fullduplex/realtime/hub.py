@@ -137,7 +137,11 @@ class Hub:
         room = self._rooms.get(group)
         if room is None:
             return
-        if isinstance(message, Event):
+        if room.follower is None and (
+            type(message) is str or type(message) is bytes
+        ):  # nearly all; an Event is neither
+            self._hand_on(room, Prepared(message, group))
+        elif isinstance(message, Event):
             self._deliver_event(room, message)
         elif isinstance(message, Kept):
             if room.follower is not None:
