@@ -103,6 +103,11 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "make_context": Because("needs a certificate; tests/e2e/test_tls.py serves with such a context"),
         "console": By("tests/server/test_howto.py"),
     },
+    "docs/howto/tokens.md": {
+        "pip install": Because("installs what is pinned in pyproject.toml"),
+        "socket.onopen": Because("a line of the reader's page"),
+        "*": By("tests/test_tokens_guide.py"),
+    },
     "docs/internals/README.md": {"": DRAWN},
     "docs/internals/fuzzing.md": {"*": Because("runs of hours; a fixed part of them is in tests/fuzz")},
     "docs/reference/api.md": {"*": By("tests/test_site.py")},
