@@ -1,7 +1,8 @@
 """What becomes of each block of code on our pages: where it is executed, or why it is not.
 
 A block that is not named here is pasted and executed by ``tests/test_snippets.py``: Python as in a shell, and of a
-command its options. What a page takes for granted is in ``WORLDS``. Any other block needs an answer in ``ANSWERS``.
+command its options. What a page takes for granted is in ``WORLDS``. A block of ``text``, or without a language, is no
+code. Any other block needs an answer in ``ANSWERS``.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ class Because:
     reason: str
 
 
-SHOWN = Because("what a program prints, for the eye")
-DRAWN = Because("a drawing")
+SHOWN = Because("no code: what a program prints, or a drawing")  # of blocks without a language, and of ``text``
 FIRST_STEPS = By("tests/e2e/test_first_steps.py")
 
 # By page; then "*" for all blocks, a language, or words that the block has. The first that fits counts.
@@ -64,7 +64,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "css": Because("delays how something looks"),
         "*": By("tests/e2e/test_javascript_guide.py"),
     },
-    "docs/howto/logging.md": {"text": SHOWN, "toml": By("tests/server/test_howto.py")},
+    "docs/howto/logging.md": {"toml": By("tests/server/test_howto.py")},
     "docs/howto/metrics.md": {
         "console": By("tests/server/test_howto.py"),
         "scrape_configs": Because("a configuration of Prometheus, which is not run here"),
@@ -78,7 +78,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         ),
         "user_of": Because("middleware with a function of the reader's"),
     },
-    "docs/howto/observe.md": {"text": SHOWN, "python": By("tests/recipes.py")},
+    "docs/howto/observe.md": {"python": By("tests/recipes.py")},
     "docs/howto/outbox.md": {
         "def order": Because("a view of a model of the reader's; tests/history has such ones"),
         "ini": Because("a unit like that of docs/howto/systemd.md, which tests/deploy checks"),
@@ -98,7 +98,6 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
     "docs/howto/starlette.md": {"*": By("tests/e2e/test_beside.py")},
     "docs/howto/systemd.md": {"ini": By("tests/deploy/test_files.py"), "console": By("tests/server/test_howto.py")},
     "docs/howto/tls.md": {
-        "text": SHOWN,
         "client_cert_name": Because("a part of a view; tests/e2e/test_tls.py has such a view"),
         "make_context": Because("needs a certificate; tests/e2e/test_tls.py serves with such a context"),
         "console": By("tests/server/test_howto.py"),
@@ -108,16 +107,11 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "socket.onopen": Because("a line of the reader's page"),
         "*": By("tests/test_tokens_guide.py"),
     },
-    "docs/internals/README.md": {"": DRAWN},
     "docs/internals/fuzzing.md": {"*": Because("runs of hours; a fixed part of them is in tests/fuzz")},
     "docs/reference/api.md": {"*": By("tests/test_site.py")},
-    "docs/reference/commands.md": {"text": SHOWN, "": SHOWN},
     "docs/reference/javascript.md": {"*": Because("each call once; tests/e2e/test_javascript_client.py makes them")},
     "docs/reference/protocol.md": {"": Because("messages of a conversation; tests/vectors has such ones, checked")},
-    "docs/reference/threads.md": {"text": SHOWN},
     "docs/topics/benchmarks.md": {"console": Because("measures for hours; tests/test_bench.py runs short ones")},
-    "docs/topics/handshakes.md": {"": DRAWN},
-    "docs/topics/reconnecting.md": {"": DRAWN},
     "docs/tutorial/first-socket.md": {"*": FIRST_STEPS},
     "docs/tutorial/kept-messages.md": {"*": FIRST_STEPS},
     "docs/tutorial/production.md": {"*": FIRST_STEPS},
@@ -198,4 +192,4 @@ WORLDS: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/topics/handshakes.md": _world_of_sockets,
 }
 
-__all__ = ["ANSWERS", "WORLDS", "Because", "By"]
+__all__ = ["ANSWERS", "SHOWN", "WORLDS", "Because", "By"]

@@ -26,7 +26,7 @@ from fullduplex.server.cli import build_parser
 from fullduplex.sockets.checks import check_routes
 from fullduplex.testing import AsyncClient, Client
 from tests.reader import Snippet, snippets
-from tests.snippets import ANSWERS, WORLDS, Because, By
+from tests.snippets import ANSWERS, SHOWN, WORLDS, Because, By
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("*.md", "docs/**/*.md", "src/**/*.md", "examples/*/*.md", "deploy/*.md")
@@ -41,7 +41,7 @@ def answer_of(snippet: Snippet) -> By | Because | None:
     for key, answer in ANSWERS.get(snippet.page, {}).items():
         if key in ("*", snippet.language) or (key not in LANGUAGES and key in snippet.code):
             return answer
-    return None
+    return SHOWN if snippet.language in ("", "text") else None
 
 
 PASTED = [snippet for snippet in ALL if answer_of(snippet) is None]
