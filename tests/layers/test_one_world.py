@@ -186,7 +186,7 @@ async def test_the_local_layer_refuses_consumers_in_groups(caplog: pytest.LogCap
         async with asgi_driver.websocket(application, "/alone/") as connection:
             await connection.accepted()
         assert (await asgi_driver.refusal(application, "/declared/")).status == 500
-    assert "the local layer has sockets alone" in caplog.text
+    assert "The local layer has sockets alone" in caplog.text
 
 
 async def test_an_event_that_no_socket_can_get_is_the_senders_error() -> None:

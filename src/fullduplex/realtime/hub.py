@@ -137,9 +137,7 @@ class Hub:
         room = self._rooms.get(group)
         if room is None:
             return
-        if room.follower is None and (
-            type(message) is str or type(message) is bytes
-        ):  # nearly all; an Event is neither
+        if room.follower is None and (type(message) is str or type(message) is bytes):  # nearly all
             self._hand_on(room, Prepared(message, group))
         elif isinstance(message, Event):
             self._deliver_event(room, message)
