@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
-from fullduplex.exceptions import LayerUnavailable
+from fullduplex.exceptions import LayerError, LayerUnavailable
 from fullduplex.layers.base import BaseLayer
 from fullduplex.layers.history import Keep, Kept, Position
 from fullduplex.layers.local import LocalLayer
+from fullduplex.realtime.hub import Hub
+from fullduplex.realtime.keeping import Keeping
+from fullduplex.sequencer.frames import MAX_PAYLOAD_BYTES
 from fullduplex.testing.histories import HistoryConformance
 from fullduplex.testing.layers import Inbox
 from tests.layers.test_local import DEADLINE_S, directory, pid_of_sequencer, wait_for_end_of
+from tests.realtime.client import FakeClient
 
 __all__ = ["directory"]  # a fixture
 
@@ -102,6 +107,51 @@ def test_what_cannot_have_been_sent_is_sent_again(directory: str) -> None:
         position = await asyncio.to_thread(layer.append, "a", "2", KEEP)
         assert position.offset == 1
         assert (await layer.aread("a", KEEP, after=None)).position == position
+        await layer.close()
+
+    asyncio.run(scenario())
+
+
+def test_members_miss_nothing_where_a_connection_breaks(directory: str) -> None:
+    """As that of a process which reads nothing for too long, and is cut off."""
+
+    async def scenario() -> None:
+        here, there = LocalLayer(directory=directory), LocalLayer(directory=directory)
+        hub = Hub(lambda: here, lambda group: Keeping(here, KEEP))
+        member = FakeClient(extension=True)
+        await hub.join("a", member.outbox)
+        for number in range(60):
+            if number % 20 == 10:
+                sock = here._lines[asyncio.get_running_loop()]._sock
+                assert sock is not None
+                sock.shutdown(socket.SHUT_RDWR)
+            await there.aappend("a", str(number), KEEP)
+        async with asyncio.timeout(DEADLINE_S):
+            while len(member.received) < 60:
+                await asyncio.sleep(0.01)
+        assert member.received == [str(number) for number in range(60)]
+        assert member.outbox.gaps == 0
+        await hub.leave_all(member.outbox)
+        await here.close()
+        await there.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_the_longest_message_is_kept(directory: str) -> None:
+    async def scenario() -> None:
+        layer, inbox = LocalLayer(directory=directory), Inbox(DEADLINE_S)
+        await layer.subscribe("a", inbox)
+        keep = Keep(count=10, age_s=60, max_bytes=MAX_PAYLOAD_BYTES)
+        start = (await layer.aread("a", keep, after=None)).position
+        position = await layer.aappend("a", b"x" * MAX_PAYLOAD_BYTES, keep, key="~" * 128)
+        kept = Kept(b"x" * MAX_PAYLOAD_BYTES, position, "~" * 128)
+        assert await inbox.take() == kept
+        assert (await layer.aread("a", keep, after=start)).messages == [kept]
+        assert (await asyncio.to_thread(layer.read, "a", keep, after=start)).messages == [kept]
+        with pytest.raises(LayerError, match="at most 16777216 bytes"):
+            await layer.aappend("a", b"x" * (MAX_PAYLOAD_BYTES + 1), keep)
         await layer.close()
 
     asyncio.run(scenario())
