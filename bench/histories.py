@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import statistics
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-GOAL = 0.7  # of plain groups, in-process
+GOAL = 0.7  # of plain groups, in-process; through Valkey 0.5
 PAYLOAD = {"user": "ada", "text": "What a page shows of a message, in about as many characters as people write."}
 TASKS = 8
 
@@ -44,7 +45,7 @@ class Bench:
         self._members_count = members_count
         self._missing_count = 0
         self._arrived = asyncio.Event()
-        self._sequencers: list[Path] = []
+        self._others: list[Path] = []  # processes that work for the layer
 
     async def run(self, rounds: int, count: int) -> list[tuple[Turn, Turn]]:
         """For each round the turn without a history, and the one with it."""
@@ -61,7 +62,7 @@ class Bench:
                 outbox = Outbox({"extensions": {"fullduplex.prepared": extension}}, _send, lambda code, reason: None)
                 await get_hub().join(name, outbox)
                 outboxes.append(outbox)
-        self._sequencers = [*_sequencers() - before]
+        self._others = [*_sequencers() - before, *_brokers()]
         turns = []
         for number in range(rounds + 1):
             turn = await self._turn("plain", count), await self._turn("kept", count)
@@ -95,7 +96,7 @@ class Bench:
         return 0
 
     def _cpu_s(self) -> float:
-        return time.process_time() + sum(map(_cpu_s_of, self._sequencers))
+        return time.process_time() + sum(map(_cpu_s_of, self._others))
 
 
 async def _send(event: Any) -> None: ...
@@ -107,11 +108,24 @@ def _cpu_s_of(process: Path) -> float:
 
 
 def _sequencers() -> set[Path]:
+    return {process for process, command in _commands() if b"fullduplex.sequencer.process" in command}
+
+
+def _brokers() -> set[Path]:
+    """Those that this process has started."""
     return {
-        path.parent
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if b"fullduplex.sequencer.process" in path.read_bytes()
+        process
+        for process, command in _commands()
+        if b"valkey" in command and (process / "stat").read_text().rpartition(")")[2].split()[1] == str(os.getpid())
     }
+
+
+def _commands() -> list[tuple[Path, bytes]]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.append((path.parent, path.read_bytes()))
+    return found
 
 
 def _memory() -> Any:
@@ -126,7 +140,14 @@ def _local() -> Any:
     return LocalLayer(directory=tempfile.mkdtemp())
 
 
-LAYERS: dict[str, Callable[[], Any]] = {"memory": _memory, "local": _local}
+def _valkey() -> Any:
+    from bench import broker
+    from fullduplex.layers.redis import RedisLayer
+
+    return RedisLayer(hosts=[f"redis://127.0.0.1:{broker.start()}"])
+
+
+LAYERS: dict[str, Callable[[], Any]] = {"memory": _memory, "local": _local, "valkey": _valkey}
 
 
 def _row(name: str, members_count: int, count: int, turns: list[tuple[Turn, Turn]]) -> str:

@@ -17,10 +17,11 @@ How the parts divide the work::
     subscriber.py   the connection that listens: confirmations, liveness, reconnects, gaps
     pipeline.py     the connection that commands: many callers, one write
     threads.py      the connections of synchronous code
-    scripts.py      what a server is asked to do, and when it may be asked again
+    commands.py     what a server is asked to do, and when it may be asked again
     sealing.py      messages to bytes, encrypted where keys are configured
     envelopes.py    what a message looks like on its channel: its position, and parts of a long one
     history.py      histories, in Lua on streams
+    appending.py    many appends to one group, in one script
     queues.py       queues for channel names, in Lua
 """
 

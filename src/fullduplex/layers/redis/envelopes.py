@@ -14,9 +14,8 @@ the parts, and nothing of others comes in between.
 from __future__ import annotations
 
 from fullduplex.layers.history import Position
+from fullduplex.layers.redis.commands import Once, Script, Scripted, pack
 from fullduplex.layers.redis.connecting import Refused
-from fullduplex.layers.redis.pipeline import Argument
-from fullduplex.layers.redis.scripts import Once, Script, Scripted
 
 #: Of what is published as one.
 MAX_BYTES = 16_000
@@ -43,19 +42,19 @@ _PUBLISH = Script(PUBLISH_FUNCTION + "return publish(ARGV[1], KEYS[1], ARGV[2])"
 
 
 def publishing(command: str, channel: bytes, data: bytes) -> Once:
-    return Once((command, channel, data)) if len(data) <= MAX_BYTES else _InParts(command, channel, data)
+    return Once(command, channel, data) if len(data) <= MAX_BYTES else _InParts(command, channel, data)
 
 
 class _InParts(Scripted):
     """Where a user may not run scripts, it is published as a whole."""
 
     def __init__(self, command: str, channel: bytes, data: bytes) -> None:
-        super().__init__(_PUBLISH, [channel], [command, data])
+        super().__init__(_PUBLISH, (channel,), (command,), data)
         self._plain = (command, channel, data)
         self._is_refused = False
 
-    def command(self) -> tuple[Argument, ...]:
-        return self._plain if self._is_refused else super().command()
+    def packed(self) -> bytes:
+        return pack(*self._plain) if self._is_refused else super().packed()
 
     def can_spell_out(self, problem: Exception) -> bool:
         if isinstance(problem, Refused) and not self._is_refused:

@@ -19,24 +19,29 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import logging
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from redis.crc import key_slot
 
-from fullduplex.exceptions import ConfigurationError, LayerUnavailable
+from fullduplex.exceptions import ConfigurationError
 from fullduplex.layers.history import Keep, Kept, Missed, Position
+from fullduplex.layers.redis.commands import Argument, Repeatable, Script
 from fullduplex.layers.redis.envelopes import PUBLISH_FUNCTION
-from fullduplex.layers.redis.scripts import Repeatable, Script
 
 logger = logging.getLogger("fullduplex.layers")
 
 # A window may have more messages than it should for a while, so that not every append must trim; reading trims all.
 _BEGIN = """
-local server = string.match(redis.call('INFO', 'replication'), 'role:master.*master_replid:(%x+)')
-if not server then return redis.error_reply('READONLY it is no master, or does not tell its master_replid') end
+local info = redis.call('INFO', 'replication')
+local _, before = string.find(info, 'master_replid:', 1, true)
+if not before or not string.find(info, 'role:master', 1, true) then
+  return redis.error_reply('READONLY it is no master, or does not tell its master_replid')
+end
+local server = string.sub(info, before + 1, before + 12)
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local window, messages, requests = KEYS[1], KEYS[2], KEYS[3]
@@ -45,73 +50,119 @@ local count, max_bytes, age = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARG
 -- first, last: offsets; former: the last of earlier epochs; since: when the first was kept; gone: when the newest was
 -- that is not kept any more.
 local nonce, epoch_of, first, last, former, size, since, gone, expires = ARGV[4], server, 1, 0, 0, 0, now, 0, 0
-local changed = true
 local known = redis.call('GET', window)
 if known then
-  nonce, epoch_of, first, last, former, size, since, gone, expires = unpack(cjson.decode(known))
-  local fit = last - first + 1
-  changed = redis.call('XLEN', messages) ~= fit or redis.call('HLEN', requests) ~= fit
-  if changed then first, size, since, gone, expires = last + 1, 0, now, now, 0 end
+  nonce, epoch_of, first, last, former, size, since, gone, expires = cmsgpack.unpack(known)
+else
+  redis.call('DEL', messages, requests)
 end
-if changed then redis.call('DEL', messages, requests) end
+local changed = not known
 if epoch_of ~= server then epoch_of, former, changed = server, last, true end
-local epoch = nonce .. '-' .. string.sub(server, 1, 12)
+local epoch = nonce .. '-' .. server
+
+-- What the window does not know of is thrown away, and so is what it knows.
+local function make_fit()
+  local fit = last - first + 1
+  if redis.call('XLEN', messages) == fit and redis.call('HLEN', requests) == fit then return false end
+  redis.call('DEL', messages, requests)
+  first, size, since, gone, expires, changed = last + 1, 0, now, now, 0, true
+  return true
+end
 
 local function is_beyond(count, oldest)
   return first <= last and (last - first >= count or size > max_bytes or since <= oldest)
 end
 
+-- Take what is beyond the bounds out of the window; return the requests of it, for drop().
 local function trim(oldest)
+  local dropped = {}
   while is_beyond(count, oldest) do
-    local heads, dropped = redis.call('XRANGE', messages, '-', '+', 'COUNT', 100), {}
+    local some = math.max(1, math.min(last - first - count + 2, 100))
+    local heads = redis.call('XRANGE', messages, first, '+', 'COUNT', some)
     if #heads == 0 then error('a stream without entries') end
     for _, entry in ipairs(heads) do
       since = tonumber(string.match(entry[1], '%d+$'))
       if not is_beyond(count, oldest) then break end
-      first, size, gone = first + 1, size - entry[2][4], since
+      first, size, gone, changed = first + 1, size - entry[2][4], since, true
       dropped[#dropped + 1] = entry[2][2]
     end
-    if #dropped == 0 then return end
-    redis.call('XTRIM', messages, 'MAXLEN', last - first + 1)
-    redis.call('HDEL', requests, unpack(dropped))
-    changed = true
   end
+  return dropped
 end
 
 local function save()
-  local line = string.format('["%s","%s",%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%.0f]',
-    nonce, epoch_of, first, last, former, size, since, gone, expires)
-  redis.call('SET', window, line, 'PX', 2 * age + 120000)
+  local told = cmsgpack.pack(nonce, epoch_of, first, last, former, size, since, gone, expires)
+  redis.call('SET', window, told, 'PX', 2 * age + 120000)
+end
+
+local function drop(dropped)
+  if #dropped == 0 then return end
+  redis.call('XTRIM', messages, 'MAXLEN', last - first + 1)
+  for from = 1, #dropped, 1000 do
+    redis.call('HDEL', requests, unpack(dropped, from, math.min(from + 999, #dropped)))
+  end
 end
 """
 
-# KEYS[4]: the channel. ARGV: data, its bytes before it was sealed, request, the command that publishes. Answers
-# {offset, epoch}; {0} when it was asked for before, and cannot know any more whether it was done.
+# KEYS[4]: the channel. ARGV: the command that publishes; then of each message data, its bytes before it was sealed, and
+# the request, which begins with k where somebody else may have made the same. Answers the epoch and the offsets; 0: it
+# was asked for before, and cannot be known any more whether it was done.
 APPEND = Script(
     PUBLISH_FUNCTION
     + _BEGIN
     + """
-local data, bytes, request = ARGV[5], tonumber(ARGV[6]), ARGV[7]
-local found = tonumber(redis.call('HGET', requests, request) or 0)
-if found > 0 then trim(now - age) end
-if found >= first then return {found, epoch} end
-local waited = tonumber(ARGV[#ARGV])
-if waited > 0 and gone >= now - waited then return {0, epoch} end
-last = last + 1
-if first == last then since, expires = now, 0 end
-redis.call('XADD', messages, last .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
-redis.call('HSET', requests, request, last)
-size = size + bytes
-if is_beyond(count + math.min(count / 8, 64), now - age * 1.1) then trim(now - age) end
-if expires < now + age then
+local waited, fits = tonumber(ARGV[#ARGV]), false
+local answer, added, dropped = {epoch}, {}, {}
+
+local function find(request)
+  if waited == 0 and string.byte(request) ~= 107 then return nil end
+  if not fits then
+    make_fit()
+    fits = true
+  end
+  local found = tonumber(redis.call('HGET', requests, request) or 0)
+  if found > 0 then
+    for _, old in ipairs(trim(now - age)) do dropped[#dropped + 1] = old end
+  end
+  if found >= first then return found end
+  if waited > 0 and gone >= now - waited then return 0 end
+end
+
+for at = 6, #ARGV - 1, 3 do
+  local data, bytes, request = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  local offset = find(request)
+  if not offset then
+    offset = last + 1
+    local done = redis.pcall('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
+    if done.err then
+      if #added > 0 or not make_fit() then return done end
+      redis.call('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
+    end
+    redis.call('HSET', requests, request, offset)
+    if first > last then since, expires = now, 0 end
+    last, size, changed = offset, size + bytes, true
+    added[#added + 1] = at
+  end
+  answer[#answer + 1] = offset
+end
+
+if is_beyond(count + math.min(count / 8, 64), now - age * 1.1) then
+  for _, old in ipairs(trim(now - age)) do dropped[#dropped + 1] = old end
+end
+if #added > 0 and expires < now + age then
   local rest = math.floor(age * 1.125) + 10000
   expires = now + rest
   redis.call('PEXPIRE', messages, rest)
   redis.call('PEXPIRE', requests, rest)
 end
-save()
-publish(ARGV[8], KEYS[4], 'k' .. epoch .. ' ' .. last .. '\\n' .. data)
-return {last, epoch}
+if changed then save() end
+drop(dropped)
+local offset = last - #added
+for _, at in ipairs(added) do
+  offset = offset + 1
+  publish(ARGV[5], KEYS[4], 'k' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[at])
+end
+return answer
 """
 )
 
@@ -120,8 +171,10 @@ return {last, epoch}
 READ = Script(
     _BEGIN
     + """
-trim(now - age)
+make_fit()
+local dropped = trim(now - age)
 if changed then save() end
+drop(dropped)
 if ARGV[5] == '' then return {epoch, last, 1, {}} end
 local after, max_count, rest = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local from = math.max(first, former + 1)
@@ -144,6 +197,20 @@ return {epoch, last, recovered and 1 or 0, entries}
 )
 
 
+class Entry(NamedTuple):
+    """A message on its way into a history.
+
+    Attributes:
+        data: sealed.
+        size_bytes: before it was sealed.
+        request: what it is known by.
+    """
+
+    data: bytes
+    size_bytes: int
+    request: bytes
+
+
 class Histories:
     """Makes the calls of a layer, and reads the answers.
 
@@ -164,31 +231,34 @@ class Histories:
         self._deadline_s = deadline_s
         self._close = close
         self._open = open
+        self.begin()
 
-    def append(self, name: bytes, data: Any, keep: Keep, key: str) -> Repeatable:
+    def begin(self) -> None:
+        """At first, and again in each process that is forked: nonces must differ."""
+        self._prefix = os.urandom(6).hex().encode()
+        self._numbers = itertools.count()
+
+    def entry(self, data: Any, key: str) -> Entry:
+        request = b"k" + hashlib.blake2b(key.encode(), digest_size=16).digest() if key else self._nonce()
+        size_bytes = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        return Entry(self._close(data, key), size_bytes, request)
+
+    def append(self, name: bytes, keep: Keep, entries: Sequence[Entry]) -> Repeatable:
         """
         Args:
             name: of the channel.
         """
-        request = hashlib.blake2b(key.encode(), digest_size=16).digest() if key else os.urandom(12)
-        size_bytes = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-        arguments = (*_window(keep), self._close(data, key), size_bytes, request, self._publish)
-        return Repeatable(APPEND, (*keys_of(name), name), arguments, self._deadline_s)
+        arguments = (argument for entry in entries for argument in entry)
+        return self._call(APPEND, (*keys_of(name), name), keep, self._nonce(), self._publish, *arguments)
 
-    def appended(self, answer: Any) -> Position:
-        """
-        Raises:
-            LayerUnavailable: it is not known whether it was kept.
-        """
-        offset, epoch = answer
-        if not offset:
-            raise LayerUnavailable("Redis: the answer was lost, and what is kept by now does not tell whether it was")
-        return Position(offset, epoch.decode())
+    def appended(self, answer: Any) -> list[Position | None]:
+        """None: it is not known whether that one was kept."""
+        epoch = answer[0].decode()
+        return [Position(offset, epoch) if offset else None for offset in answer[1:]]
 
     def read(self, name: bytes, keep: Keep, after: Position | None, max_count: int, max_bytes: int) -> Repeatable:
         behind = ("", "") if after is None else (after.offset, after.epoch)
-        arguments = (*_window(keep), *behind, max_count, max_bytes)
-        return Repeatable(READ, keys_of(name), arguments, self._deadline_s)
+        return self._call(READ, keys_of(name), keep, self._nonce(), *behind, max_count, max_bytes)
 
     def missed(self, answer: Any, asked: bool) -> Missed:
         """
@@ -210,6 +280,13 @@ class Histories:
                 messages.append(Kept(message, Position(reached, epoch), key))
         return Missed(messages, Position(last, epoch), recovered, not asked or reached == last)
 
+    def _call(self, script: Script, keys: tuple[bytes, ...], keep: Keep, *arguments: Argument) -> Repeatable:
+        bounds = (keep.count, keep.max_bytes, max(int(keep.age_s * 1000), 1))
+        return Repeatable(script, keys, bounds, *arguments, deadline_s=self._deadline_s)
+
+    def _nonce(self) -> bytes:
+        return b"%b%x" % (self._prefix, next(self._numbers))
+
 
 @functools.lru_cache(1024)
 def keys_of(name: bytes) -> tuple[bytes, bytes, bytes]:
@@ -225,7 +302,3 @@ def keys_of(name: bytes) -> tuple[bytes, bytes, bytes]:
     if key_slot(keys[0]) != key_slot(name):
         raise ConfigurationError(f"prefix: histories need one without braces, or with a hash tag, not {name!r}.")
     return keys
-
-
-def _window(keep: Keep) -> tuple[int, int, int, str]:
-    return keep.count, keep.max_bytes, max(int(keep.age_s * 1000), 1), os.urandom(5).hex()

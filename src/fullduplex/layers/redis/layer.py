@@ -14,13 +14,14 @@ from typing import Any, ClassVar
 from fullduplex.exceptions import ChannelFull
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 from fullduplex.layers.history import Keep, Kept, Missed, Position
+from fullduplex.layers.redis.appending import known
+from fullduplex.layers.redis.commands import Once
 from fullduplex.layers.redis.envelopes import Parts, publishing, read_position, with_position
 from fullduplex.layers.redis.history import Histories
 from fullduplex.layers.redis.hosts import read_hosts
 from fullduplex.layers.redis.limits import RedisLimits
 from fullduplex.layers.redis.loop_state import LoopState
 from fullduplex.layers.redis.queues import PUSH
-from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.sealing import Seal
 from fullduplex.layers.redis.subscriber import Watchers
 from fullduplex.layers.redis.threads import ThreadConnections
@@ -107,12 +108,12 @@ class RedisLayer(BaseLayer):
 
     def append(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
         name = self._name(group)
-        return self._histories.appended(self._threads.make(name, self._histories.append(name, data, keep, key)))
+        call = self._histories.append(name, keep, [self._histories.entry(data, key)])
+        return known(self._histories.appended(self._threads.make(name, call))[0])
 
     async def aappend(self, group: str, data: Message, keep: Keep, *, key: str = "") -> Position:
-        name = self._name(group)
-        answer = await self._loop_state().make(name, self._histories.append(name, data, keep, key))
-        return self._histories.appended(answer)
+        entry = self._histories.entry(data, key)
+        return await self._loop_state().appends.append(self._name(group), keep, entry)
 
     def read(
         self, group: str, keep: Keep, *, after: Position | None, max_count: int = 1_000, max_bytes: int = 1_048_576
@@ -224,7 +225,7 @@ class RedisLayer(BaseLayer):
                 for closed in [other for other in self._loops if other.is_closed()]:
                     del self._loops[closed]
                 state = self._loops[loop] = LoopState(
-                    self._topology, self.limits, self.watchers, lambda: self._forget(loop)
+                    self._topology, self.limits, self.watchers, self._histories, lambda: self._forget(loop)
                 )
         return state
 
@@ -242,6 +243,7 @@ class RedisLayer(BaseLayer):
         the selector that parent and child share; so they are kept, unused."""
         self._of_parent = (self._loops, self._threads)
         self._forget_everything()
+        self._histories.begin()
 
 
 def glob_escape(name: bytes) -> bytes:

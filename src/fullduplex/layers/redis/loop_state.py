@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from fullduplex.exceptions import ChannelFull, LayerUnavailable
 from fullduplex.layers.base import Gap
+from fullduplex.layers.history import Keep, Position
+from fullduplex.layers.redis.appending import Appends
+from fullduplex.layers.redis.commands import Argument, Once, pack
 from fullduplex.layers.redis.connecting import NotSent, ask_async, backoff_s, translate
+from fullduplex.layers.redis.history import Entry, Histories
 from fullduplex.layers.redis.hosts import Host
 from fullduplex.layers.redis.limits import RedisLimits
-from fullduplex.layers.redis.pipeline import Argument, Pipeline
+from fullduplex.layers.redis.pipeline import Pipeline
 from fullduplex.layers.redis.queues import GIVE_BACK, POP, STAMP_LENGTH, Poppers
-from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.subscriber import Subscriber, Subscription, Watchers
 from fullduplex.layers.redis.topology import Topology
 from fullduplex.watched import watched
@@ -32,7 +35,12 @@ class LoopState:
     """
 
     def __init__(
-        self, topology: Topology, limits: RedisLimits, watchers: Watchers, on_close: Callable[[], None]
+        self,
+        topology: Topology,
+        limits: RedisLimits,
+        watchers: Watchers,
+        histories: Histories,
+        on_close: Callable[[], None],
     ) -> None:
         self._topology = topology
         self._limits = limits
@@ -44,7 +52,9 @@ class LoopState:
         self._strays: list[Subscription] = []
         self._rehoming: asyncio.Task[None] | None = None
         self._poppers: dict[bytes, Poppers] = {}
+        self._histories = histories
         self._reading = asyncio.Semaphore(limits.max_reads_count)
+        self.appends = Appends(self._append, limits)
         self._end = self._until_the_loop_ends()
         start(self._end)
 
@@ -66,13 +76,14 @@ class LoopState:
                 await subscriber.close()
             for pipeline in self._pipelines.values():
                 await pipeline.close()
+            await self.appends.close()
             await asyncio.sleep(0)  # transports close in the loop's next turn
 
     # Commands --------------------------------------------------------------------------------
 
     async def call(self, name: bytes, *command: Argument) -> Any:
         """Send a command to the server of ``name`` and return the reply; otherwise like :meth:`make`."""
-        return await self.make(name, Once(command))
+        return await self.make(name, Once(*command))
 
     async def make(self, name: bytes, call: Once) -> Any:
         """Have the server of ``name`` do what is called for, and return the reply.
@@ -90,7 +101,7 @@ class LoopState:
                 while True:
                     try:
                         host = await self._locate(name)
-                        return await self._pipeline(host).call(*call.command())
+                        return await self._pipeline(host).call(call.packed())
                     except LayerUnavailable as error:
                         problem = error
                     except ResponseError as error:
@@ -105,6 +116,9 @@ class LoopState:
                     await self._refresh()
         except TimeoutError as error:
             raise self._too_late(host, problem) from (problem or error)
+
+    async def _append(self, name: bytes, keep: Keep, entries: Sequence[Entry]) -> list[Position | None]:
+        return self._histories.appended(await self.make(name, self._histories.append(name, keep, entries)))
 
     async def read(self, name: bytes, call: Once) -> Any:
         """Like :meth:`make`, of what has a long answer; of those only so many are under way.
@@ -262,7 +276,7 @@ class LoopState:
         """
         try:
             async with asyncio.timeout(self._limits.publish_timeout_s):
-                return await self._pipeline(host).call(*command)
+                return await self._pipeline(host).call(pack(*command))
         except (TimeoutError, ResponseError) as error:
             raise translate(error, host.label) from error
 

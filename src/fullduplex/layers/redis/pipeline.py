@@ -19,8 +19,6 @@ logger = logging.getLogger("fullduplex.layers")
 
 _BATCH_BYTES = 262_144  # per write; a caller waits for the answers to one batch at most before its own goes out
 
-Argument = str | bytes | int
-
 
 class Pipeline:
     """One connection of one loop to one server; opened at the first call, and again after a loss.
@@ -40,8 +38,8 @@ class Pipeline:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def call(self, *command: Argument) -> Any:
-        """Send a command and return the reply. The caller sets the deadline.
+    async def call(self, packed: bytes) -> Any:
+        """Send a command (commands.py) and return the reply. The caller sets the deadline.
 
         Raises:
             NotSent: the server cannot be reached, or is the wrong one; nothing was done.
@@ -53,7 +51,7 @@ class Pipeline:
             await self._room.wait()
         if self._closed:
             raise LayerUnavailable("the layer was closed")
-        call = _Call(command)
+        call = _Call(packed)
         self._waiting.append(call)
         self._waiting_bytes += call.size_bytes
         if self._task is None:
@@ -103,7 +101,7 @@ class Pipeline:
         unanswered, demoted = deque(batch), False
         try:
             async with asyncio.timeout(self._limits.publish_timeout_s):
-                packed = connection.pack_commands([call.command for call in batch])
+                packed = b"".join([call.packed for call in batch])
                 await connection.send_packed_command(packed, check_health=False)
                 while unanswered:
                     try:
@@ -152,11 +150,11 @@ class Pipeline:
 
 
 class _Call:
-    __slots__ = ("answer", "command", "size_bytes")
+    __slots__ = ("answer", "packed", "size_bytes")
 
-    def __init__(self, command: tuple[Argument, ...]) -> None:
-        self.command = command
-        self.size_bytes = 64 + sum(len(part) if isinstance(part, (bytes, str)) else 8 for part in command)
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        self.size_bytes = 64 + len(packed)
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def settle(self, reply: Any) -> None:

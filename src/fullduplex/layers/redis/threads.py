@@ -10,11 +10,10 @@ from typing import Any
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from fullduplex.exceptions import LayerUnavailable
+from fullduplex.layers.redis.commands import Argument, Once
 from fullduplex.layers.redis.connecting import NotSent, ask_sync, backoff_s, open_sync, translate
 from fullduplex.layers.redis.hosts import Host, SyncConnection
 from fullduplex.layers.redis.limits import RedisLimits
-from fullduplex.layers.redis.pipeline import Argument
-from fullduplex.layers.redis.scripts import Once
 from fullduplex.layers.redis.topology import FAILURES, Topology
 
 
@@ -32,7 +31,7 @@ class ThreadConnections:
 
     def call(self, name: bytes, *command: Argument) -> Any:
         """Send a command to the server of ``name`` and return the reply; otherwise like :meth:`make`."""
-        return self.make(name, Once(command))
+        return self.make(name, Once(*command))
 
     def make(self, name: bytes, call: Once) -> Any:
         """Have the server of ``name`` do what is called for, and return the reply.
@@ -45,7 +44,7 @@ class ThreadConnections:
         attempt = 0
         while True:
             try:
-                return self._try(name, call.command(), end_s)
+                return self._try(name, call.packed(), end_s)
             except LayerUnavailable as error:
                 if call.can_spell_out(error):
                     continue
@@ -68,7 +67,7 @@ class ThreadConnections:
 
     # Inside ----------------------------------------------------------------------------------
 
-    def _try(self, name: bytes, command: tuple[Argument, ...], end_s: float) -> Any:
+    def _try(self, name: bytes, packed: bytes, end_s: float) -> Any:
         host = self._topology.host_for(name)
         if host is None:
             self._refresh()
@@ -81,14 +80,14 @@ class ThreadConnections:
                 f"Redis at {host.label}: all {self._limits.max_connections_count} connections of this process are busy"
             )
         try:
-            return self._exchange(host, command)
+            return self._exchange(host, packed)
         finally:
             free.release()
 
-    def _exchange(self, host: Host, command: tuple[Argument, ...]) -> Any:
+    def _exchange(self, host: Host, packed: bytes) -> Any:
         connection = self._take(host)
         try:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            connection.send_packed_command([packed], check_health=False)
             reply = connection.read_response()
         except ResponseError as error:
             if isinstance(error, ReadOnlyError):  # the sentinels know who is the master now
