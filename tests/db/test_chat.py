@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import uuid
-from typing import Any
+from contextlib import AsyncExitStack
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
 
+from fullduplex.client import Message, Subscribed, Subscription, connect
 from tests.e2e.process import ROOT, WAIT_TIMEOUT_S, Process, fullduplex
 from tests.packages.postgresql import PostgreSQL
 
@@ -24,7 +23,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from chat.models import Room
 call_command("migrate", verbosity=0)
-Room.objects.create(name="Tea", slug="tea")
+print(Room.objects.create(name="Tea", slug="tea").group.name)
 for name in {PEOPLE}:
     user = get_user_model().objects.create_user(name)
     session = SessionStore()
@@ -52,31 +51,32 @@ def env(postgresql: PostgreSQL) -> dict[str, str]:
 async def test_people_talk(env: dict[str, str]) -> None:
     with Process(sys.executable, "-c", PREPARE, ready="", cwd=ROOT, env=env) as process:
         await asyncio.to_thread(process.wait)
-    keys = process.output.split()
+    group, *keys = process.output.split()
     with fullduplex("mysite.asgi:application", app_dir=ROOT / "examples" / "chat", env=env) as process:
-        async with asyncio.timeout(WAIT_TIMEOUT_S):
-            sockets = await asyncio.gather(*(opened(process, key) for key in keys))
-            for name, socket in zip(PEOPLE, sockets, strict=True):
-                await socket.send(json.dumps({"text": f"I am {name}.", "key": uuid.uuid4().hex}))
-            heard = await asyncio.gather(*(said(socket, len(PEOPLE)) for socket in sockets))
-            await asyncio.gather(*(socket.close() for socket in sockets))
+        url = process.url.replace("http", "ws") + "/rooms/tea/socket/"
+        async with asyncio.timeout(WAIT_TIMEOUT_S), AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    connect(url, origin=process.url, additional_headers={"Cookie": f"sessionid={key}"}, proxy=None)
+                )
+                for key in keys
+            ]
+            rooms = [client.subscribe(group) for client in clients]
+            for room in rooms:
+                assert isinstance(await anext(room), Subscribed)
+            for name, client in zip(PEOPLE, clients, strict=True):
+                await client.publish(group, {"text": f"I am {name}."}, key=uuid.uuid4().hex)
+            heard = await asyncio.gather(*(said(room, len(PEOPLE)) for room in rooms))
     assert "Traceback" not in process.output
     for texts in heard:
-        assert sorted(texts) == [f"I am {name}." for name in PEOPLE]
+        assert texts == [f"I am {name}." for name in PEOPLE]
 
 
-async def opened(process: Process, key: str) -> ClientConnection:
-    url = process.url.replace("http", "ws") + "/rooms/tea/socket/"
-    return await connect(
-        url, origin=process.url, additional_headers={"Cookie": f"sessionid={key}"}, open_timeout=None, proxy=None
-    )
-
-
-async def said(socket: ClientConnection, count: int) -> list[str]:
+async def said(room: Subscription, count: int) -> list[str]:
     """The texts of so many messages; who comes and goes is told in between."""
     texts: list[str] = []
     while len(texts) < count:
-        event: dict[str, Any] = json.loads(await socket.recv())
-        if event["type"] == "message":
-            texts.append(event["text"])
+        event = await anext(room)
+        if isinstance(event, Message) and event.data["type"] == "message":
+            texts.append(event.data["text"])
     return texts
