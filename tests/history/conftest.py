@@ -39,9 +39,10 @@ def _migrate(config: dict[str, Any], django_db_blocker: Any) -> None:
         databases.migrate()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: Any) -> Iterator[dict[str, Any]]:
-    """An empty database, whose tables are those of the history."""
+    """An empty database, whose tables are those of the history. Usual runs have the suite for histories, and what is
+    particular to PostgreSQL, on both; the rest on SQLite."""
     if request.param == "sqlite":
         path = tmp_path / "db.sqlite3"
         shutil.copy(request.getfixturevalue("sqlite"), path)

@@ -218,20 +218,22 @@ async def test_each_message_once_in_order_or_a_gap_that_is_told(
                 await asyncio.sleep(random.uniform(0.05, 0.5))
                 with suppress(*([LayerError] if restarts else [])):
                     await comer.come()
-            await until(lambda: all(member.last >= 4 * quarter for member in members))
+            # What the database has forgotten of its commits (synchronous_commit is off) took its messages along.
+            changes = {text for (text,) in await asyncio.to_thread(query, "SELECT text FROM changes")}
+            count = 2 * quarter + len(changes)
+            await until(lambda: all(member.last >= count for member in members))
             is_over.set()
             await relaying
-            while comer.last < 4 * quarter:
+            while comer.last < count:
                 await comer.come()
-        expected = {f"{role}{number} {n}" for role in ("publish", "write") for number in "12" for n in range(quarter)}
+        expected = {f"publish{number} {n}" for number in "12" for n in range(quarter)} | changes
+        assert restarts or len(changes) == 2 * quarter
         for one in (*members, comer):
-            assert len(one.seen) + one.missing == 4 * quarter == one.last
+            assert len(one.seen) + one.missing == count == one.last
             assert len(one.seen) == len(set(one.seen))
             assert expected >= set(one.seen)
             assert restarts or one.gaps == 0
         assert set(comer.seen) == expected
-        changes = await asyncio.to_thread(query, "SELECT text FROM changes")
-        assert {text for (text,) in changes} == {text for text in expected if text.startswith("write")}
         assert all(world.killed[role] for role in ("publish", "write", "outbox"))
         told = [(one.gaps, one.missing) for one in (*members, comer)]
-        print(f"\n{4 * quarter} messages to {len(told)}, killed: {dict(world.killed)}; gaps and what they cost: {told}")
+        print(f"\n{count} messages to {len(told)}, killed: {dict(world.killed)}; gaps and what they cost: {told}")

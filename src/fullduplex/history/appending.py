@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -38,7 +38,19 @@ class Message:
         return len(self.data.encode()) if isinstance(self.data, str) else len(self.data)
 
 
-def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = None) -> dict[int, Kept]:
+class Appended(NamedTuple):
+    """What has become of a message.
+
+    Attributes:
+        kept: it; of a message whose key was in the window already, the one that is there.
+        is_new: it was not.
+    """
+
+    kept: Kept
+    is_new: bool
+
+
+def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = None) -> dict[int, Appended]:
     """Append them in one transaction, or as part of the one that is open.
 
     Args:
@@ -49,8 +61,7 @@ def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = No
             deadlock.
 
     Returns:
-        What is kept, by index in ``messages``; of a message whose key is in the window already, that one. Where no
-        transaction was open, messages may be left out: ask again.
+        What is kept, by index in ``messages``. Where no transaction was open, messages may be left out: ask again.
 
     Raises:
         UnknownOutcome: the connection was lost at the commit.
@@ -119,7 +130,7 @@ class _Appending:
         self._now_ms = now_ms()
         self._rows: list[tuple[Any, ...]] = []
 
-    def run(self, messages: Sequence[Message]) -> dict[int, Kept]:
+    def run(self, messages: Sequence[Message]) -> dict[int, Appended]:
         appended = {index: message for index, message in enumerate(messages) if message.group in self._groups}
         keeps = {message.group: message.keep for message in appended.values()}
         for name, keep in keeps.items():
@@ -128,11 +139,9 @@ class _Appending:
         kept = {}
         for index, message in appended.items():
             found = known.get((message.group, message.key)) if message.key else None
-            if found is None:
-                found = self._append(self._groups[message.group], message)
-                if message.key:
-                    known[message.group, message.key] = found
-            kept[index] = found
+            kept[index] = Appended(found or self._append(self._groups[message.group], message), found is None)
+            if message.key:
+                known[message.group, message.key] = kept[index].kept
         statements.insert_messages(self._connection, self._rows)
         for name, keep in keeps.items():
             self._trim(self._groups[name], keep)

@@ -18,7 +18,8 @@ from fullduplex.layers.history import Kept
 
 logger = logging.getLogger("fullduplex.history")
 
-PAUSE_S = 1.0  # after a failure: each try may take as long as the layer's deadline
+PAUSE_S = 1.0  # after a failure, at least
+PAUSE_FACTOR = 10.0  # of the time that it took: a layer may have a deadline of seconds, and all who append wait for it
 
 _lock = threading.Lock()
 _tasks: set[asyncio.Task[None]] = set()
@@ -33,10 +34,11 @@ def publish(messages: Sequence[tuple[str, Kept]]) -> None:
     except RuntimeError:
         for group, kept in messages:
             if not _is_paused():
+                begun_s = time.monotonic()
                 try:
                     get_layer().publish_kept(group, kept)
                 except Exception as error:
-                    _note(group, error)
+                    _note(group, error, begun_s)
     else:  # the end of a transaction on the loop (fullduplex.db)
         task = loop.create_task(_apublish(messages))
         _tasks.add(task)
@@ -46,10 +48,11 @@ def publish(messages: Sequence[tuple[str, Kept]]) -> None:
 async def _apublish(messages: Sequence[tuple[str, Kept]]) -> None:
     for group, kept in messages:
         if not _is_paused():
+            begun_s = time.monotonic()
             try:
                 await get_layer().apublish_kept(group, kept)
             except Exception as error:
-                _note(group, error)
+                _note(group, error, begun_s)
 
 
 def _is_paused() -> bool:
@@ -61,11 +64,12 @@ def _is_paused() -> bool:
     return True
 
 
-def _note(group: str, error: Exception) -> None:
+def _note(group: str, error: Exception, begun_s: float) -> None:
     global _paused_until_s, _unpublished_count
+    now_s = time.monotonic()
     with _lock:
         _unpublished_count += 1
-        _paused_until_s = time.monotonic() + PAUSE_S
+        _paused_until_s = now_s + max(PAUSE_S, PAUSE_FACTOR * (now_s - begun_s))
     level = logging.WARNING if isinstance(error, LayerError) else logging.ERROR
     what = "A message of the group %r is kept and could not be published; members get it some seconds later: %s"
     logger.log(level, what, group, error, exc_info=level == logging.ERROR)

@@ -104,10 +104,11 @@ class DatabaseHistory:
             return self._put(message)
         get_layer()
         try:
-            kept = append(alias, [message])[0]
+            kept, is_new = append(alias, [message])[0]
         except Error as error:
             raise as_layer_error(alias, error) from error
-        transaction.on_commit(partial(publish, [(message.group, kept)]), using=alias)
+        if is_new:
+            transaction.on_commit(partial(publish, [(message.group, kept)]), using=alias)
         future: Future[Kept] = Future()
         future.set_result(kept)
         return future

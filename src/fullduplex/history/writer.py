@@ -162,9 +162,9 @@ class Writer:
             again = self._fail(chosen, error)
             self._put_back([one for one in batch if one in again or one not in chosen])
             return False
-        for index, message in kept.items():
-            chosen[index].future.set_result(message)
-        publish([(chosen[index].message.group, message) for index, message in kept.items()])
+        publish([(chosen[index].message.group, appended.kept) for index, appended in kept.items() if appended.is_new])
+        for index, appended in kept.items():  # now, so that what its sender publishes next comes behind it
+            chosen[index].future.set_result(appended.kept)
         done = {id(chosen[index]) for index in kept}
         self._put_back([one for one in batch if id(one) not in done])
         return not kept and not waits

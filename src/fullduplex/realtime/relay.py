@@ -174,8 +174,8 @@ class Relay:
     def _settle(self, batch: _Batch) -> None:
         """In a transaction: keep what this database keeps, and delete the rows of what was sent."""
         if batch.messages:
-            kept = append(self._alias, batch.messages)
-            published = [(batch.messages[index].group, kept[index]) for index in sorted(kept)]
+            appended = sorted(append(self._alias, batch.messages).items())
+            published = [(batch.messages[index].group, one.kept) for index, one in appended if one.is_new]
             transaction.on_commit(partial(publish, published), using=self._alias)
         if batch.sent:
             self._table().filter(pk__in=batch.sent).delete()
