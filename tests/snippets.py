@@ -65,6 +65,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "*": By("tests/e2e/test_javascript_guide.py"),
     },
     "docs/howto/logging.md": {"toml": By("tests/server/test_howto.py")},
+    "docs/howto/resume.md": {"*": By("tests/e2e/test_resume_guide.py")},
     "docs/howto/metrics.md": {
         "console": By("tests/server/test_howto.py"),
         "scrape_configs": Because("a configuration of Prometheus, which is not run here"),
