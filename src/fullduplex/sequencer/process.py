@@ -93,9 +93,7 @@ class Sequencer:
 
         Then remove the files, and leave what is kept to the next one. Whoever is just connecting is turned away, and
         finds or starts that."""
-        is_ours = self._has_files()
-        if is_ours:
-            self._keeper.save()
+        is_ours = self._save()
         for peer in sorted(self._peers, key=lambda peer: peer.listens):
             peer.sock.close()
         self._listener.close()
@@ -214,7 +212,7 @@ class Sequencer:
         who ends the service may kill what is left of it."""
         peer.listens = False
         if not any(other.listens for other in self._peers):
-            self._keeper.save()
+            self._save()
 
     def _pass_on(self, publisher: Peer, group: bytes, frame: bytes) -> None:
         for member in self._members.get(group, ()):
@@ -329,6 +327,13 @@ class Sequencer:
             self._tell("The files of the local layer were removed; its sequencer begins anew")
             self._flush()
             self._is_over = True
+
+    def _save(self) -> bool:
+        """Leave what is kept to the next one, unless that has begun already, with files of its own; whether not."""
+        is_ours = self._has_files()
+        if is_ours:
+            self._keeper.save()
+        return is_ours
 
     def _has_files(self) -> bool:
         try:
