@@ -56,6 +56,9 @@ class Site(Endpoint):
         finally:
             self.told.append("cancelled")
 
+    async def call_half(self, params: Any) -> Any:
+        return "\ud800"
+
     async def call_unsayable(self, params: Any) -> Any:
         return object()
 

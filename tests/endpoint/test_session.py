@@ -84,6 +84,26 @@ async def test_half_a_surrogate_pair_is_the_clients_fault() -> None:
     async with connected() as socket:
         await socket.send('{"type":"publish","id":1,"group":"chat.1","data":["\\ud800"]}')
         assert (await socket.receive_json())["code"] == "bad_request"
+        await socket.send('{"type":"call","id":2,"method":"echo","params":{"\\udfff":1}}')
+        assert (await socket.receive_json())["code"] == "bad_request"
+        assert (await ask(socket, "call", 3, method="half"))["code"] == "internal"
+
+
+async def test_a_session_that_is_cancelled_leaves_no_member_behind() -> None:
+    """As when the server's own call is cancelled while the layer takes its time."""
+    async with connected() as socket:
+        for number in range(1, 6):
+            await ask(socket, "subscribe", number, group=f"news.{number}")
+        assert len(get_hub().groups) == 5
+        assert Site.last is not None
+        session: Any = Site.last.serving
+        stopping = asyncio.create_task(session.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.wait({stopping})
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert get_hub().groups == []
 
 
 async def test_what_is_longer_than_it_may_be_ends_the_socket() -> None:

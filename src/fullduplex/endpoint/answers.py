@@ -72,7 +72,11 @@ async def answered(
         try:
             async with timeout:
                 told = await work()
-                return None if told is None else grammar.write(told)
+            if told is None:
+                return None
+            text = grammar.write(told)
+            text.encode()  # what UTF-8 cannot say is the project's error, too
+            return text
         except TimeoutError:
             if not timeout.expired():
                 raise
@@ -139,13 +143,10 @@ async def publish(hooks: Hooks, request: grammar.Publish) -> dict[str, Any]:
     """
     if not await hooks.may_publish(request.group, request.data):
         raise RequestRefused("forbidden", f"This client may not publish to {request.group}.")
-    try:
-        payload = await hooks.on_publish(request.group, request.data, request.key)
-        position = None
-        if payload is not None:
-            position = await Group(request.group).asend(payload, key=request.key)
-    except UnicodeEncodeError as error:  # half a surrogate pair, of the client's
-        raise RequestRefused("bad_request", "`data` has text that UTF-8 cannot say.") from error
+    payload = await hooks.on_publish(request.group, request.data, request.key)
+    position = None
+    if payload is not None:
+        position = await Group(request.group).asend(payload, key=request.key)
     return {"type": "reply", "id": request.id, "position": grammar.position_object(position)}
 
 

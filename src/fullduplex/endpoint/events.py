@@ -112,9 +112,12 @@ def _read_content(hooks: answers.Hooks, request: HttpRequest) -> dict[str, Any]:
     if len(request.body) > hooks.max_message_bytes:
         raise RequestRefused("too_large", f"A request has at most {hooks.max_message_bytes} bytes.")
     try:
-        return grammar.read_message(request.body.decode())
+        text = request.body.decode()
+        message = grammar.read_message(text)
     except (UnicodeDecodeError, grammar.NotThisProtocol) as error:
         raise RequestRefused("bad_request", "The content of a request is one JSON object with a `type`.") from error
+    grammar.check_text(text, message)
+    return message
 
 
 def _json(text: str) -> HttpResponse:

@@ -30,6 +30,7 @@ UNAUTHORIZED = 4501
 _METHOD = re.compile(r"[A-Za-z0-9_]{1,99}")
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"[!-~]{1,128}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a pair, perhaps with the other half behind it
 _OFFSET = re.compile(r"[0-9]{1,16}")
 
 
@@ -90,6 +91,19 @@ def read_message(text: str) -> dict[str, Any]:
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise NotThisProtocol("a message is a JSON object with a string `type`")
     return message
+
+
+def check_text(text: str, message: dict[str, Any]) -> None:
+    """
+    Raises:
+        RequestRefused: a string of the message has half a surrogate pair, which UTF-8 cannot say: not to be sent on.
+    """
+    if _SURROGATE.search(text) is None:
+        return
+    try:
+        encode_json(message).encode()
+    except UnicodeEncodeError:
+        raise _wrong("A string has no half of a surrogate pair") from None
 
 
 def read_id(message: dict[str, Any]) -> int | None:

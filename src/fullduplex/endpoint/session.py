@@ -121,15 +121,13 @@ class Session:
         for timer in (self._heartbeat, self._expiry):
             if timer is not None:
                 timer.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        subscriptions = list(self._subscriptions.values())
-        self._subscriptions.clear()
-        for subscription in subscriptions:
-            await subscription.stop()
+        while self._subscriptions:  # in tasks of their own, which go on when this call is cancelled
+            _, subscription = self._subscriptions.popitem()
+            self._start(subscription.stop())
+        if self._tasks:
+            await asyncio.wait([*self._tasks])
 
     def end(self, group: str, code: str, reason: str) -> None:
         """End a subscription, and tell the client."""
@@ -158,10 +156,11 @@ class Session:
         if kind == "ping":
             await self._way.send(grammar.PONG)
         elif kind != "pong":
-            await self._take_request(message, len(text))
+            await self._take_request(message, text)
         return True
 
-    async def _take_request(self, message: dict[str, Any], size_bytes: int) -> None:
+    async def _take_request(self, message: dict[str, Any], text: str) -> None:
+        size_bytes = len(text)
         request_id = grammar.read_id(message)
         try:
             if request_id is not None and request_id <= self._last_id:
@@ -169,6 +168,7 @@ class Session:
                 raise RequestRefused("bad_request", "The `id` of a request is higher than those before it.")
             self._last_id = request_id or self._last_id
             request = grammar.read_request(message, request_id)
+            grammar.check_text(text, message)
             self._admit(request, size_bytes)
         except RequestRefused as error:
             await self._way.send(grammar.write(grammar.error(request_id, error.code, error.message)))

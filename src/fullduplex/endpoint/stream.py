@@ -145,9 +145,7 @@ class EventStream:
             return
         self._after[group] = None
         self._tell_unsubscribed(group, code, reason)
-        task = asyncio.get_running_loop().create_task(subscription.stop())
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
+        self._stop_one(subscription)
 
     async def _subscribe(self, group: str) -> None:
         refused = await answers.answered(self._hooks, None, "subscribe", partial(self._start, group))
@@ -164,12 +162,16 @@ class EventStream:
 
     async def _stop(self) -> None:
         self._way.end()
-        subscriptions = list(self._subscriptions.values())
-        self._subscriptions.clear()
-        for subscription in subscriptions:
-            await subscription.stop()
+        while self._subscriptions:  # in tasks of their own, which go on when this call is cancelled
+            _, subscription = self._subscriptions.popitem()
+            self._stop_one(subscription)
         if self._stopping:
-            await asyncio.wait(self._stopping)
+            await asyncio.wait([*self._stopping])
+
+    def _stop_one(self, subscription: Subscription) -> None:
+        task = asyncio.get_running_loop().create_task(subscription.stop())
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
 
     def _ended(self, subscription: Subscription, code: str, reason: str) -> None:
         if self._subscriptions.get(subscription.group) is subscription:
