@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.browser import TIMEOUT_MS, chromium
+from tests.e2e.devtools import tabs
 from tests.e2e.faulty_network import FaultyNetwork
 from tests.e2e.process import WAIT_TIMEOUT_S
 from tests.e2e.startproject import Project, Server, free_port, run
@@ -61,10 +62,14 @@ class Site:
         assert httpx.post(url, timeout=WAIT_TIMEOUT_S).status_code == 200
         return last
 
+    def address(self, group: str, **options: object) -> str:
+        """The address of a page that listens to a group."""
+        return f"{self.network.url}/?group={group}&options={quote(json.dumps(options))}"
+
     def open(self, context: BrowserContext, group: str, **options: object) -> Page:
         """Open a page that listens to a group, and wait until it does."""
         page = context.new_page()
-        page.goto(f"{self.network.url}/?group={group}&options={quote(json.dumps(options))}")
+        page.goto(self.address(group, **options))
         expect(page.locator("body[data-subscribed]")).to_have_count(1)
         return page
 
@@ -336,6 +341,27 @@ def test_a_frozen_page_has_everything_when_it_thaws(site: Site, context: Browser
     devtools.send("Page.setWebLifecycleState", {"state": "active"})
     has(page, last)
     assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
+def test_a_hidden_tab_keeps_its_connection_and_comes_back_when_somebody_looks(site: Site) -> None:
+    """Its timers come once a minute, so that what it does by timers alone would be too late."""
+    with tabs("--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1") as window:
+        page = window.open(site.address("kept.hidden", retryFirstMs=3_600_000, retryMostMs=3_600_000, events=None))
+        page.wait_for("document.body?.dataset.subscribed")
+        window.open("about:blank")
+        page.wait_for("document.visibilityState === 'hidden'")
+        page.evaluate("(function tick() { window.ticked = Date.now(); setTimeout(tick, 100); })()")
+        page.wait_for("Date.now() - ticked > 5_000")  # its timers are slow now
+        last = site.send("kept.hidden", 50)
+        page.wait_for(f"log.at(-1) === {last}")
+        assert page.evaluate("statuses") == ["connecting", "connected"]
+        with site.network.down():
+            page.wait_for("client.status.state === 'reconnecting'")
+            last = site.send("kept.hidden", 50)
+        page.activate()
+        page.wait_for(f"log.at(-1) === {last}")
+        assert page.evaluate("log") == list(range(1, last + 1))
 
 
 @pytest.mark.slow

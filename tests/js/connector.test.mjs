@@ -145,6 +145,22 @@ test("the way back: a socket is tried beside the events, takes over, and goes on
   assert.equal(network.sockets.length, 4);
 });
 
+test("who looks at a page that events carry tries a socket, but not each time", async () => {
+  const { clock, network, page } = await carriedByEvents();
+  page.nudge();
+  await clock.pass(0);
+  network.socket.end();
+  page.nudge();
+  await clock.pass(0);
+  assert.equal(network.sockets.length, 2);
+  await clock.pass(9_999);
+  page.nudge();
+  await clock.pass(1);
+  page.nudge();
+  await clock.pass(0);
+  assert.equal(network.sockets.length, 3);
+});
+
 test("the way back waits for a call that is on its way", async () => {
   const { client, clock, network } = await carriedByEvents();
   const call = client.call("echo", 1);

@@ -69,13 +69,16 @@ export function connect(url, options = {}) {
   address.protocol = address.protocol.replace(/^ws/, "http");
   const socket = new URL(address);
   socket.protocol = socket.protocol.replace(/^http/, "ws");
-  const { events: stream = "events/" } = options;
-  const how = { csrfToken: options.csrfToken ?? csrfToken, guessed: options.events === undefined };
+  const guessed = options.events === undefined;
+  const stream = options.events === null ? null : new URL(options.events ?? "events/", address);
+  // The token of this site is nobody else's business.
+  const mine = typeof location !== "undefined" && stream?.origin === location.origin;
+  const how = { csrfToken: options.csrfToken ?? (mine ? csrfToken : () => ""), guessed };
   return new Client(options, {
     clock,
     random: Math.random,
     websocket: websocket(socket),
-    events: stream === null ? null : events(new URL(stream, address), how),
+    events: stream && events(stream, how),
     watchPage,
   });
 }

@@ -22,6 +22,7 @@ const EVENTS_EACH = 3;
 const STABLE_MS = 10_000; // a connection that lived for so long begins the back-off anew
 const NUDGE_MS = 1_000; // attempts for an outer reason are so far apart at least
 const PROBE = { firstMs: 20_000, mostMs: 600_000 };
+const PROBE_NUDGE_MS = 10_000; // somebody who changes tabs all the time does not try a blocked network each time
 
 /**
  * @typedef {object} ConnectorHandlers
@@ -47,6 +48,7 @@ export class Connector {
   /** @type {Line | null} a socket that is tried while events carry us */
   #probe = null;
   #probeCount = 0;
+  #probedAt = -Infinity;
   #eventsNext = false;
   #triedAt = -Infinity;
   #upAt = 0;
@@ -102,7 +104,7 @@ export class Connector {
   nudge() {
     if (this.state === "up") {
       this.doubt();
-      if (this.kind === "events") this.#probeAfter(0);
+      if (this.kind === "events" && this.#clock.now() - this.#probedAt >= PROBE_NUDGE_MS) this.#probeAfter(0);
     } else if (this.state === "waiting" && this.#clock.now() - this.#triedAt >= NUDGE_MS) {
       this.#clock.clearTimer(this.#timer);
       this.#open();
@@ -188,6 +190,7 @@ export class Connector {
   }
 
   #tryBack() {
+    this.#probedAt = this.#clock.now();
     /** @type {Line} */
     const probe = new Line(this.#dials.websocket, this.#clock, {
       welcome: (welcome) => this.#changeOver(probe, welcome),
