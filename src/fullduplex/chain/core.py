@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import CO_COROUTINE
+from types import FunctionType
 from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -32,6 +34,13 @@ class Hook:
     is_async: bool = False
 
 
+def is_async(function: Any) -> bool:
+    """What ``iscoroutinefunction`` says, in one step of a plain function: a mark would stand in its ``__dict__``."""
+    if type(function) is FunctionType and not function.__dict__:
+        return bool(function.__code__.co_flags & CO_COROUTINE)
+    return iscoroutinefunction(function)
+
+
 def hook_of(layer: int, middleware: Any, name: str) -> Hook:
     function = function_of(middleware, name)
     return Hook(layer, function, middleware, blocks(middleware, name), iscoroutinefunction(function))
@@ -47,11 +56,12 @@ class Passage:
     Attributes:
         position: hooks of the way in that have been taken.
         view_position: view hooks that have been taken; -1: the view is not resolved.
+        atomic_view: as ``make_view_atomic`` returned it, which is called once.
         depth: response hooks of the layers below this one are still to run.
         response: set on the way out.
     """
 
-    __slots__ = ("args", "depth", "kwargs", "position", "request", "response", "view", "view_position")
+    __slots__ = ("args", "atomic_view", "depth", "kwargs", "position", "request", "response", "view", "view_position")
 
     def __init__(self, request: HttpRequest, depth: int) -> None:
         self.request = request
@@ -59,6 +69,7 @@ class Passage:
         self.position = 0
         self.view_position = -1
         self.view: Any = None
+        self.atomic_view: Any = None
         self.args: Any = ()
         self.kwargs: Any = {}
         self.response: Any = None
@@ -107,8 +118,8 @@ class Core:
         if passage.response is None:
             self.view_in(passage, len(self.view_hooks), True)
         if passage.response is None:
-            view = handler.make_view_atomic(passage.view)
-            if iscoroutinefunction(view):
+            view = passage.atomic_view or handler.make_view_atomic(passage.view)
+            if is_async(view):
                 view = async_to_sync(view)
             try:
                 passage.response = view(request, *passage.args, **passage.kwargs)

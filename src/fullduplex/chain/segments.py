@@ -21,7 +21,7 @@ from django.core.handlers import exception
 from django.http import HttpRequest
 from django.utils.log import log_response
 
-from fullduplex.chain.core import Core, Hook, Passage, after_last_foreign, hook_of
+from fullduplex.chain.core import Core, Hook, Passage, after_last_foreign, hook_of, is_async
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.context import hop
 
@@ -218,15 +218,15 @@ class Segment:
             await self._view_in_async(passage)
         elif passage.response is None:
             while not core.view_in(passage, len(core.view_hooks), False):
-                if not iscoroutinefunction(passage.view):
+                if not is_async(passage.view):
                     break  # the hook and the view share a hop
                 stop = max(core.last_blocking, passage.view_position + 1)
                 await hop(core.view_in, passage, stop, True)
                 if passage.response is not None:
                     break
         if passage.response is None:
-            view = handler.make_view_atomic(passage.view)
-            if not iscoroutinefunction(view) or passage.view_position < len(core.view_hooks):
+            view = passage.atomic_view = handler.make_view_atomic(passage.view)
+            if not is_async(view) or passage.view_position < len(core.view_hooks):
                 await hop(self.run, passage.request, passage, over=self._over(passage))
                 return True
             try:

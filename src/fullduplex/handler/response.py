@@ -34,7 +34,10 @@ def start_event(response: HttpResponseBase) -> dict[str, Any]:
     """Return ``http.response.start``; header names keep their case, as Django sends them."""
     headers = response.headers
     items = headers._store.values() if type(headers) is ResponseHeaders else response.items()
-    fields = [(_names.get(name) or _encode(name), _bytes(value)) for name, value in items]
+    fields = [
+        (_names.get(name) or _encode(name), value.encode("latin1") if type(value) is str else _bytes(value))
+        for name, value in items
+    ]
     if response.cookies:
         fields += [(b"Set-Cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
     return {"type": "http.response.start", "status": response.status_code, "headers": fields}

@@ -143,7 +143,7 @@ def _lines_sent_before(status: int, headers: AppFields, length: bytes) -> list[b
             line = _known_lines.get(field)
             if line is not None:
                 lines.append(line)
-            elif field[0] != b"content-length" or field[1] != length:
+            elif field[1] != length or field[0].lower() != b"content-length":
                 return None
     except TypeError:  # a list for a tuple: ASGI allows it
         return None
