@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from fullduplex.history import appending
 from fullduplex.history.models import KeptGroup, OutboxMessage
 from fullduplex.history.store import DatabaseHistory, close_writers
 from fullduplex.layers.history import Keep
+from tests.e2e.process import ROOT, Process
 from tests.history import databases
 from tests.history.databases import ALIAS
 from tests.packages.postgresql import PostgreSQL, unprivileged
@@ -216,3 +219,16 @@ def test_a_dump_that_is_put_back_begins_another_epoch(database: Any, postgresql:
         assert (missed.recovered, missed.position.offset) == (False, 2)
         assert history.append("g", "another", KEEP).offset == 3
         close_writers()
+
+
+@only_postgresql
+def test_on_the_loop(database: Any) -> None:
+    """With ``fullduplex.db.postgresql``: in a transaction of the loop, and without one; no thread but the writer's."""
+    config = {**database, "ENGINE": "fullduplex.db.postgresql", "CONN_MAX_AGE": 60}
+    settings = {"HISTORY": {"kept.*": {"STORE": "database"}}}
+    layer = {"BACKEND": "fullduplex.layers.memory.MemoryLayer"}
+    environment = {"HISTORY_DATABASE": config, "HISTORY_LAYER": layer, "HISTORY_SETTINGS": settings}
+    command = (sys.executable, "-m", "tests.history.on_the_loop")
+    variables = {name: json.dumps(value) for name, value in environment.items()}
+    with Process(*command, ready="", cwd=ROOT, env=variables) as process:
+        assert process.wait() == 0, process.output

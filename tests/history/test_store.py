@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
+from fullduplex.exceptions import LayerUnavailable
 from fullduplex.history import appending, clearing
 from fullduplex.history.models import KeptGroup, KeptMessage, now_ms
 from fullduplex.history.store import DatabaseHistory
@@ -198,9 +200,9 @@ def test_in_a_transaction_a_message_is_part_of_it() -> None:
         transaction.set_rollback(True, using=ALIAS)
     with transaction.atomic(ALIAS):
         assert history.append("g", "once", KEEP).offset == 1
-        point = transaction.savepoint(ALIAS)
-        assert history.append("new", "never", KEEP).offset == 1
-        transaction.savepoint_rollback(point, ALIAS)
+        with transaction.atomic(ALIAS):
+            assert history.append("new", "never", KEEP).offset == 1
+            transaction.set_rollback(True, using=ALIAS)
         assert history.append("g", "twice", KEEP).offset == 2
     assert [kept.data for kept in history.read("g", KEEP, after=start).messages] == ["once", "twice"]
     assert not KeptGroup.objects.filter(name="new").exists()
@@ -222,3 +224,27 @@ def test_clearing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert history.append("idle", "x", KEEP).offset == 1
     assert history.read("used", KEEP, after=before._replace(offset=0)).recovered
     assert clearing.clear(ALIAS, lambda name: None) == (2, 0)
+
+
+def test_a_commit_without_an_answer_is_tried_again_where_a_key_makes_that_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = DatabaseHistory()
+    start = start_of(history, "g")
+    history.append("g", "first", KEEP)
+    commit = BaseDatabaseWrapper._commit  # type: ignore[attr-defined]  # the stubs lack it
+    lost: list[Any] = []
+
+    def lose(wrapper: Any) -> None:
+        """The database commits, and the connection is gone before it says so."""
+        commit(wrapper)
+        if not lost and wrapper.alias == ALIAS:
+            lost.append(wrapper)
+            wrapper.connection.close()
+            raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", lose)
+    position = history.append("g", "x", KEEP, key="k")
+    assert (len(lost), position.offset) == (1, 2)
+    lost.clear()
+    with pytest.raises(LayerUnavailable, match="the connection is lost"):
+        history.append("g", "y", KEEP)
+    assert [kept.data for kept in history.read("g", KEEP, after=start).messages] == ["first", "x", "y"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from fullduplex.history import identity, statements
@@ -79,10 +79,14 @@ def append(alias: str, messages: Sequence[Message], *, wait_s: float | None = No
             _make_missing(alias, names)
             groups = _lock(connection, names, skips=False)
         kept = _Appending(connection, groups, server.name).run(messages) if groups else {}
-        made.is_done = True
+        made.end()
     if len(groups) < len(names):
         # In a transaction of their own: here their locks would come behind those of other names.
-        _make_missing(alias, [name for name in names if name not in groups])
+        try:
+            _make_missing(alias, [name for name in names if name not in groups])
+        except Error:
+            if not kept:  # what was kept has been; the rest is asked for again
+                raise
     return kept
 
 

@@ -23,33 +23,43 @@ class UnknownOutcome(OperationalError):
 
 
 class Attempt:
-    """A transaction.
+    """A transaction of a connection.
 
-    Attributes:
-        is_done: there is nothing left but its commit.
+    Args:
+        connection: before it begins.
     """
 
-    is_done = False
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._is_inside = connection.in_atomic_block
+        self._used: object = None
+
+    def end(self) -> None:
+        """There is nothing left but the commit."""
+        if not self._is_inside:
+            self._used = self._connection.connection
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether its commit failed and the connection was lost: Django has another one by then, or none."""
+        return self._used is not None and self._connection.connection is not self._used
 
 
 @contextmanager
 def attempt(connection: BaseDatabaseWrapper) -> Iterator[Attempt]:
-    """Around a transaction: tell the errors apart.
-
-    A commit that the database refuses is rolled back. One that it does not answer may have been done: Django has given
-    up the connection then.
+    """Around a transaction: tell the errors apart. A commit that the database refuses is rolled back; one that it does
+    not answer may have been done.
 
     Raises:
         LockTimeout, UnknownOutcome: in the place of the ``OperationalError`` that they are.
     """
-    made = Attempt()
-    is_inside = connection.in_atomic_block
+    made = Attempt(connection)
     try:
         yield made
-    except (OperationalError, InterfaceError) as error:
+    except Error as error:
         if getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE:
             raise LockTimeout(*error.args) from error
-        if made.is_done and not is_inside and connection.connection is None:
+        if made.is_unanswered:
             raise UnknownOutcome(*error.args) from error
         raise
 

@@ -9,21 +9,20 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.core.signals import setting_changed
 
-from fullduplex.db import database_only
 from fullduplex.db.engine import uses_engine
 from fullduplex.threads.context import current_executor, entered_lease
 
 T = TypeVar("T")
 
 
-@database_only
-def _run(function: Callable[..., T], *args: Any) -> T:
-    return function(*args)
-
-
 async def run_orm(function: Callable[..., T], *args: Any) -> T:
-    """Run ``function`` where the ORM runs for this request: in its thread, or on the loop (``fullduplex.db``)."""
-    return await sync_to_async(_run)(function, *args)
+    """Run ``function`` where the ORM runs for this request or task: in its thread, or on the loop."""
+    if _uses_engine():
+        from fullduplex.db.calls import call  # needs greenlet, which is there with the engine
+
+        result: T = await call(function, *args)
+        return result
+    return await sync_to_async(function)(*args)
 
 
 def may_be_in_transaction() -> bool:
