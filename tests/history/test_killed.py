@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import override_settings
 
 from fullduplex import Group
 from fullduplex.history.models import OutboxMessage
+from fullduplex.layers import close_layer
+from fullduplex.realtime.hub import Hub
 from tests.e2e.process import ROOT, Process
 from tests.history.databases import ALIAS
 from tests.history.layers import read
+from tests.history.test_live import Member
 from tests.history.working import POINTS
 
-SETTINGS = {"HISTORY": {"kept.*": {"STORE": "database"}}}
+SETTINGS = {"HISTORY": {"kept.*": {"STORE": "database"}, "layered.*": {}}}
 COUNT = 20
 
 
 def process(database: dict[str, Any], path: Path, *arguments: str, ready: str = "") -> Process:
+    """With a layer that writes to a file."""
     layer = {"BACKEND": "tests.history.layers.Filed", "CONFIG": {"path": str(path)}}
+    return process_with(database, layer, *arguments, ready=ready)
+
+
+def process_with(database: dict[str, Any], layer: dict[str, Any], *arguments: str, ready: str = "") -> Process:
     environment = {"HISTORY_DATABASE": database, "HISTORY_LAYER": layer, "HISTORY_SETTINGS": SETTINGS}
     return Process(
         *(sys.executable, "-m", "tests.history.working", *arguments),
@@ -87,3 +97,38 @@ def test_sigterm_ends_it_and_it_wakes_for_what_commits(database: Any, tmp_path: 
         assert running.stop() == 0
         assert "Stopped: what is left in the outbox is sent later." in running.output
     assert read(tmp_path / "published") == [("plain", "1")]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_what_a_layer_keeps_is_kept_once_however_often_it_was_sent(database: Any) -> None:
+    """Killed when all is published and nothing deleted: the next one sends all of it again, with the same keys."""
+    group = Group("layered.1")
+
+    def write() -> None:
+        with transaction.atomic(ALIAS):
+            for number in range(COUNT):
+                group.send_in_transaction(str(number))
+        connections[ALIAS].close()
+
+    def send() -> None:
+        write()
+        with process_with(database, layer, "outbox", "published") as killed:
+            assert killed.wait() == -signal.SIGKILL
+        assert OutboxMessage.objects.count() == COUNT
+        with process_with(database, layer, "outbox", ready="Sending from the outbox") as running:
+            until_empty(running)
+        connections[ALIAS].close()
+
+    with tempfile.TemporaryDirectory(prefix="killed-") as directory:
+        layer = {"BACKEND": "fullduplex.layers.local.LocalLayer", "CONFIG": {"directory": directory}}
+        with override_settings(FULLDUPLEX=SETTINGS, CHANNEL_LAYERS={"default": layer}):
+            hub, member = Hub(), Member()
+            await hub.join(group.name, member)
+            start = (await group.ahistory()).position
+            await asyncio.to_thread(send)
+            kept = (await group.ahistory(start)).messages
+            assert [message.data for message in kept] == [str(number) for number in range(COUNT)]
+            await member.until(COUNT)
+            assert member.offsets == [message.position.offset for message in kept]
+            await hub.leave(group.name, member)
+            await close_layer()
