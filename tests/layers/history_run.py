@@ -21,6 +21,7 @@ GROUP = "g"
 KEEP = Keep(count=100_000, age_s=3600.0, max_bytes=100_000_000)
 DEADLINE_S = 300.0  # only ever reached by a hang
 PUBLISHERS_COUNT = 12
+PAUSE_S = 0.02  # of each publisher after a message, while a fault lasts: all of them shall see it
 
 #: Done when so many messages are acknowledged.
 Fault = Callable[[], Awaitable[None]]
@@ -67,6 +68,8 @@ class Run:
         self.refusals_count = 0
         self.members = [Member() for _ in range(subscribers_count)]
         self._count = count
+        self._rest_count = count // 10  # is published when the last fault is over
+        self._pause_s = 0.0
         self._publishers = [RedisLayer(**publishing) for _ in range(2)]
         self._layers = [RedisLayer(**subscribing) for _ in self.members]
         self._hubs = [
@@ -83,7 +86,9 @@ class Run:
             for number, fault in sorted(faults.items()):
                 while len(self.acknowledged) < number:
                     await asyncio.sleep(0.001)
+                self._pause_s = PAUSE_S
                 await fault()
+                self._pause_s = 0.0
             await asyncio.gather(*publishing)
             end = await self._settle()
         for hub, member in zip(self._hubs, self.members, strict=True):
@@ -98,6 +103,9 @@ class Run:
         layer = self._publishers[who % 2]
         for number in range(who, self._count, PUBLISHERS_COUNT):
             text = f"{who} {number}"
+            while self._pause_s and len(self.acknowledged) > self._count - self._rest_count:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(self._pause_s)
             while text not in self.acknowledged:
                 try:
                     if who % 3 == 0:

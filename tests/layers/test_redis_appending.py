@@ -102,3 +102,19 @@ async def test_an_error_reaches_everybody_and_the_next_goes_on(server: Server) -
     assert all(isinstance(result, LayerUnavailable) and "maxmemory" in str(result) for result in results)
     assert await layer.aappend("g", "after", KEEP) == (2, start.epoch)
     await layer.close()
+
+
+async def test_what_goes_out_together_after_an_eviction_is_kept(server: Server) -> None:
+    """With keys and without: what is left of before is thrown away first, and not what is acknowledged now."""
+    layer = RedisLayer(hosts=[server.url])
+    start = await layer.aappend("g", "before", KEEP)
+    with server.client() as client:
+        client.delete("{fullduplex:g}:messages")
+    appending = [layer.aappend("g", str(number), KEEP, key=str(number) * (number % 2)) for number in range(6)]
+    positions = await asyncio.gather(*appending)
+    missed = await layer.aread("g", KEEP, after=start)
+    assert missed.recovered
+    assert [(message.data, message.position) for message in missed.messages] == [
+        (str(number), position) for number, position in enumerate(positions)
+    ]
+    await layer.close()

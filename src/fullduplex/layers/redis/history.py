@@ -7,8 +7,8 @@ Of a group ``g`` there are three keys, in one slot of a cluster with its channel
     {fullduplex:g}:requests    offset by request, for what is asked for twice
 
 Scripts keep, trim, publish and read, each as one step. Where one ends half-way (a write that the server refuses), what
-it did before is not undone. So the window is written last but for publishing, and what does not fit it (the numbers of
-entries tell) was never acknowledged, or was evicted: it is thrown away, and the window begins behind it.
+it did before is not undone. So the window is written before anything is trimmed or published, and what does not fit it
+(the numbers of entries tell) was never acknowledged, or was evicted: all is thrown away, and the window begins anew.
 
 The epoch is the nonce, which is made with the window, and a part of the server's replication id, which is another one
 after each start and each promotion: both lose what was acknowledged, while the window says nothing of it. What is left
@@ -50,24 +50,16 @@ local count, max_bytes, age = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARG
 -- first, last: offsets; former: the last of earlier epochs; since: when the first was kept; gone: when the newest was
 -- that is not kept any more.
 local nonce, epoch_of, first, last, former, size, since, gone, expires = ARGV[4], server, 1, 0, 0, 0, now, 0, 0
-local known = redis.call('GET', window)
+local changed, known = true, redis.call('GET', window)
 if known then
   nonce, epoch_of, first, last, former, size, since, gone, expires = cmsgpack.unpack(known)
-else
-  redis.call('DEL', messages, requests)
+  local fit = last - first + 1
+  changed = redis.call('XLEN', messages) ~= fit or redis.call('HLEN', requests) ~= fit
+  if changed then first, size, since, gone, expires = last + 1, 0, now, now, 0 end
 end
-local changed = not known
+if changed then redis.call('DEL', messages, requests) end
 if epoch_of ~= server then epoch_of, former, changed = server, last, true end
 local epoch = nonce .. '-' .. server
-
--- What the window does not know of is thrown away, and so is what it knows.
-local function make_fit()
-  local fit = last - first + 1
-  if redis.call('XLEN', messages) == fit and redis.call('HLEN', requests) == fit then return false end
-  redis.call('DEL', messages, requests)
-  first, size, since, gone, expires, changed = last + 1, 0, now, now, 0, true
-  return true
-end
 
 local function is_beyond(count, oldest)
   return first <= last and (last - first >= count or size > max_bytes or since <= oldest)
@@ -111,15 +103,11 @@ APPEND = Script(
     PUBLISH_FUNCTION
     + _BEGIN
     + """
-local waited, fits = tonumber(ARGV[#ARGV]), false
+local waited = tonumber(ARGV[#ARGV])
 local answer, added, dropped = {epoch}, {}, {}
 
 local function find(request)
   if waited == 0 and string.byte(request) ~= 107 then return nil end
-  if not fits then
-    make_fit()
-    fits = true
-  end
   local found = tonumber(redis.call('HGET', requests, request) or 0)
   if found > 0 then
     for _, old in ipairs(trim(now - age)) do dropped[#dropped + 1] = old end
@@ -133,11 +121,7 @@ for at = 6, #ARGV - 1, 3 do
   local offset = find(request)
   if not offset then
     offset = last + 1
-    local done = redis.pcall('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
-    if done.err then
-      if #added > 0 or not make_fit() then return done end
-      redis.call('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
-    end
+    redis.call('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
     redis.call('HSET', requests, request, offset)
     if first > last then since, expires = now, 0 end
     last, size, changed = offset, size + bytes, true
@@ -171,7 +155,6 @@ return answer
 READ = Script(
     _BEGIN
     + """
-make_fit()
 local dropped = trim(now - age)
 if changed then save() end
 drop(dropped)
