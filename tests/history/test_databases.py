@@ -181,6 +181,14 @@ def test_a_hint_comes_once_for_many_and_not_in_a_transaction(database: Any) -> N
         assert len([*heard]) == 1
         assert [*listener.connection.notifies(timeout=0.05)] == []
         assert OutboxMessage.objects.count() == 3
+        listener.set_autocommit(False)
+        with listener.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        with transaction.atomic(ALIAS):
+            Group("a").send_in_transaction("x")
+        assert [*listener.connection.notifies(timeout=0.05)] == []
+        listener.commit()
+        assert len([*listener.connection.notifies(timeout=20, stop_after=1)]) == 1
     finally:
         listener.close()
 

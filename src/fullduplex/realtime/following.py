@@ -103,7 +103,7 @@ class Follower:
 
     def look_beyond(self, position: Position | None) -> None:
         """The group was seen at a position, or nothing was seen of it: look, unless that has been handed on."""
-        if position is None or position.epoch != self.position.epoch or position.offset != self.position.offset:
+        if position is None or position.epoch != self.position.epoch or position.offset > self.position.offset:
             self.look()
 
     def close(self) -> None:

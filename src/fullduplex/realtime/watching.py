@@ -21,6 +21,8 @@ from fullduplex.watched import watched
 
 logger = logging.getLogger("fullduplex.realtime")
 
+SHORTEST_S = 0.05  # between two looks
+
 
 @runtime_checkable
 class Watched(History, Protocol):
@@ -57,7 +59,7 @@ class Watch:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(get_settings().history_look_s * random.uniform(0.8, 1.2))
+            await asyncio.sleep(max(get_settings().history_look_s, SHORTEST_S) * random.uniform(0.8, 1.2))
             for history in {*self._followers.values()}:
                 await self._look([one for one, other in self._followers.items() if other is history], history)
 
@@ -75,7 +77,8 @@ class Watch:
                         now.offset,
                     )
                     await history.abegin_epoch(follower.name, was)
-                if now is None or now.epoch != was.epoch or now.offset != was.offset:
+                    follower.look()
+                elif now != was:
                     follower.look_beyond(now)
         except LayerError as error:
             if self._is_reachable:
