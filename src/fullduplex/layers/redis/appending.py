@@ -35,6 +35,8 @@ class Appends:
         self._groups: dict[tuple[bytes, Keep], deque[_Waiting]] = {}  # of which something is under way
         self._waiting_bytes = 0
         self._room = asyncio.Event()
+        self._unanswered: dict[_Waiting, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def append(self, name: bytes, keep: Keep, entry: Entry) -> Position:
@@ -44,22 +46,16 @@ class Appends:
             ChannelFull: it had no turn within ``publish_timeout_s``, and was not kept.
         """
         group = (name, keep)
-        waiting: _Waiting | None = None
-        try:
-            async with asyncio.timeout(self._limits.publish_timeout_s):
-                while group in self._groups:
-                    if self._waiting_bytes < self._limits.max_pending_bytes:
-                        waiting = _Waiting(entry)
-                        self._groups[group].append(waiting)
-                        self._waiting_bytes += waiting.size_bytes
-                        return await waiting.position
+        end_s = asyncio.get_running_loop().time() + self._limits.publish_timeout_s
+        while (queue := self._groups.get(group)) is not None:
+            if self._waiting_bytes < self._limits.max_pending_bytes:
+                return await self._wait_in(queue, _Waiting(entry, end_s))
+            try:
+                async with asyncio.timeout_at(end_s):
                     self._room.clear()
                     await self._room.wait()
-        except TimeoutError as error:
-            told = f"(gave up after {self._limits.publish_timeout_s:g} s)"
-            if waiting is not None and waiting.is_sent:
-                raise LayerUnavailable(f"Redis: no answer {told}") from error
-            raise ChannelFull(f"Redis: others wait for the same group, and it had no turn {told}") from error
+            except TimeoutError as error:
+                raise self._too_late(is_sent=False) from error
         self._groups[group] = deque()
         try:
             return known((await self._send(name, keep, [entry]))[0])
@@ -68,10 +64,40 @@ class Appends:
 
     async def close(self) -> None:
         """Wait for those who wait; the connections are closed before, so that they fail at once."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     # Inside ----------------------------------------------------------------------------------
+
+    async def _wait_in(self, queue: deque[_Waiting], waiting: _Waiting) -> Position:
+        queue.append(waiting)
+        self._waiting_bytes += waiting.size_bytes
+        self._unanswered[waiting] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(waiting.end_s, self._look_at_clock)
+        try:
+            return await waiting.position
+        finally:
+            del self._unanswered[waiting]
+
+    def _look_at_clock(self) -> None:
+        """Tell those who have waited too long; one timer for all, since most are answered long before."""
+        loop = asyncio.get_running_loop()
+        now_s, rest_s = loop.time(), []
+        for waiting in self._unanswered:
+            if waiting.end_s > now_s:
+                rest_s.append(waiting.end_s)
+            else:
+                waiting.fail(self._too_late(waiting.is_sent))
+        self._timer = loop.call_at(min(rest_s), self._look_at_clock) if rest_s else None
+
+    def _too_late(self, is_sent: bool) -> LayerUnavailable | ChannelFull:
+        told = f"(gave up after {self._limits.publish_timeout_s:g} s)"
+        if is_sent:
+            return LayerUnavailable(f"Redis: no answer {told}")
+        return ChannelFull(f"Redis: others wait for the same group, and it had no turn {told}")
 
     def _go_on(self, group: tuple[bytes, Keep]) -> None:
         if not self._groups[group]:
@@ -115,10 +141,11 @@ class Appends:
 
 
 class _Waiting:
-    __slots__ = ("entry", "is_sent", "position", "size_bytes")
+    __slots__ = ("end_s", "entry", "is_sent", "position", "size_bytes")
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, end_s: float) -> None:
         self.entry = entry
+        self.end_s = end_s
         self.size_bytes = 64 + len(entry.data)
         self.is_sent = False
         self.position: asyncio.Future[Position] = asyncio.get_running_loop().create_future()

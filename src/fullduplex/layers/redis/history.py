@@ -116,16 +116,18 @@ local function find(request)
   if waited > 0 and gone >= now - waited then return 0 end
 end
 
+local stamp = '-' .. now
 for at = 6, #ARGV - 1, 3 do
-  local data, bytes, request = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  local request = ARGV[at + 2]
   local offset = find(request)
   if not offset then
     offset = last + 1
-    redis.call('XADD', messages, offset .. '-' .. now, 'r', request, 'n', bytes, 'd', data)
-    redis.call('HSET', requests, request, offset)
+    local text = tostring(offset)
+    redis.call('XADD', messages, text .. stamp, 'r', request, 'n', ARGV[at + 1], 'd', ARGV[at])
+    redis.call('HSET', requests, request, text)
     if first > last then since, expires = now, 0 end
-    last, size, changed = offset, size + bytes, true
-    added[#added + 1] = at
+    last, size, changed = offset, size + ARGV[at + 1], true
+    added[#added + 1] = ' ' .. text .. '\\n' .. ARGV[at]
   end
   answer[#answer + 1] = offset
 end
@@ -141,11 +143,7 @@ if #added > 0 and expires < now + age then
 end
 if changed then save() end
 drop(dropped)
-local offset = last - #added
-for _, at in ipairs(added) do
-  offset = offset + 1
-  publish(ARGV[5], KEYS[4], 'k' .. epoch .. ' ' .. offset .. '\\n' .. ARGV[at])
-end
+for _, message in ipairs(added) do publish(ARGV[5], KEYS[4], 'k' .. epoch .. message) end
 return answer
 """
 )
