@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -154,6 +155,26 @@ async def test_a_token_is_renewed_in_time(monkeypatch: pytest.MonkeyPatch) -> No
     client = await opening
     assert (await server.hear())["token"] == "two"
     await client.close()
+
+
+async def test_a_client_whose_opening_is_given_up_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    never = asyncio.Event()
+
+    async def dial() -> Line:
+        await never.wait()
+        raise AssertionError
+
+    opening = asyncio.create_task(Client("ws://unused", dial=dial).__aenter__())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    del opening
+    gc.collect()
+    assert told == []
 
 
 async def test_without_a_token_that_is_wanted_it_gives_up() -> None:

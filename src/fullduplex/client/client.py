@@ -353,6 +353,7 @@ class Client:
                 request.answer.set_exception(closed)
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(closed)
+            self._opened.exception()  # who opened it may have gone
         self._tell("closed")
 
     def _tell(self, status: str) -> None:

@@ -29,6 +29,9 @@ class Line(Protocol):
         """Drop it: the other side is dead."""
 
 
+#: Of a polite close: a server that is there answers at once, and one that is dead never does.
+CLOSE_TIMEOUT_S = 2.0
+
 Dial = Callable[[], Awaitable[Line]]
 
 
@@ -70,7 +73,7 @@ def dialer(url: str, timeout_s: float, max_message_bytes: int, options: dict[str
                 url,
                 subprotocols=[Subprotocol(PROTOCOL)],
                 open_timeout=timeout_s,
-                close_timeout=timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
                 ping_interval=None,  # the protocol has a heartbeat of its own
                 max_size=max_message_bytes,
                 **options,
