@@ -59,6 +59,13 @@ class Site(Endpoint):
     async def call_half(self, params: Any) -> Any:
         return "\ud800"
 
+    async def call_linger(self, params: Any) -> None:
+        self.lingers = asyncio.Event()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self.lingers.wait()
+
     async def call_unsayable(self, params: Any) -> Any:
         return object()
 
@@ -68,13 +75,17 @@ class Site(Endpoint):
 
 class TokenSite(Site):
     async def authenticate(self, token: str) -> float | None:
-        if token not in ("good", "short", "narrow"):
+        if token not in ("good", "short", "narrow", "denied", "stuck"):
             raise PermissionDenied
-        self.narrow = token == "narrow"
+        self.token = token
         return 0.05 if token == "short" else 300
 
     async def may_subscribe(self, group: str) -> bool:
-        return not self.narrow
+        if self.token == "denied":
+            raise PermissionDenied
+        if self.token == "stuck":
+            await asyncio.Event().wait()
+        return self.token != "narrow"
 
 
 @websocket
@@ -90,6 +101,7 @@ urlpatterns = [
     path("realtime/", Site.as_view(), name="realtime"),
     path("hasty/", Site.as_view(request_timeout_s=0.05, max_groups=2, max_requests=2, max_message_bytes=1_000)),
     path("tokens/", TokenSite.as_view()),
+    path("tokens/hasty/", TokenSite.as_view(request_timeout_s=0.05)),
     path("realtime/events/", Site.as_event_stream()),
     path("brisk/events/", Site.as_event_stream(heartbeat_s=0.05, max_groups=2, max_message_bytes=1_000)),
     path("tokens/events/", TokenSite.as_event_stream()),

@@ -11,6 +11,7 @@ from typing import Any
 from django.test import AsyncClient
 
 from fullduplex import Group
+from fullduplex.endpoint.stream import EventStream
 from fullduplex.handler.application import ASGIHandler
 from fullduplex.realtime.hub import get_hub
 from tests.endpoint.site import Site
@@ -188,6 +189,27 @@ async def test_requests_by_post() -> None:
     ).status_code == 413
     text = await AsyncClient().post("/realtime/events/", "{}", content_type="text/plain")
     assert text.status_code == 400
+
+
+async def test_who_was_let_in_is_said_to_be_gone() -> None:
+    client = AsyncClient(raise_request_exception=False)
+
+    def told() -> list[Any]:
+        assert Site.last is not None
+        return Site.last.told
+
+    for query in ("", "group=a&last_event_id=1"):
+        assert (await client.get(f"/realtime/events/?{query}")).status_code == 400
+        assert told() == [1006]
+    assert (await client.get("/tokens/events/?group=a")).status_code == 401
+    assert told() == [1006]
+    assert (await client.head("/realtime/events/?group=a")).status_code == 200
+    assert told() == [1006]
+    assert (await post({"type": "call", "id": 1, "method": "fail"})).status_code == 500
+    assert told() == [1006]
+    assert Site.last is not None
+    await EventStream(Site.last, ["a"], [None], None).aclose()  # the client left before it began
+    assert told() == [1006, 1006]
 
 
 async def test_posts_of_other_sites_are_refused() -> None:

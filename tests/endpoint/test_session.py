@@ -12,7 +12,7 @@ import pytest
 from django.test import TestCase
 
 from fullduplex import Endpoint, Group
-from fullduplex.realtime.hub import get_hub
+from fullduplex.realtime.hub import Hub, get_hub
 from fullduplex.testing import AsyncClient, AsyncWebSocketSession, Client, HandshakeRefused
 from tests.endpoint.site import Site
 
@@ -195,6 +195,54 @@ async def test_a_token_expires_and_is_renewed() -> None:
         await asyncio.sleep(0)
     async with connected() as socket:
         assert (await ask(socket, "token", 1, token="good"))["code"] == "unsupported"
+
+
+@pytest.mark.parametrize(("token", "code"), [("denied", "forbidden"), ("stuck", "timeout")])
+async def test_what_a_new_token_is_not_known_to_allow_ends(token: str, code: str) -> None:
+    async with connected("/tokens/hasty/") as socket:
+        await ask(socket, "token", 1, token="good")
+        for number in (2, 3):
+            await ask(socket, "subscribe", number, group=f"chat.{number}")
+        await socket.send({"type": "token", "id": 4, "token": token})
+        told = [await socket.receive_json() for _ in range(3)]
+        ended = {message["group"]: message["code"] for message in told if message["type"] == "unsubscribed"}
+        assert ended == {"chat.2": code, "chat.3": code}
+        await Group("chat.2").asend({})
+        assert await socket.receive_nothing()
+
+
+async def test_what_begins_while_a_token_comes_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    joins, goes_on = asyncio.Event(), asyncio.Event()
+    join = Hub.join
+
+    async def slow(self: Hub, *args: Any) -> None:
+        joins.set()
+        await goes_on.wait()
+        await join(self, *args)
+
+    monkeypatch.setattr(Hub, "join", slow)
+    async with connected("/tokens/") as socket:
+        await ask(socket, "token", 1, token="good")
+        await socket.send({"type": "subscribe", "id": 2, "group": "chat.1"})
+        await joins.wait()
+        assert (await ask(socket, "token", 3, token="narrow"))["type"] == "reply"
+        goes_on.set()
+        assert [(await socket.receive_json())["type"] for _ in range(2)] == ["subscribed", "unsubscribed"]
+
+
+async def test_who_does_not_end_keeps_nobody_in_a_group(settings: Any) -> None:
+    settings.FULLDUPLEX = {**settings.FULLDUPLEX, "DISCONNECT_GRACE_S": 0.1}
+    async with connected() as socket:
+        await ask(socket, "subscribe", 1, group="chat.1")
+        await socket.send({"type": "call", "id": 2, "method": "linger"})
+        await ask(socket, "call", 3, method="echo", params=1)
+        await socket.close(1001)
+        while get_hub().groups:
+            await asyncio.sleep(0)
+        assert Site.last is not None
+        while Site.last.told != [1001]:
+            await asyncio.sleep(0)
+        Site.last.lingers.set()
 
 
 async def test_a_thousand_clients_are_told_from_one_envelope() -> None:

@@ -180,6 +180,20 @@ async def test_a_history_that_fails_ends_the_subscription(monkeypatch: pytest.Mo
     assert get_hub().groups == []
 
 
+async def test_what_was_held_before_a_start_that_fails_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+
+    async def fail(*args: Any, **kwargs: Any) -> Any:
+        client.subscription.deliver(Prepared('{"n":1}', GROUP, Position(1, "e")))
+        assert client.way.held_bytes
+        raise LayerUnavailable("gone")
+
+    monkeypatch.setattr(reads.Reads, "read", fail)
+    with pytest.raises(LayerUnavailable):
+        await client.start(Position(0, "e"))
+    assert client.way.held_bytes == 0
+
+
 async def test_many_who_miss_the_same_share_reads_and_envelopes(monkeypatch: pytest.MonkeyPatch) -> None:
     start = (await Group(GROUP).ahistory()).position
     await publish(50)

@@ -135,6 +135,16 @@ async def check_subscribe(hooks: Hooks, group: str) -> None:
         raise RequestRefused("forbidden", f"This client may not subscribe to {group}.")
 
 
+async def check_again(hooks: Hooks, group: str) -> None:
+    """Check with a new token what was allowed with another one.
+
+    Raises:
+        RequestRefused: the client may not read the group any more.
+    """
+    if not await hooks.may_subscribe(group):
+        raise RequestRefused("forbidden", "Not with the new token.")
+
+
 async def publish(hooks: Hooks, request: grammar.Publish) -> dict[str, Any]:
     """Send what the client publishes; return the reply.
 

@@ -143,7 +143,8 @@ class Endpoint:
         """The client, whom ``on_connect`` let in, is gone.
 
         Args:
-            code: with which its socket ended; 1006 for an event stream.
+            code: with which its socket ended; 1006 for an event stream, and for a request by POST, which ends with its
+                answer.
         """
 
     async def authenticate(self, token: str) -> float | None:

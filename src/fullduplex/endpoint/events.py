@@ -8,6 +8,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_protect
 
 from fullduplex.endpoint import answers, grammar
-from fullduplex.endpoint.stream import EventStream
+from fullduplex.endpoint.stream import GONE, EventStream
 from fullduplex.exceptions import RequestRefused
 from fullduplex.layers.history import Position
 
@@ -34,18 +35,20 @@ async def serve_events(hooks: answers.Hooks, request: HttpRequest) -> HttpRespon
 
 
 async def _stream(hooks: answers.Hooks, request: HttpRequest) -> HttpResponseBase:
-    try:
-        refusal, expires_in_s = await _enter(hooks, request)
-        groups = _read_groups(hooks, request)
-        after = _read_after(request, len(groups))
-    except RequestRefused as error:
-        return _json(grammar.write(grammar.error(None, error.code, error.message)))
-    if refusal is not None:
-        return refusal
-    if request.method == "HEAD":
-        return _dressed(HttpResponse(content_type="text/event-stream"))
-    stream = EventStream(hooks, groups, after, expires_in_s)
-    return _dressed(StreamingHttpResponse(stream.events(), content_type="text/event-stream"))
+    async with AsyncExitStack() as leaving:
+        try:
+            refusal, expires_in_s = await _enter(hooks, request, leaving)
+            groups = _read_groups(hooks, request)
+            after = _read_after(request, len(groups))
+        except RequestRefused as error:
+            return _json(grammar.write(grammar.error(None, error.code, error.message)))
+        if refusal is not None:
+            return refusal
+        if request.method == "HEAD":
+            return _dressed(HttpResponse(content_type="text/event-stream"))
+        stream = EventStream(hooks, groups, after, expires_in_s)
+        leaving.pop_all()  # it says when the client has gone
+        return _dressed(StreamingHttpResponse(stream, content_type="text/event-stream"))
 
 
 def _dressed(response: HttpResponseBase) -> HttpResponseBase:
@@ -57,33 +60,42 @@ def _dressed(response: HttpResponseBase) -> HttpResponseBase:
 async def _answer(request: HttpRequest, hooks: answers.Hooks) -> HttpResponseBase:
     """Do the one request that the content is, and return the answer."""
     request_id: int | None = None
-    try:
-        refusal, _ = await _enter(hooks, request)
-        message = _read_content(hooks, request)
-        request_id = grammar.read_id(message)
-        asked = grammar.read_request(message, request_id)
-        if isinstance(asked, grammar.Publish):
-            does = partial(answers.publish, hooks, asked)
-        elif isinstance(asked, grammar.Call):
-            does = partial(answers.call, hooks, asked)
-        else:
-            raise RequestRefused("unsupported", "By POST come `publish` and `call` alone.")
-    except RequestRefused as error:
-        return _json(grammar.write(grammar.error(request_id, error.code, error.message)))
-    if refusal is not None:
-        return refusal
-    return _json(await answers.answered(hooks, asked.id, type(asked).__name__.lower(), does) or "")
+    async with AsyncExitStack() as leaving:
+        try:
+            refusal, _ = await _enter(hooks, request, leaving)
+            message = _read_content(hooks, request)
+            request_id = grammar.read_id(message)
+            asked = grammar.read_request(message, request_id)
+            if isinstance(asked, grammar.Publish):
+                does = partial(answers.publish, hooks, asked)
+            elif isinstance(asked, grammar.Call):
+                does = partial(answers.call, hooks, asked)
+            else:
+                raise RequestRefused("unsupported", "By POST come `publish` and `call` alone.")
+        except RequestRefused as error:
+            return _json(grammar.write(grammar.error(request_id, error.code, error.message)))
+        if refusal is not None:
+            return refusal
+        return _json(await answers.answered(hooks, asked.id, type(asked).__name__.lower(), does) or "")
 
 
-async def _enter(hooks: answers.Hooks, request: HttpRequest) -> tuple[HttpResponseBase | None, float | None]:
+async def _enter(
+    hooks: answers.Hooks, request: HttpRequest, leaving: AsyncExitStack
+) -> tuple[HttpResponseBase | None, float | None]:
     """Let the client in; return the refusal, and in how many seconds its token expires.
+
+    Args:
+        leaving: tells the project at its end that a client who was let in is gone.
 
     Raises:
         RequestRefused: its token is missing or not valid.
     """
     refusal = await hooks.on_connect()
-    if refusal is not None or not hooks.takes_tokens:
+    if refusal is not None:
         return refusal, None
+    leaving.push_async_callback(hooks.on_disconnect, GONE)
+    if not hooks.takes_tokens:
+        return None, None
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise RequestRefused("unauthorized", "A token is needed: Authorization: Bearer ...")

@@ -47,8 +47,10 @@ async def serve_socket(hooks: answers.Hooks, socket: WebSocket) -> HttpResponseB
         await session.serve()
     finally:
         hooks.serving = None
-        await session.stop()
-        await hooks.on_disconnect(socket.close_code or 1006)
+        try:
+            await session.stop()
+        finally:  # who holds it up is cancelled with it
+            await hooks.on_disconnect(socket.close_code or 1006)
     return None
 
 
@@ -89,6 +91,8 @@ class Session:
         self._pending_bytes = 0
         self._last_id = 0
         self._authenticated = not hooks.takes_tokens
+        self._token_count = 0  # that were accepted
+        self._is_over = False
         self._heard_s = self._loop.time()
         self._heartbeat: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -244,13 +248,19 @@ class Session:
         if len(self._subscriptions) + len(self._starting) >= self._hooks.max_groups:
             raise RequestRefused("limit", f"A client may subscribe to {self._hooks.max_groups} groups.")
         self._starting.add(group)
+        token_count = self._token_count
         try:
             await answers.check_subscribe(self._hooks, group)
             subscription = Subscription(group, self._way, self._ended)
             await subscription.start(request.id, request.after)
-            self._subscriptions[group] = subscription
         finally:
             self._starting.discard(group)
+        if self._is_over:
+            await subscription.stop()
+            return
+        self._subscriptions[group] = subscription
+        if token_count != self._token_count:
+            self._start(self._check_again([group]))
 
     async def _authenticate(self, request: grammar.Token) -> dict[str, Any]:
         expires_in_s = await answers.authenticate(self._hooks, request.token)
@@ -262,10 +272,23 @@ class Session:
                 expires_in_s, self._outbox.cut, grammar.TOKEN_EXPIRED, "the token has expired"
             )
         self._authenticated = True
-        for group in self.groups:
-            if not await self._hooks.may_subscribe(group):
-                self.end(group, "forbidden", "Not with the new token.")
+        self._token_count += 1
+        await self._check_again(self.groups)
         return {"type": "reply", "id": request.id, "expires_in_s": expires_in_s}
+
+    async def _check_again(self, groups: list[str]) -> None:
+        """End those subscriptions that the token in force does not allow, and those of which that cannot be told."""
+        try:
+            while groups:
+                check = partial(answers.check_again, self._hooks, groups[-1])
+                refused = await answers.answered(self._hooks, None, "subscribe", check)
+                group = groups.pop()
+                if refused is not None:
+                    error = grammar.read_message(refused)
+                    self.end(group, error["code"], error["message"])
+        finally:
+            for group in groups:
+                self.end(group, "timeout", "Whether the new token allows it is not known.")
 
     def _ended(self, subscription: Subscription, code: str, reason: str) -> None:
         """A subscription cannot go on."""

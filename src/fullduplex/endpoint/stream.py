@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 
 from fullduplex.conf import get_settings
@@ -13,6 +13,9 @@ from fullduplex.exceptions import Disconnected
 from fullduplex.layers.history import Position
 from fullduplex.realtime.prepared import Prepared
 from fullduplex.threads.context import arelease_thread
+
+#: The close code of who comes over plain HTTP.
+GONE = 1006
 
 _KIND = "event-stream"  # of a frame, among those of a message
 
@@ -106,12 +109,29 @@ class EventStream:
         self._subscriptions: dict[str, Subscription] = {}
         self._expires_in_s = expires_in_s
         self._stopping: set[asyncio.Task[None]] = set()
+        self._events = self._serve()
+        self._has_begun = False
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._has_begun = True
+        return await anext(self._events)
+
+    async def aclose(self) -> None:
+        """End it, also where the client left before it began."""
+        if self._has_begun:
+            await self._events.aclose()
+        else:
+            self._has_begun = True
+            await self._hooks.on_disconnect(GONE)
 
     @property
     def groups(self) -> list[str]:
         return list(self._subscriptions)
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def _serve(self) -> AsyncGenerator[bytes, None]:
         """Subscribe, and give what there is, until the client leaves or nothing more can come."""
         hooks, way = self._hooks, self._way
         expiry = None
@@ -135,8 +155,10 @@ class EventStream:
             if expiry is not None:
                 expiry.cancel()
             hooks.serving = None
-            await self._stop()
-            await hooks.on_disconnect(1006)
+            try:
+                await self._stop()
+            finally:
+                await hooks.on_disconnect(GONE)
 
     def end(self, group: str, code: str, reason: str) -> None:
         """End a subscription, and tell the client."""

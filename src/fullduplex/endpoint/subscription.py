@@ -127,7 +127,7 @@ class Subscription:
             else:
                 missed = await reads().read(self.group, after)
         except BaseException:
-            await get_hub().leave(self.group, self)
+            await self.stop()
             raise
         self.position = after if after is not None and missed.recovered else _begin(missed)
         latest = missed.position.offset
@@ -136,12 +136,14 @@ class Subscription:
             self._start_catching_up(missed)
 
     async def stop(self) -> None:
-        """Be no member any more, and leave no task behind."""
+        """Be no member any more, at once; then wait until no task is left behind, and the layer is told."""
         task, self._catching_up = self._catching_up, None
-        if task is not None and task.cancel():
-            await asyncio.wait({task})
+        if task is not None:
+            task.cancel()
         self._let_go()
         await get_hub().leave(self.group, self)
+        if task is not None and not task.done():
+            await asyncio.wait({task})
 
     # From the hub ----------------------------------------------------------------------------
 
