@@ -17,7 +17,7 @@ from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
-from fullduplex.handler.request import read_body
+from fullduplex.handler.request import announced_bytes, read_body
 from fullduplex.handler.response import busy_response, close_content, send_response
 from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
 from fullduplex.handler.tasks import ContextUse, InContext
@@ -126,7 +126,10 @@ async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
         is_plain: nobody stands in a seam on the way to the middleware.
     """
     try:
-        body = await (read_body(receive) if is_plain or not seams.READ_BODY.is_patched else handler.read_body(receive))
+        if is_plain or not seams.READ_BODY.is_patched:
+            body = await read_body(receive, announced_bytes(scope))
+        else:
+            body = await handler.read_body(receive)
     except RequestAborted:
         return
     lease = entered_lease()

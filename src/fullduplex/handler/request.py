@@ -6,6 +6,7 @@ import asyncio
 import io
 import tempfile
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO, cast
 
@@ -28,6 +29,10 @@ MANY_COOKIES_COUNT = 200  # no browser sends so many: Chrome and Firefox keep 18
 # goes to disk long before FILE_UPLOAD_MAX_MEMORY_SIZE, which a thousand stalled uploads would hold a thousand times.
 BODIES_BYTES = 67_108_864
 _DISK_BLOCK_BYTES = 65_536
+# One that says its length is kept in memory up to so many times FILE_UPLOAD_MAX_MEMORY_SIZE, where there is room for it
+# beforehand: only Django's parser writes the files in it to disk then. A quarter of the room is left to others.
+TIMES_KEPT = 8
+_PART_BYTES = 65_536  # what is kept in smaller parts would cost an object for each
 
 
 def _of(name: str) -> tuple[str, str]:
@@ -173,8 +178,69 @@ class _Budget:
             self.used_bytes += more_bytes
             return self.used_bytes <= BODIES_BYTES
 
+    def reserve(self, size_bytes: int) -> bool:
+        """Note so much more beforehand, if a quarter remains for others."""
+        with self._lock:
+            fits = self.used_bytes + size_bytes <= BODIES_BYTES // 4 * 3
+            self.used_bytes += size_bytes if fits else 0
+            return fits
+
 
 bodies = _Budget()
+
+
+class _Kept(io.RawIOBase):
+    """A body as it came, in parts: nobody has copied them when Django reads them.
+
+    Args:
+        size_bytes: reserved for it, and given back when it is closed.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self._counted_bytes = size_bytes
+        self._parts: list[bytes | bytearray] = []
+        self._starts: list[int] = []  # where each part begins
+        self._size_bytes = 0
+        self._position = 0
+
+    def take(self, part: bytes) -> None:
+        if self._parts and len(self._parts[-1]) + len(part) <= _PART_BYTES:
+            last = self._parts[-1]
+            if not isinstance(last, bytearray):
+                self._parts[-1] = last = bytearray(last)
+            last += part
+        elif part:
+            self._starts.append(self._size_bytes)
+            self._parts.append(part)
+        self._size_bytes += len(part)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position >= self._size_bytes:
+            return 0
+        at = bisect_right(self._starts, self._position) - 1
+        start = self._position - self._starts[at]
+        piece = memoryview(self._parts[at])[start : start + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base_bytes = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
+        self._position = max(0, base_bytes + offset)
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            bodies.use(-self._counted_bytes)
+            self._parts.clear()
+        super().close()
 
 
 class _Body(io.BytesIO):
@@ -196,10 +262,22 @@ class _Body(io.BytesIO):
         super().close()
 
 
-async def read_body(receive: Receive) -> IO[bytes]:
+def announced_bytes(scope: Scope) -> int:
+    """The Content-Length of a request; 0 without one that is a number."""
+    for name, value in scope.get("headers", ()):
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+async def read_body(receive: Receive, length: int = 0) -> IO[bytes]:
     """Return the body, rewound: in memory up to FILE_UPLOAD_MAX_MEMORY_SIZE, above it on disk.
 
-    Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner.
+    Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner; where there is room for it, not at all.
+
+    Args:
+        receive: of the request.
+        length: as announced; 0: nobody knows.
 
     Raises:
         RequestAborted: the client left before its end.
@@ -207,6 +285,9 @@ async def read_body(receive: Receive) -> IO[bytes]:
     body, more = await _part(receive)
     if not more and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
         return io.BytesIO(body)
+    most_bytes = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+    if most_bytes < length <= most_bytes * TIMES_KEPT and bodies.reserve(length):
+        return await _keep(receive, _Kept(length), body, more)
     memory = _Body()
     fits = memory.take(body)
     del body  # it would be held twice until the last of it has come
@@ -219,6 +300,19 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
     if event["type"] == "http.disconnect":
         raise RequestAborted
     return event.get("body", b""), event.get("more_body", False)
+
+
+async def _keep(receive: Receive, kept: _Kept, part: bytes, more: bool) -> IO[bytes]:
+    """Read a body that has its place in memory."""
+    try:
+        kept.take(part)
+        while more:
+            part, more = await _part(receive)
+            kept.take(part)
+    except BaseException:
+        kept.close()
+        raise
+    return io.BufferedReader(kept)
 
 
 async def _collect(receive: Receive, memory: _Body, fits: bool, more: bool) -> IO[bytes]:
