@@ -30,6 +30,7 @@ class Because:
 
 SHOWN = Because("no code: what a program prints, or a drawing")  # of blocks without a language, and of ``text``
 FIRST_STEPS = By("tests/e2e/test_first_steps.py")
+GUIDES = By("tests/e2e/test_guides.py")
 
 # By page; then "*" for all blocks, a language, or words that the block has. The first that fits counts.
 ANSWERS: dict[str, dict[str, By | Because]] = {
@@ -42,6 +43,10 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "aatomic": Because("a part of a view of the reader's; tests/db has such transactions, on PostgreSQL"),
         "async def tell": Because("a receiver for a model of the reader's; tests/db has such receivers, on PostgreSQL"),
     },
+    "docs/howto/celery.md": {
+        "def finish": Because("a part of a view of the reader's; tests/realtime has such transactions"),
+        "*": GUIDES,
+    },
     "docs/howto/deploy.md": {
         "Settings in production": By("tests/deploy/test_files.py"),
         "FULLDUPLEX_COMPILE": Because("compiles the whole package; docs/internals/compiled.md says how that is tested"),
@@ -53,6 +58,8 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "openssl": By("tests/deploy/test_walk.py"),
         "systemd-run": By("tests/deploy/test_walk.py"),
     },
+    "docs/howto/docker.md": {"dockerfile": By("tests/deploy/test_files.py")},
+    "docs/howto/htmx.md": {"*": GUIDES},
     "docs/howto/http2.md": {
         "mkcert": Because("puts an authority of its own into the reader's browsers"),
         "openssl": By("tests/e2e/test_http2_browser.py"),
@@ -96,8 +103,10 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
         "hosts": Because("addresses of servers of the reader's; tests/layers runs such layers with real ones"),
         ">>>": Because("needs the Redis of the reader's; tests/layers does the same with a real one"),
     },
+    "docs/howto/sse.md": {"*": GUIDES},
     "docs/howto/starlette.md": {"*": By("tests/e2e/test_beside.py")},
     "docs/howto/systemd.md": {"ini": By("tests/deploy/test_files.py"), "console": By("tests/server/test_howto.py")},
+    "docs/howto/testing.md": {"*": GUIDES},
     "docs/howto/tls.md": {
         "client_cert_name": Because("a part of a view; tests/e2e/test_tls.py has such a view"),
         "make_context": Because("needs a certificate; tests/e2e/test_tls.py serves with such a context"),

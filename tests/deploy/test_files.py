@@ -34,6 +34,9 @@ def test_the_guides_show_the_files_word_for_word() -> None:
         )
     assert set(shown) == {"production.py", "mysite.service", "mysite.socket"}
     assert shown == {name: (DEPLOY / name).read_text(encoding="utf-8") for name in shown}
+    assert blocks((HOWTO / "docker.md").read_text(encoding="utf-8"), "dockerfile") == [
+        (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    ]
     assert blocks(section("proxies", "nginx"), "nginx") == [(DEPLOY / "nginx.conf").read_text(encoding="utf-8")]
 
 

@@ -6,27 +6,22 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from tests.e2e.browser import FLAGS, TIMEOUT_MS, chromium, chromium_path
+from tests.e2e.browser import chromium
+from tests.e2e.following import ADA, PASSWORD, installed_for_playwright, log_in, serving, window
 from tests.e2e.process import START_TIMEOUT_S, WAIT_TIMEOUT_S
-from tests.e2e.startproject import BIN, Server, free_port
+from tests.e2e.startproject import Server
 from tests.reader import Reader, Snippet, assert_shows, snippets
 
 pytestmark = pytest.mark.e2e
 
 TUTORIAL = "docs/tutorial"
 PARTS = ("first-socket", "two-people", "kept-messages", "tests", "production")
-PASSWORD = "analytical engine"
-ADA = {
-    "DJANGO_SUPERUSER_USERNAME": "ada",
-    "DJANGO_SUPERUSER_EMAIL": "ada@example.org",
-    "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
@@ -34,29 +29,6 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 def browser() -> Iterator[Browser]:
     with chromium() as browser:
         yield browser
-
-
-@contextmanager
-def serving(reader: Reader, command: str) -> Iterator[Server]:
-    """Type a command that serves, but with a free port in the place of 8000."""
-    program, *arguments = command.replace("--port 8000", "").split()
-    address = [str(free_port())] if "runserver" in command else ["--port", "0"]
-    with Server([str(BIN / program), *arguments, *address], reader.folder, reader.env) as server:
-        yield server
-
-
-def window(browser: Browser, url: str) -> Page:
-    """A private window of somebody."""
-    page = browser.new_context().new_page()
-    page.set_default_timeout(TIMEOUT_MS)
-    page.goto(url)
-    return page
-
-
-def log_in(page: Page, name: str) -> None:
-    page.get_by_label("Username").fill(name)
-    page.get_by_label("Password", exact=False).fill(PASSWORD)
-    page.get_by_role("button").last.click()
 
 
 def say(page: Page, text: str) -> None:
@@ -93,17 +65,6 @@ def test_the_readme(browser: Browser, tmp_path: Path) -> None:
             assert re.search(r"WARNINGS|Traceback", server.output) is None
             for page in pages:
                 page.context.close()
-
-
-def installed_for_playwright(browser: Browser, folder: Path) -> Path:
-    """Chromium where ``playwright install`` puts its own; return the folder of its browsers."""
-    build, system, _ = Path(browser.browser_type.executable_path).parts[-3:]
-    build = build.replace("chromium", "chromium_headless_shell")
-    program = folder / "browsers" / build / system.replace("chrome", "chrome-headless-shell") / "chrome-headless-shell"
-    program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec {chromium_path()} {" ".join(FLAGS)} "$@"\n')
-    program.chmod(0o755)
-    return folder / "browsers"
 
 
 class Tutorial:
