@@ -42,10 +42,6 @@ def test_two_people_see_each_others_messages_and_the_history_after_a_reload(chat
 
 
 @pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.slow
-@pytest.mark.slow
 def test_who_leaves_has_the_name_and_what_it_said_again(chat: Chat, people: list[Person]) -> None:
     ada, _ = people
     ada.enter("Tea room")
