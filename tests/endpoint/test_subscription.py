@@ -216,6 +216,45 @@ async def test_many_who_miss_the_same_share_reads_and_envelopes(monkeypatch: pyt
     assert read_count <= 4
 
 
+async def test_so_many_reads_are_under_way_and_what_nobody_waits_for_is_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    goes_on = asyncio.Event()
+    layer = type(get_layer())
+    aread = layer.aread
+
+    async def slow(self: Any, *args: Any, after: Position, **kwargs: Any) -> Any:
+        asked.append(after.offset)
+        await goes_on.wait()
+        return await aread(self, *args, after=after, **kwargs)
+
+    monkeypatch.setattr(layer, "aread", slow)
+    many = [asyncio.ensure_future(reads.reads().read(GROUP, Position(n, "e"))) for n in range(20)]
+    while len(asked) < reads.READS_COUNT:
+        await asyncio.sleep(0)
+    gone = many.pop()
+    gone.cancel()
+    await asyncio.wait({gone})
+    goes_on.set()
+    await asyncio.gather(*many)
+    assert asked[: reads.READS_COUNT] == [*range(reads.READS_COUNT)]
+    assert asked == [*range(19)]
+
+
+async def test_what_was_missed_waits_in_the_history_while_another_group_is_sent() -> None:
+    start = (await Group(GROUP).ahistory()).position
+    await publish(5)
+    client = Client()
+    async with client.way.turn:
+        await client.start(start)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert client.way.offsets == []
+    await client.caught_up(5)
+    await client.subscription.stop()
+
+
 async def test_kept_messages_have_one_envelope_however_they_come() -> None:
     kept = Kept('{"n":1}', Position(1, "e"))
     assert envelopes().of("a", kept) is envelopes().of("a", kept)

@@ -133,7 +133,8 @@ class Subscription:
         latest = missed.position.offset
         self._tell(grammar.subscribed(request_id, self.group, missed.recovered, self.position, latest))
         if missed.messages or not self._is_caught_up(missed):
-            self._start_catching_up(missed)
+            # While another group has its turn, what was read is not held: a client has any number of groups.
+            self._start_catching_up(None if self._way.turn.locked() else missed)
 
     async def stop(self) -> None:
         """Be no member any more, at once; then wait until no task is left behind, and the layer is told."""
@@ -188,9 +189,9 @@ class Subscription:
         hole_count = 0
         try:
             while True:
-                if missed is None:
-                    missed = await self._read_on()
                 async with self._way.turn:
+                    if missed is None:
+                        missed = await self._read_on()
                     await self._send(missed.messages)
                 if self._is_caught_up(missed):
                     break
