@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"^```(?P<language>[^\n`]*)\n(?P<code>.*?)^```$", re.M | re.
 _FILE = re.compile(r"(?:#|//|<!--) (?P<path>[\w./-]+\.\w+)(?:: (?P<note>.*?))?(?: -->)?\n")
 _AT_THE_END = "put this at the end"
 _HAS_ALREADY = ("python3 -m venv", ". .venv/", "pip install", "playwright install")
-_SERVES = ("python manage.py runserver", "python manage.py serve", "fullduplex ", "celery ")
+_SERVES = ("python manage.py runserver", "python manage.py serve", "python manage.py outbox", "fullduplex ", "celery ")
 
 
 @dataclass(frozen=True)

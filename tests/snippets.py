@@ -88,6 +88,7 @@ ANSWERS: dict[str, dict[str, By | Because]] = {
     },
     "docs/howto/observe.md": {"python": By("tests/recipes.py")},
     "docs/howto/outbox.md": {
+        ">>>": GUIDES,
         "def order": Because("a view of a model of the reader's; tests/history has such ones"),
         "ini": Because("a unit like that of docs/howto/systemd.md, which tests/deploy checks"),
     },

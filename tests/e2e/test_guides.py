@@ -1,8 +1,9 @@
-"""The guides to events (sse), htmx, Celery and testing, followed word for word in a new project."""
+"""The guides to events (sse), htmx, Celery, the outbox and testing, followed word for word in a new project."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -173,6 +174,19 @@ def test_a_celery_task_tells_a_page_how_far_it_is(
             page.context.close()
     finally:
         valkey.kill()
+
+
+@pytest.mark.slow
+def test_the_outbox_sends_what_is_written_in_a_shell(reader: Reader) -> None:
+    *steps, shell = snippets("docs/howto/outbox.md")[:3]
+    served = [each for step in steps for each in reader.follow(step)]
+    ((command, lines),) = served
+    with Process(*shlex.split(command), ready=re.escape(lines[0]), cwd=reader.folder, env=reader.env):
+        ((_, typed),) = shell.commands
+        code = "\n".join(line[4:] for line in typed[:-2])
+        expression, offset = typed[-2][4:], typed[-1]
+        code += f"\nimport time\nwhile {expression} < {offset}:\n    time.sleep(0.05)\nprint({expression})"
+        assert reader.run(f"python manage.py shell --verbosity 0 --command {shlex.quote(code)}").strip() == offset
 
 
 @pytest.mark.slow
