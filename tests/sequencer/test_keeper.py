@@ -56,11 +56,11 @@ def next_one(path: Path) -> Keeper:
 
 def test_what_is_kept_is_passed_on_and_answered(path: Path) -> None:
     keeper = Keeper(path)
-    whole, _ = keeper.keep(frame_of(encode_keep(b"g", ToKeep(7, 10, 60, 100, 1_000, BINARY, "k", b"\x00"))))
+    whole, _ = keeper.keep(frame_of(encode_keep(b"g", ToKeep(7, 10, 60, 100, 10_000, BINARY, "k", b"\x00"))))
     assert whole is not None
     message = decode_kept(frame_of(whole).payload)
     assert message == Kept(1, message.epoch, BINARY, "k", b"\x00")
-    again, answer = keeper.keep(frame_of(encode_keep(b"g", ToKeep(8, 10, 60, 100, 1_000, BINARY, "k", b"\x00"))))
+    again, answer = keeper.keep(frame_of(encode_keep(b"g", ToKeep(8, 10, 60, 100, 10_000, BINARY, "k", b"\x00"))))
     assert again is None
     assert decode_place(frame_of(answer).payload) == (8, 1, message.epoch)
     assert read(keeper, (0, message.epoch)) == Answer(1, 1, message.epoch, True, True, [message])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
-from fullduplex.sequencer.windows import ENTRY_BYTES, HEAD_BYTES, Found, Windows
+from fullduplex.sequencer.windows import ENTRY_BYTES, HEAD_BYTES, WINDOW_BYTES, Found, Windows
 
 
 class Clock:
@@ -93,7 +95,7 @@ def test_groups_that_nobody_uses_are_swept_whatever_their_age() -> None:
         shelf.append("a", f"long.{number}", age_s=1000)
     shelf.clock.now_s += 11
     shelf.append("a", "other", age_s=1000)
-    assert shelf.windows.size_bytes == 11 * (1 + ENTRY_BYTES)
+    assert shelf.windows.size_bytes == 11 * (1 + ENTRY_BYTES + WINDOW_BYTES)
     shelf.clock.now_s += 1001
     shelf.windows.sweep()
     assert shelf.windows.size_bytes == 0
@@ -123,7 +125,7 @@ def test_an_answer_is_bounded_and_its_first_message_is_part_of_it() -> None:
 
 
 def test_above_the_bound_of_all_groups_the_quiet_ones_lose_theirs() -> None:
-    shelf = Shelf(max_bytes=3 * (600 + ENTRY_BYTES))
+    shelf = Shelf(max_bytes=3 * (600 + ENTRY_BYTES + WINDOW_BYTES))
     starts = {group: shelf.start(group) for group in "abc"}
     for group in "abc":
         shelf.append("x" * 600, group, age_s=60 if group == "b" else 30)
@@ -135,6 +137,28 @@ def test_above_the_bound_of_all_groups_the_quiet_ones_lose_theirs() -> None:
     assert len(shelf.read((9, starts["a"][1]), "a").items) == 3
     assert shelf.windows.size_bytes <= shelf.windows.max_bytes
     assert shelf.read((1, starts["b"][1]), "b").recovered  # its head is still known
+
+
+def test_many_groups_of_little_cost_no_more_than_the_bound() -> None:
+    tracemalloc.start()
+    try:
+        shelf = Shelf(max_bytes=2_000_000)
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(8_000):
+            shelf.append("a", f"g{number}")
+        used_bytes = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert used_bytes < 2 * 2_000_000  # heads have half as much for themselves
+
+
+def test_a_bound_that_was_lowered_is_met_by_a_message_that_is_not_kept() -> None:
+    shelf = Shelf()
+    for group in "abc":
+        shelf.append("x" * 600, group)
+    shelf.windows.max_bytes = 1_000
+    assert shelf.append("y" * 600, "d", age_s=30, max_bytes=500) == "1:" + "y" * 600
+    assert shelf.windows.size_bytes == 0
 
 
 def test_a_group_that_is_forgotten_begins_another_epoch() -> None:

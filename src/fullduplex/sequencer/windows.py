@@ -21,6 +21,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 HEAD_BYTES = 512  # of max_bytes allow for one head, which takes half of that: 131,072 heads beside 64 MiB
 ENTRY_BYTES = 256  # what a message costs beside its data: the objects around it
+WINDOW_BYTES = 1_024  # what a group of which something is kept costs beside its messages
 SWEEP_S = 1.0  # between two looks at what has become too old in groups that nobody uses
 
 Group = TypeVar("Group", bound=Hashable)
@@ -130,6 +131,7 @@ class Windows(Generic[Group, Item]):
         if window is None:
             window = self._windows[group] = _Window(*self._heads.pop(group, (0, self._epoch)), age_s)
             self._quiet.setdefault(age_s, OrderedDict())[group] = None
+            self.size_bytes += WINDOW_BYTES
         elif window.age_s == age_s:
             self._quiet[age_s].move_to_end(group)
         else:
@@ -148,10 +150,10 @@ class Windows(Generic[Group, Item]):
             self.size_bytes -= window.drop_oldest()
         if entries and entries[0][2] < now_s - age_s:
             self.size_bytes -= window.drop_old(now_s - age_s)
-        if self.size_bytes > self.max_bytes:
-            self._make_room(group)
         if not entries:
             self._behead(group, window)
+        if self.size_bytes > self.max_bytes:
+            self._make_room()
         if now_s >= self._sweep_s:
             self.sweep()
         return item
@@ -203,6 +205,7 @@ class Windows(Generic[Group, Item]):
         if window.entries:
             self._windows[group] = window
             self._quiet.setdefault(age_s, OrderedDict())[group] = None
+            self.size_bytes += WINDOW_BYTES
             self._drop_old(group, window, age_s)
         else:
             self._heads[group] = (offset, epoch)
@@ -226,16 +229,13 @@ class Windows(Generic[Group, Item]):
         if not window.entries:
             self._behead(group, window)
 
-    def _make_room(self, group: Group) -> None:
-        """Make room for what has been appended to ``group``."""
-        while self.size_bytes > self.max_bytes:
+    def _make_room(self) -> None:
+        while self._quiet and self.size_bytes > self.max_bytes:
             quietest = [next(iter(queue)) for queue in self._quiet.values()]
             quiet = min(quietest, key=lambda name: self._windows[name].latest_s)
             window = self._windows[quiet]
             while window.entries and self.size_bytes > self.max_bytes:
                 self.size_bytes -= window.drop_oldest()
-            if quiet == group:
-                return
             if not window.entries:
                 self._behead(quiet, window)
 
@@ -243,6 +243,7 @@ class Windows(Generic[Group, Item]):
         """Nothing is left of a window but its head."""
         self._leave_queue(group, window)
         del self._windows[group]
+        self.size_bytes -= WINDOW_BYTES
         self._heads[group] = (window.offset, window.epoch)
         self._bound_heads()
 
