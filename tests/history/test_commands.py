@@ -39,6 +39,7 @@ def test_clearhistory(database: Any) -> None:
 
 def test_the_outbox_needs_a_layer_that_reaches_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "in_process_allowed", lambda: False)
+    monkeypatch.setattr(serving, "_serving", False)  # tests before this one may have served
     layer = {"default": {"BACKEND": "fullduplex.layers.memory.MemoryLayer"}}
     with override_settings(CHANNEL_LAYERS=layer), pytest.raises(CommandError, match="Set CHANNEL_LAYERS"):
         call_command("outbox", once=True)
