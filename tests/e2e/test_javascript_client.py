@@ -378,7 +378,21 @@ def test_news_of_the_network_cut_the_wait_short(site: Site, context: BrowserCont
 
 
 @pytest.mark.slow
+def test_a_browser_that_delays_sockets_after_many_failures_delays_no_message_for_good(
+    site: Site, context: BrowserContext
+) -> None:
+    """Chromium holds each further handshake back for seconds after about 16 that failed; the client waits for it."""
+    page = site.open(context, "kept.delayed", retryFirstMs=10, retryMostMs=50, events=None)
+    with site.network.down():
+        page.wait_for_function("client.status.attempt > 18")
+        last = site.send("kept.delayed", 5)
+    has(page, last)
+    assert log_of(page) == list(range(1, last + 1))
+
+
+@pytest.mark.slow
 def test_ten_thousand_messages_over_a_network_that_fails_all_the_time(site: Site, context: BrowserContext) -> None:
+    """One of the pages is left meanwhile, and comes out of the back/forward cache."""
     pages = [site.open(context, "kept.many", retryFirstMs=100) for _ in range(3)]
     for round_ in range(50):
         site.send("kept.many", 100)
@@ -389,8 +403,13 @@ def test_ten_thousand_messages_over_a_network_that_fails_all_the_time(site: Site
                 last = site.send("kept.many", 50)
                 for page in pages:
                     is_in(page, "reconnecting")
+        elif round_ % 10 == 5:
+            pages[0].goto(f"{site.network.url}/other/")
+            last = site.send("kept.many", 50)
+            pages[0].go_back(wait_until="commit")
         else:
             last = site.send("kept.many", 50)
     for page in pages:
         has(page, last)
         assert log_of(page) == list(range(1, 10_001))
+    assert pages[0].evaluate("shown") == [False, *[True] * 5]
