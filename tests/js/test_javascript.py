@@ -29,6 +29,20 @@ client.close();
 console.log(client.status.state, new ClientError("full", "").code);
 """
 
+# What is wrong in it is expected, so that a client without types would not pass.
+TYPED = """
+import { type Position, connect } from "fullduplex";
+const client = connect("/realtime/", { onStatus: ({ state }) => console.log(state.length) });
+const room = client.subscribe("chat.1", { onMessage: (data, { offset }) => console.log(data, offset?.toFixed()) });
+export const position: Promise<Position | null> = room.publish({ text: "hello" }).then((done) => done.position);
+// @ts-expect-error
+connect(1);
+// @ts-expect-error
+room.publsh({});
+// @ts-expect-error
+export const text: Promise<string> = room.publish({ text: "hello" }).then((done) => done.position);
+"""
+
 COLLECTING = """
 import sys
 from django.conf import settings
@@ -124,7 +138,7 @@ def test_its_types_hold(tmp_path: Path) -> None:
         npm("install", TYPESCRIPT, cwd=tmp_path)
     except AssertionError as error:
         pytest.skip(f"npm does not install {TYPESCRIPT} here: {error}")
-    options = {
+    options: dict[str, object] = {
         "allowJs": True,
         "checkJs": True,
         "lib": ["ES2022", "DOM", "DOM.Iterable"],
@@ -137,5 +151,12 @@ def test_its_types_hold(tmp_path: Path) -> None:
         "target": "ES2022",
         "types": [],
     }
-    (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": [f"{CLIENT}/*.js"]}))
-    run(str(tmp_path / "node_modules" / ".bin" / "tsc"), "--project", str(tmp_path), cwd=tmp_path)
+    compile_with(options, f"{CLIENT}/*.js", cwd=tmp_path)
+    npm("install", "--install-links", str(CLIENT), cwd=tmp_path)
+    (tmp_path / "page.ts").write_text(TYPED)
+    compile_with({**options, "checkJs": False, "maxNodeModuleJsDepth": 2}, "page.ts", cwd=tmp_path)
+
+
+def compile_with(options: dict[str, object], files: str, *, cwd: Path) -> None:
+    (cwd / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "include": [files]}))
+    run(str(cwd / "node_modules" / ".bin" / "tsc"), "--project", str(cwd), cwd=cwd)
