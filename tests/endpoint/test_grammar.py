@@ -60,6 +60,12 @@ def test_event_ids(entry: dict[str, Any]) -> None:
     assert grammar.write_event_id(positions) == entry["id"]
 
 
+def test_a_number_that_cannot_be_said_again_is_no_message() -> None:
+    assert grammar.read_message('{"type":"publish","n":1e308}')["n"] == 1e308
+    with pytest.raises(grammar.NotThisProtocol):
+        grammar.read_message('{"type":"publish","n":1e999}')
+
+
 def test_deep_nesting_is_no_message() -> None:
     with pytest.raises(grammar.NotThisProtocol):
         grammar.read_message("[" * 100_000)

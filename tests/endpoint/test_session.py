@@ -184,7 +184,7 @@ async def test_kinds_of_payloads_and_gaps() -> None:
 
 async def test_a_token_expires_and_is_renewed() -> None:
     async with connected("/tokens/") as socket:
-        assert (await ask(socket, "token", 1, token="short"))["expires_in_s"] == 0.05
+        assert (await ask(socket, "token", 1, token="short"))["expires_in_s"] == 0.2
         assert (await socket.wait_closed())[0] == 4001
     async with connected("/tokens/") as socket:
         await ask(socket, "token", 1, token="good")
@@ -193,6 +193,12 @@ async def test_a_token_expires_and_is_renewed() -> None:
         await socket.send({"type": "token", "id": 4, "token": "narrow"})
         assert [(await socket.receive_json())["type"] for _ in range(2)] == ["unsubscribed", "reply"]
         await asyncio.sleep(0)
+    async with connected("/tokens/") as socket:
+        assert (await ask(socket, "token", 1, token="nan"))["code"] == "internal"
+        assert (await ask(socket, "subscribe", 2, group="chat.1"))["code"] == "unauthorized"
+        for number, token in ((3, "short"), (4, "nan")):
+            await socket.send({"type": "token", "id": number, "token": token})
+        assert (await socket.wait_closed())[0] == 4001
     async with connected() as socket:
         assert (await ask(socket, "token", 1, token="good"))["code"] == "unsupported"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -121,6 +122,8 @@ async def authenticate(hooks: Hooks, token: str) -> float | None:
         expires_in_s = await hooks.authenticate(token)
     except PermissionDenied as error:
         raise RequestRefused("unauthorized", str(error)) from error
+    if expires_in_s is not None and not math.isfinite(expires_in_s):
+        raise ValueError("authenticate() returns seconds, or None for a token that never expires")
     if expires_in_s is not None and expires_in_s <= 0:
         raise RequestRefused("unauthorized", "The token has expired.")
     return expires_in_s
