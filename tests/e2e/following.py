@@ -21,10 +21,10 @@ ADA = {
 
 
 @contextmanager
-def serving(reader: Reader, command: str) -> Iterator[Server]:
-    """Type a command that serves, but with a free port in the place of 8000."""
+def serving(reader: Reader, command: str, port: int = 0) -> Iterator[Server]:
+    """Type a command that serves, but with this port or a free one in the place of 8000."""
     program, *arguments = command.replace("--port 8000", "").split()
-    address = [str(free_port())] if "runserver" in command else ["--port", "0"]
+    address = [str(port or free_port())] if "runserver" in command else ["--port", str(port)]
     with Server([str(BIN / program), *arguments, *address], reader.folder, reader.env) as server:
         yield server
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.browser import chromium
 from tests.e2e.following import ADA, installed_for_playwright, log_in, serving, window
 from tests.e2e.process import START_TIMEOUT_S, WAIT_TIMEOUT_S, Process
-from tests.e2e.startproject import BIN
+from tests.e2e.startproject import BIN, free_port
 from tests.layers.servers import Server as Valkey
 from tests.reader import Reader, snippets
 from tests.snippets import Because
@@ -113,7 +113,8 @@ def test_htmx_over_sockets_and_over_events(reader: Reader, browser: Browser) -> 
     if shutil.which("npm") is None or subprocess.run(reaches, capture_output=True, timeout=300).returncode:
         pytest.skip("npm does not reach its registry here")
     (command,) = follow(reader, "htmx")
-    with serving(reader, command) as server:
+    port = free_port()
+    with serving(reader, command, port) as server:
         url = f"http://127.0.0.1:{server.port}/board"
         ada, grace, linus = (
             window(browser, f"{url}/"),
@@ -130,7 +131,12 @@ def test_htmx_over_sockets_and_over_events(reader: Reader, browser: Browser) -> 
         late = [window(browser, f"{url}/"), window(browser, f"{url}/events-page/")]
         sees(late, "one", "<b>two</b>", "three")
         assert "Traceback" not in server.output
-        for page in (ada, grace, linus, *late):
+    with serving(reader, command, port) as server:  # the one before was killed
+        assert server.port == port
+        everybody = [ada, grace, linus, *late, window(browser, f"{url}/")]
+        pin(everybody[-1], "four")
+        sees(everybody, "one", "<b>two</b>", "three", "four")
+        for page in everybody:
             page.context.close()
 
 
