@@ -138,6 +138,14 @@ async def test_a_heartbeat_and_the_end_without_groups() -> None:
         assert await stream.read() is None
 
 
+async def test_no_middleware_compresses_the_stream(settings: Any) -> None:
+    """Django's makes each part a file of its own, and a browser reads the first one."""
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
+    async with streaming("group=news.1", **{"Accept-Encoding": "gzip"}) as stream:
+        (told,) = await stream.read_count(1)
+        assert told["type"] == "subscribed"
+
+
 async def test_what_a_slow_client_does_not_take_ends_its_stream(settings: Any) -> None:
     settings.FULLDUPLEX = {**settings.FULLDUPLEX, "OUTBOX_MAX_BYTES": 10_000}
     async with streaming("group=news.1") as stream:

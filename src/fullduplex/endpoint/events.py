@@ -54,6 +54,8 @@ async def _stream(hooks: answers.Hooks, request: HttpRequest) -> HttpResponseBas
 def _dressed(response: HttpResponseBase) -> HttpResponseBase:
     response["Cache-Control"] = "no-store, no-transform"
     response["X-Accel-Buffering"] = "no"  # nginx hands events on as they come
+    # GZipMiddleware makes each part a gzip file of its own, of which Chromium reads the first; proxies would collect.
+    response["Content-Encoding"] = "identity"
     return response
 
 
