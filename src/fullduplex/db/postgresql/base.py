@@ -8,11 +8,11 @@ import types
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.backends.postgresql import base
 from django.utils.asyncio import async_unsafe
 
 try:
     import psycopg
+    from django.db.backends.postgresql import base
 
     from fullduplex.db import local
     from fullduplex.db.postgresql.connection import Connection
