@@ -193,14 +193,26 @@ async def test_a_message_that_the_store_never_gets_is_handed_on_behind_a_gap(mon
 
 
 async def test_what_waits_behind_a_hole_is_bounded_and_nothing_of_it_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "HELD_BYTES", 3)
+    monkeypatch.setattr(following, "HELD_BYTES", 3 * (1 + following.ENTRY_BYTES))
     async with begun() as road:
         road.store.gate.clear()
         for message in road.publish_many("abcdefghijk")[1:]:
             road.follower.take(message)
-            assert road.follower._held_bytes <= 3
+            assert road.follower._held_bytes <= following.HELD_BYTES
         road.store.gate.set()
         assert await road.until(11) == list("abcdefghijk")
+
+
+async def test_messages_of_nothing_that_wait_behind_a_hole_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "HELD_BYTES", 3 * following.ENTRY_BYTES)
+    async with begun() as road:
+        road.store.gate.clear()
+        for kept in road.publish_many("abcdefgh")[1:]:
+            kept.data = ""
+            road.follower.take(kept)
+            assert len(road.follower._held) <= 3
+        road.store.gate.set()
+        assert len(await road.until(8)) == 8
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -25,6 +25,7 @@ logger = logging.getLogger("fullduplex.realtime")
 FILL_S = 5.0  # for so long a hole is tried to be filled; what comes meanwhile waits. As layers wait for their brokers
 PAUSE_S = 0.05  # before the history is asked again, which does not have yet what others were sent
 HELD_BYTES = 1_048_576  # of messages that wait behind a hole; beyond it they are forgotten, and read as well
+ENTRY_BYTES = 256  # what such a message costs beside its data
 ENDED_COUNT = 4  # epochs of which something may still be under way
 
 
@@ -128,7 +129,7 @@ class Follower:
     def _hold(self, message: Kept) -> None:
         self._newest = message.position
         self._held.append(message)
-        self._held_bytes += len(message.data)
+        self._held_bytes += len(message.data) + ENTRY_BYTES
         if self._held_bytes > HELD_BYTES:
             self._forget_held()
 
@@ -198,7 +199,7 @@ class Follower:
 
     def _take_held(self) -> None:
         while self._held and self._take_next(self._held[0]):
-            self._held_bytes -= len(self._held.popleft().data)
+            self._held_bytes -= len(self._held.popleft().data) + ENTRY_BYTES
 
     def _give_up(self, error: Exception | None) -> None:
         """Go on without what is missing."""
