@@ -1,4 +1,5 @@
-"""Nothing is missing, whatever becomes of workers: a group that keeps a history, in the local layer, by full account.
+"""Nothing is missing, whatever becomes of workers: a group that keeps a history, by full account; in the local layer
+mostly, and reloads, recycling and kills over Valkey as well.
 
 Clients come back by themselves and go on from their positions. What only ends workers, or the service in order, costs
 nobody a message; a kill of the sequencer is told.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +18,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.test import override_settings
@@ -25,6 +28,7 @@ from tests.e2e.audience import sequencer_of
 from tests.e2e.process import ROOT, Process, fullduplex
 from tests.e2e.resuming import Listener, Room
 from tests.e2e.test_local_layer import kill_worker, reload
+from tests.layers.servers import Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
 
@@ -158,10 +162,22 @@ def test_the_in_process_layer_keeps_what_clients_miss_and_says_when_it_has_forgo
     asyncio.run(scenario())
 
 
+@pytest.fixture(params=["local", "valkey"])
+def keeping(request: pytest.FixtureRequest, env: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a project whose history each layer keeps in turn."""
+    if request.param == "local":
+        yield env
+    else:
+        valkey = Server(tmp_path).start()
+        layer = {"BACKEND": "fullduplex.layers.redis.RedisLayer", "CONFIG": {"hosts": [valkey.url]}}
+        yield env | {"SETTINGS": json.dumps({"CHANNEL_LAYERS": {"default": layer}})}
+        valkey.kill()
+
+
 @pytest.mark.slow
-def test_nothing_is_missing_while_workers_are_reloaded_recycled_and_killed(env: dict[str, str]) -> None:
+def test_nothing_is_missing_while_workers_are_reloaded_recycled_and_killed(keeping: dict[str, str]) -> None:
     async def scenario() -> None:
-        with served(env, 4, free_port(), "--limit-max-requests", "100") as server:
+        with served(keeping, 4, free_port(), "--limit-max-requests", "25") as server:
             room = Room(server.url)
             async with room.listening(24), room.publishing(sockets=6, views=2):
                 while len(room.published) < COUNT:
