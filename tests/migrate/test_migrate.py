@@ -72,6 +72,8 @@ def test_what_only_looks_like_it_stays(source: str) -> None:
         ("import channels.delay", 1, "no channels.delay"),
         ("from daphne.testing import DaphneProcess", 1, "Daphne"),
         ("import daphne", 1, "Daphne"),
+        ("importlib.import_module('channels')", 1, "by a call: fullduplex.channels"),
+        ("x = __import__('channels')", 1, "by a call: fullduplex.channels"),
         ("M = ['channels.staticfiles.X']", 1, "no channels.staticfiles.X"),
         ("x = f'channels.layers.{name}'", 1, "inside of a longer string"),
         ("x = 'python -m channels.layers'", 1, "inside of a longer string"),

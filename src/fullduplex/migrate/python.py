@@ -31,6 +31,8 @@ def change_python(source: str, roots: frozenset[str] = frozenset(ROOTS)) -> Text
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             _change_from(text, tokens, node, roots)
+        elif isinstance(node, ast.Call):
+            _note_call(text, node, roots)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "daphne":
@@ -179,6 +181,16 @@ def _change_string(text: Text, token: tokenize.TokenInfo, roots: frozenset[str])
         text.replace(start, start + len(root), ROOTS[root])
     elif looks_like_channels(value):
         text.note(token.start[0], f"fullduplex has no {value}")
+
+
+def _note_call(text: Text, node: ast.Call, roots: frozenset[str]) -> None:
+    """``import_module("channels")``: elsewhere the name alone may mean anything."""
+    match node:
+        case ast.Call(
+            func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value="channels"), *_],
+        ) if "channels" in roots:
+            text.note(node.lineno, f"imports channels by a call: {ROOTS['channels']}")
 
 
 def _note_inside(text: Text, line: int, value: str, roots: frozenset[str]) -> None:
