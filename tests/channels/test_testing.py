@@ -137,5 +137,6 @@ class LiveTests(ChannelsLiveServerTestCase):
     def test_the_next_test_has_a_fresh_one(self) -> None:
         with urllib.request.urlopen(self.live_server_url, timeout=10) as response:
             assert response.read() == b"0 users"
-        with pytest.raises(urllib.error.HTTPError, match="404"):
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             urllib.request.urlopen(f"{self.live_server_url}/static/nothing.css", timeout=10)
+        refused.value.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from pathlib import Path
@@ -104,6 +105,8 @@ def test_what_cannot_have_been_sent_is_sent_again(directory: str) -> None:
         pid = pid_of_sequencer(directory)
         os.kill(pid, signal.SIGKILL)
         await asyncio.to_thread(wait_for_end_of, pid)
+        idle = layer._asker._sock
+        assert select.select([idle], [], [], DEADLINE_S)[0]  # a killed process is gone before its sockets are closed
         position = await asyncio.to_thread(layer.append, "a", "2", KEEP)
         assert position.offset == 1
         assert (await layer.aread("a", KEEP, after=None)).position == position
