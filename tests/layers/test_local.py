@@ -196,6 +196,8 @@ def test_a_sequencer_that_cannot_begin_is_an_error_in_time(directory: str, monke
     asyncio.run(scenario())
 
 
+# Python warns of every fork beside threads, from 3.15 on also of those of the test runner; this is about such forks.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_has_connections_of_its_own(directory: str) -> None:
     """And keeps none of its parent's, nor its locks: nobody else could begin as long as it lives."""
 

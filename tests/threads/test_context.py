@@ -25,6 +25,8 @@ from tests.handler.project import project
 from tests.threads.leases import DEADLINE_S, LONG_S, Blocker, settled
 
 
+# Python warns of every fork beside threads, from 3.15 on also of those of the test runner; this is about such forks.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
 def test_a_forked_process_has_a_pool_of_its_own() -> None:
     here = get_pool()
