@@ -66,7 +66,7 @@ class World:
         while first < count:
             with self.process(role, GROUP, who, str(first), str(count)) as process:
                 await asyncio.to_thread(process.wait_for, "\n")  # what it sends first
-                end_s = asyncio.get_running_loop().time() + random.uniform(*self._life_s)
+                end_s = asyncio.get_running_loop().time() + self._next_life_s(role)
                 while process._process.poll() is None and asyncio.get_running_loop().time() < end_s:
                     await asyncio.sleep(0.02)
                 process.kill()
@@ -74,11 +74,15 @@ class World:
             numbers = process.output.splitlines(keepends=True)
             first = max([first, *(int(line) + 1 for line in numbers if line.endswith("\n") and line.strip().isdigit())])
 
+    def _next_life_s(self, role: str) -> float:
+        """Until one of each role has been killed, none lives longer than its first message."""
+        return random.uniform(*self._life_s) if self.killed[role] else 0.0
+
     async def relay(self, is_over: asyncio.Event) -> None:
         while not is_over.is_set():
             with self.process("outbox") as process:
                 await asyncio.to_thread(process.wait_for, "Sending")
-                await _first(is_over.wait(), asyncio.sleep(random.uniform(*self._life_s)))
+                await _first(is_over.wait(), asyncio.sleep(self._next_life_s("outbox")))
                 if not is_over.is_set():
                     process.kill()
                     self.killed["outbox"] += 1
