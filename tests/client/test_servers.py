@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -54,14 +54,18 @@ async def events(client: httpx.AsyncClient, query: str, **headers: str) -> Async
     async with client.stream("GET", f"/realtime/events/?{query}", headers=headers) as response:
         assert response.status_code == 200
 
-        async def messages() -> AsyncIterator[Any]:
+        async def messages() -> AsyncGenerator[Any, None]:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
                 elif line.startswith("id: "):
                     yield line[4:]
 
-        yield messages()
+        found = messages()
+        try:
+            yield found
+        finally:
+            await found.aclose()  # else the loop closes it when it is collected, perhaps behind the test
 
 
 async def exchange(server: Process) -> None:
