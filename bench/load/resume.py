@@ -25,7 +25,7 @@ class Client(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = transport  # type: ignore[assignment]  # a TCP one
 
     def data_received(self, data: bytes) -> None:
         self.received.append(data)

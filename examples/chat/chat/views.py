@@ -27,7 +27,7 @@ class NameView(LoginView):
         return {"name": latest.get_username() if latest else "", **super().get_initial()}
 
     def form_valid(self, form: NameForm) -> HttpResponse:  # type: ignore[override]  # it has get_user, which is all it takes
-        response = super().form_valid(form)  # type: ignore[arg-type]
+        response = super().form_valid(form)  # type: ignore[arg-type]  # the same form
         if not self.request.user.has_usable_password():
             names.keep(self.request, response, self.request.user)
         return response

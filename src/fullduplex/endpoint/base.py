@@ -108,9 +108,9 @@ class Endpoint:
             return await serve_events(endpoint, request)
 
         named = _named(view, cls)
-        named._non_atomic_requests = EveryDatabase()  # type: ignore[attr-defined]
+        named._non_atomic_requests = EveryDatabase()  # type: ignore[attr-defined]  # as on socket views
         # The middleware lets it pass, and it checks the token itself, or CSRF where it takes none.
-        named.csrf_exempt = True  # type: ignore[attr-defined]
+        named.csrf_exempt = True  # type: ignore[attr-defined]  # Django reads it on the view
         return named
 
     @property

@@ -105,7 +105,7 @@ class Host:
         addresses = [(sentinel._options["host"], sentinel._options["port"]) for sentinel in self.sentinels]
         sentinel = aioredis.Sentinel(addresses, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]  # redis-py
         options = {**self._options, "ssl": self._kind == "tls"}
-        return _SentinelPool(self.master_name, sentinel, **options)  # type: ignore[no-untyped-call]
+        return _SentinelPool(self.master_name, sentinel, **options)  # type: ignore[no-untyped-call]  # redis-py
 
     def _given(self, timeout_s: float) -> dict[str, Any]:
         options = {name: value for name, value in self._options.items() if name != "socket_timeout"}
