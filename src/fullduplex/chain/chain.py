@@ -207,7 +207,7 @@ class Chain:
             self.exception_hooks.append(self._handler.adapt_method_mode(False, middleware.process_exception))
 
     async def __call__(self, request: HttpRequest) -> Any:
-        if self._takes_sync_chain(request):
+        if self.needs_hint and self._takes_sync_chain(request):
             return await hop(self._run, request, over=partial(self._handler.needs_no_thread, request))
         response = await self.outermost(request)
         if response.status_code >= 400 and not getattr(response, "_has_been_logged", False):
@@ -223,7 +223,7 @@ class Chain:
         return self.outermost.run(request)
 
     def _takes_sync_chain(self, request: HttpRequest) -> bool:
-        if not (self.needs_hint and self.can_sync) or hasattr(request, "fullduplex_handshake"):
+        if not self.can_sync or hasattr(request, "fullduplex_handshake"):
             return False
         return self.hints.is_async(request) is False
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from fullduplex.chain.hooks import Blocks, always, blocks, function_of
 
@@ -91,7 +92,12 @@ class Core:
         self.has_async_hooks = any(hook.is_async for hook in self.view_hooks + self.template_hooks)
 
     def resolve(self, passage: Passage) -> None:
-        passage.view, passage.args, passage.kwargs = self.handler.resolve_request(passage.request)
+        match = self.handler.resolve_request(passage.request)
+        passage.view, passage.args, passage.kwargs = (
+            match.func,
+            match.args,
+            match.kwargs,
+        )  # to unpack it takes five calls
         passage.view_position = 0
 
     def view_in(self, passage: Passage, stop: int, in_thread: bool) -> bool:
@@ -133,9 +139,11 @@ class Core:
 
     def check(self, passage: Passage) -> None:
         """Refuse what is no response; remember the content of a stream, which middleware may put others around."""
-        self.handler.check_response(passage.response, passage.view)
-        if getattr(passage.response, "streaming", False) and passage.response.is_async:
-            setattr(passage.response, VIEW_CONTENT, passage.response._iterator)
+        response = passage.response
+        if not isinstance(response, HttpResponseBase):  # else it is neither None nor a coroutine
+            self.handler.check_response(response, passage.view)
+        if getattr(response, "streaming", False) and response.is_async:
+            setattr(response, VIEW_CONTENT, response._iterator)
 
     def render(self, passage: Passage) -> None:
         """Pass a template response through its hooks and render it, in a thread."""

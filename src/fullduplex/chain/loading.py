@@ -13,8 +13,10 @@ from fullduplex.chain import seams
 from fullduplex.chain.chain import Chain
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ConfigurationError
+from fullduplex.threads.locals import Setter
 
 _GET_RESPONSE: Any = seams.GET_RESPONSE.original
+_set_urlconf = Setter(set_urlconf)
 
 
 class ChainHandler(BaseHandler):
@@ -64,9 +66,10 @@ class ChainHandler(BaseHandler):
         """Return the response to ``request``; the chain logs it."""
         if self.chain is None or BaseHandler.get_response_async is not _GET_RESPONSE:
             return await super().get_response_async(request)
-        set_urlconf(settings.ROOT_URLCONF)
+        _set_urlconf(settings.ROOT_URLCONF)
         response = await self.chain(request)
-        response._resource_closers.append(request.close)
+        if "fullduplex_over" not in response.__dict__:  # else closing the request would free nothing
+            response._resource_closers.append(request.close)
         return response
 
 

@@ -181,7 +181,8 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Django's last step before it calls the view, after ``process_view`` of the middleware."""
         if not is_socket_view(view):
-            return cast("Callable[..., Any]", super().make_view_atomic(view))
+            atomic: Callable[..., Any] = super().make_view_atomic(view)
+            return atomic
 
         async def socket_route(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not isinstance(request, HandshakeRequest):

@@ -21,19 +21,17 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
-from django.core.handlers.asgi import get_script_prefix
 from django.core.handlers.exception import get_exception_response
 from django.http import HttpResponse, HttpResponseForbidden
 from django.http.response import HttpResponseBase
-from django.urls import get_resolver, get_urlconf, set_script_prefix
-from django.urls import get_script_prefix as get_current_prefix
+from django.urls import get_resolver, get_urlconf
 from django.utils.log import log_response
 
 from fullduplex.asgi import Event, Scope, Send
 from fullduplex.conf import Settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, ThreadsExhausted
 from fullduplex.handler.line import Line
-from fullduplex.handler.request import ASGIRequest
+from fullduplex.handler.request import ASGIRequest, begin_script_prefix
 from fullduplex.handler.response import busy_response, close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
@@ -187,9 +185,7 @@ class Handshake:
     async def _get_response(self) -> HttpResponseBase:
         """Start the request and take it through the middleware."""
         self.lease = enter_lease(tracks=True)
-        prefix = get_script_prefix(self._scope)
-        if prefix or get_current_prefix() != "/":
-            set_script_prefix(prefix)
+        begin_script_prefix(self._scope)
         try:
             await send_started(type(self._handler), self._scope, self._is_looked_after(), self._begun)
         except ThreadsExhausted:

@@ -8,18 +8,14 @@ from typing import IO, Any, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers import asgi
-from django.core.handlers.asgi import ASGIRequest, get_script_prefix
-from django.http.response import HttpResponseBase
-from django.urls import get_script_prefix as get_current_prefix
-from django.urls import set_script_prefix
 
 from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
-from fullduplex.handler.request import announced_bytes, read_body
+from fullduplex.handler.request import announced_bytes, begin_script_prefix, read_body
 from fullduplex.handler.response import busy_response, close_content, send_response
-from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started
+from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started, starts_unheard
 from fullduplex.handler.tasks import ContextUse, InContext
 from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
 from fullduplex.threads.lease import Lease
@@ -135,10 +131,8 @@ async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
     lease = entered_lease()
     spoiled = True  # unless all hooks have had their turn
     try:
-        prefix = get_script_prefix(scope)
-        if prefix or get_current_prefix() != "/":
-            set_script_prefix(prefix)
-        if await _start(handler, lease, scope, send):
+        begin_script_prefix(scope)
+        if (lease is not None and starts_unheard(type(handler))) or await _start(handler, lease, scope, send):
             spoiled = not await _respond(handler, lease, scope, body, receive, send, is_plain)
     finally:
         body.close()
@@ -173,11 +167,18 @@ async def _respond(
     is_plain: bool,
 ) -> bool:
     """Get the response and send it; ``request_finished`` follows on every path. Return whether there was a response."""
-    response: HttpResponseBase | None = None
+    response: Any = None
     watch = Watch(receive, get_settings().disconnect_watch_s)
     try:
         try:
-            request, response = await _get_response(handler, scope, body)
+            request, response = handler.create_request(scope, body)
+            if request is not None:
+                try:
+                    response = await handler.run_get_response(request)
+                except ThreadsExhausted:
+                    response = busy_response()
+                    response._resource_closers.append(request.close)
+            assert response is not None
             if (
                 lease is not None
                 and (lease.has_thread or lease.session is not None)
@@ -219,17 +220,3 @@ async def _settle(lease: Lease | None) -> None:
     """Wait for sync code that goes on after a cancellation: it may use the request and its body to its end."""
     if lease is not None and lease.is_busy:
         await hop_on(lease, int)
-
-
-async def _get_response(
-    handler: asgi.ASGIHandler, scope: Scope, body: IO[bytes]
-) -> tuple[ASGIRequest | None, HttpResponseBase]:
-    request, error_response = handler.create_request(scope, body)
-    if request is None:
-        return None, cast(HttpResponseBase, error_response)
-    try:
-        return request, await handler.run_get_response(request)
-    except ThreadsExhausted:
-        response = busy_response()
-        response._resource_closers.append(request.close)  # type: ignore[attr-defined]
-        return request, response

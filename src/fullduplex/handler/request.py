@@ -13,11 +13,15 @@ from typing import IO, Any, BinaryIO, cast
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIRequest as DjangoASGIRequest
+from django.core.handlers.asgi import get_script_prefix
 from django.http import parse_cookie
+from django.urls import get_script_prefix as get_current_prefix
+from django.urls import set_script_prefix
 
 from fullduplex.asgi import Receive, Scope
 from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
+from fullduplex.threads.locals import variable_set_by
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
 _KNOWN_NAMES_COUNT = 512
@@ -42,12 +46,20 @@ def _of(name: str) -> tuple[str, str]:
 _INIT: Any = DjangoASGIRequest.__init__ if is_original(DjangoASGIRequest.__init__, *_of("__init__")) else None
 _CLOSE = DjangoASGIRequest.close
 _CLOSE_IS_DJANGOS = is_original(_CLOSE, *_of("close"))
+_prefix = variable_set_by(set_script_prefix, "/")
 _allowed_hosts: set[tuple[str, ...]] = set()  # with the ALLOWED_HOSTS that allowed it
 _names: dict[bytes, str | None] = {
     b"content-length": "CONTENT_LENGTH",
     b"content-type": "CONTENT_TYPE",
     # A cookie is joined and trimmed by other rules, which changed in Django 6: see ASGIRequest.
 }
+
+
+def begin_script_prefix(scope: Scope) -> None:
+    """Have ``reverse()`` put the script name of a request before its paths, as Django's handler does."""
+    prefix = get_script_prefix(scope)
+    if prefix or ((_prefix is None or _prefix.get(None) is not None) and get_current_prefix() != "/"):
+        set_script_prefix(prefix)
 
 
 class ASGIRequest(DeferredAttributes, DjangoASGIRequest):
@@ -155,6 +167,7 @@ def holds_nothing(request: Any) -> bool:
         isinstance(request, ASGIRequest)
         and type(request).close is _CLOSE
         and _CLOSE_IS_DJANGOS
+        and "close" not in request.__dict__
         and not request.__dict__.get("_files")
         and isinstance(request._stream, io.BytesIO)
     )
@@ -282,7 +295,11 @@ async def read_body(receive: Receive, length: int = 0) -> IO[bytes]:
     Raises:
         RequestAborted: the client left before its end.
     """
-    body, more = await _part(receive)
+    event = await receive()
+    if event["type"] == "http.disconnect":
+        raise RequestAborted
+    body, more = event.get("body", b""), event.get("more_body", False)
+    del event  # it would hold the body, too
     if not more and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
         return io.BytesIO(body)
     most_bytes = settings.FILE_UPLOAD_MAX_MEMORY_SIZE

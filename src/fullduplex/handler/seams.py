@@ -62,6 +62,11 @@ def receivers_are_patched() -> bool:
     return Signal._live_receivers is not _receivers
 
 
+def started_is_plain() -> bool:
+    """Neither of these two: asked for each request."""
+    return Signal.asend is _asend and Signal._live_receivers is _receivers and "asend" not in request_started.__dict__
+
+
 def finished_is_patched() -> bool:
     """Whether somebody sees how ``request_finished`` is sent."""
     return Signal.send is not _send or Signal._live_receivers is not _receivers or "send" in request_finished.__dict__

@@ -87,6 +87,11 @@ async def send_started(sender: type, scope: Any, is_looked_after: bool, begun: l
         begun.append(True)
 
 
+def starts_unheard(sender: type) -> bool:
+    """Whether nobody hears of ``request_started`` but Django's own receivers, for which a lease does the work."""
+    return seams.started_is_plain() and not started.any(sender)
+
+
 async def send_finished(sender: type, is_looked_after: bool) -> None:
     """Send ``request_finished`` for a request without a response."""
     if not is_looked_after or seams.finished_is_patched():

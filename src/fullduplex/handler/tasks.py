@@ -55,11 +55,9 @@ class ContextUse:
 
     __slots__ = ("_after", "_before")
 
-    def __init__(self) -> None:
+    def __enter__(self) -> None:
         self._before = contextvars.copy_context()
         self._after: contextvars.Context | None = None
-
-    def __enter__(self) -> None:
         _use.set(self)
 
     def __exit__(self, *_: object) -> None:

@@ -193,7 +193,9 @@ class HopCall:
             return False
 
     def run(self) -> None:
-        if not self.claim():
+        try:
+            self._ticket.pop()
+        except IndexError:
             return
         local = SyncToAsync.threadlocal
         local.main_event_loop = self.loop

@@ -237,7 +237,7 @@ def are_clean(wrappers: Iterable[Any]) -> bool:
 def clean_connections() -> bool:
     """Clean the connections of this thread; return whether there are any."""
     initialized = _initialized()
-    begin_thread()
+    _thread.every = False  # as begin_thread() has it
     for connection in initialized:
         try:
             _close_cursors(connection)

@@ -10,12 +10,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 from asgiref.sync import (
     AsyncToSync,
     SyncToAsync,
-    ThreadSensitiveContext,
     _restore_context,  # moves asgiref's Locals between threads, as sync_to_async does
     sync_to_async,
 )
@@ -26,6 +25,7 @@ from fullduplex.original import is_original
 from fullduplex.threads.calls import HopCall, cancel_inside
 from fullduplex.threads.connections import close_connections, in_transaction
 from fullduplex.threads.lease import Lease, SharedLease
+from fullduplex.threads.locals import variable_set_by
 from fullduplex.threads.pool import ThreadPool
 from fullduplex.threads.worker import Worker
 
@@ -63,12 +63,30 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
     if outer is None and SyncToAsync.thread_sensitive_context.get(None) is not None:
         return None
     lease = Lease(get_pool(), get_settings().idle_thread_s, is_bound=is_bound, tracks=tracks)
-    context = ThreadSensitiveContext(executor=lease)
-    # What its __aenter__ does, without hiding an executor that is not there; it is never left.
-    SyncToAsync.thread_sensitive_context.set(context)
-    SyncToAsync.context_to_thread_executor[context] = lease
+    # What entering a ThreadSensitiveContext does, without hiding an executor that is not there; it is never left.
+    SyncToAsync.thread_sensitive_context.set(cast(Any, LeaseContext(lease)))
     _lease.set(lease)
     return lease
+
+
+class LeaseContext:
+    """A ``ThreadSensitiveContext`` with a lease for its executor, of which asgiref is told when it first asks.
+
+    Our own hops go to the lease, so that most requests never have it asked.
+    """
+
+    __slots__ = ("__weakref__", "_lease")
+    _exited: ClassVar[bool] = False  # asgiref refuses the calls of those that are over
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease: Lease | None = lease
+
+    def __bool__(self) -> bool:
+        """``SyncToAsync.__call__`` looks whether there is a context, and then for its executor."""
+        if self._lease is not None:
+            SyncToAsync.context_to_thread_executor[cast(Any, self)] = self._lease
+            self._lease = None
+        return True
 
 
 def entered_lease() -> Lease | None:
@@ -103,10 +121,16 @@ def hop(function: Callable[..., T], *args: Any, over: Callable[[Any], bool] | No
     Raises:
         ThreadsExhausted: no thread became free in time.
     """
-    lease = current_lease()
-    if lease is None or SyncToAsync.__call__ is not _CALL or SyncToAsync.thread_handler is not _HANDLER:
+    lease = _lease.get()
+    if (
+        lease is None
+        or current_executor() is not None
+        or SyncToAsync.__call__ is not _CALL
+        or SyncToAsync.thread_handler is not _HANDLER
+    ):
         # A sync caller further up has its thread; or somebody carries his context into threads.
-        return cast("Coroutine[Any, Any, T]", _nested_call(function, *args))
+        nested: Coroutine[Any, Any, T] = _nested_call(function, *args)
+        return nested
     return hop_on(lease, function, *args, over=over)
 
 
@@ -115,7 +139,8 @@ async def hop_on(lease: Lease, function: Callable[..., T], *args: Any, over: Cal
     call = HopCall(asyncio.get_running_loop(), over, function, args)
     lease.put(call)
     try:
-        return cast(T, await call.future)
+        result: T = await call.future
+        return result
     except asyncio.CancelledError:
         if call.claim():
             raise
@@ -224,18 +249,7 @@ def current_executor() -> Executor | None:
     return executor
 
 
-def _variable_of_executors() -> contextvars.ContextVar[Any] | None:
-    """Return the context variable in which asgiref's Local keeps them; None where it keeps them some other way.
-
-    To read an attribute that a Local does not have costs 4 µs, and most requests have no sync caller.
-    """
-    context = contextvars.Context()
-    context.run(setattr, AsyncToSync.executors, "current", None)
-    variables = list(context)
-    return variables[0] if len(variables) == 1 else None
-
-
-_executors = _variable_of_executors()
+_executors = variable_set_by(setattr, AsyncToSync.executors, "current", None)  # most requests have no sync caller
 
 
 def use_executor(executor: Executor | None) -> None:

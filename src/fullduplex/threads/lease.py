@@ -18,6 +18,8 @@ T = TypeVar("T")
 # What runs calls of sync_to_async on the loop instead, and returns their future; None for a call that needs a thread.
 on_loop: Callable[[asyncio.AbstractEventLoop, Callable[..., Any]], asyncio.Future[Any] | None] | None = None
 
+NO_CALLS: deque[Call] = deque()
+
 
 class Pool(Protocol):
     """What a lease asks of its pool."""
@@ -64,12 +66,13 @@ class Lease(Executor):
 
     Attributes:
         session: its calls on the loop, if it has any.
+        calls: what waits for its thread; ``NO_CALLS`` before the first, which most sockets never have.
     """
 
     __slots__ = (
-        "_calls",
         "_loosens",
         "_spoiled",
+        "calls",
         "ended",
         "idle_s",
         "is_bound",
@@ -90,17 +93,10 @@ class Lease(Executor):
         self._spoiled = self._loosens = False
         self.session: Session | None = None
         # The rest belongs to the pool and its lock.
-        self._calls: deque[Call] | None = None
+        self.calls = NO_CALLS
         self.worker: Worker | None = None
         self.waits_since_s: float | None = None
         self.ended = False
-
-    @property
-    def calls(self) -> deque[Call]:
-        """What waits for its thread; made with the first call, for most sockets never have one."""
-        if self._calls is None:
-            self._calls = deque()
-        return self._calls
 
     @property
     def is_busy(self) -> bool:

@@ -36,7 +36,7 @@ from typing import cast
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads.calls import Call, call_on
-from fullduplex.threads.lease import Lease
+from fullduplex.threads.lease import NO_CALLS, Lease
 from fullduplex.threads.pace import STALL_S, Pace
 from fullduplex.threads.waits import Waits
 from fullduplex.threads.worker import GO_ON, Worker
@@ -113,7 +113,10 @@ class ThreadPool:
                 self._parked.pop(worker, None)
             else:
                 worker = None  # it runs another call of this lease, and will find this one
-            lease.calls.append(call)
+            if lease.calls is NO_CALLS:
+                lease.calls = deque((call,))
+            else:
+                lease.calls.append(call)
             if worker is None:
                 return
             worker.rests = False
@@ -364,15 +367,16 @@ class ThreadPool:
             if self._waiting:
                 self._will_watch()
 
-    def detach(self, worker: Worker) -> None:
-        """The call that was the last has run."""
+    def detach(self, worker: Worker) -> bool:
+        """The call that was the last has run; return whether the worker has no lease any more."""
         with self._lock:
             if worker.lease.shares_count:
-                return
+                return False
             if worker.lease.calls:
                 worker.leaves = True
-            else:
-                self._detach(worker)
+                return False
+            self._detach(worker)
+            return True
 
     def rested(self, worker: Worker) -> None:
         """The worker has rested long enough; it may have been woken at the same moment."""

@@ -41,7 +41,7 @@ class Owner(Protocol):
 
     def part(self, worker: Worker, call: Call) -> None: ...
 
-    def detach(self, worker: Worker) -> None: ...
+    def detach(self, worker: Worker) -> bool: ...
 
     def rested(self, worker: Worker) -> None: ...
 
@@ -118,30 +118,33 @@ class Worker(threading.Thread):
 
     def _work(self) -> float | None:
         """Do what there is to do; return how long to rest, None until woken, 0 to end the thread."""
+        pool = self._pool
+        is_free = False
         while True:
-            lease, call = self._pool.next_call(self)
+            lease, call = (None, None) if is_free else pool.next_call(self)
+            is_free = False
             self.taken = call
             if lease is None:
-                self._clean()
-                rest_s = self._pool.retire(self)
+                if self._used_by is not None:
+                    self._clean()
+                rest_s = pool.retire(self)
             elif call is None:
                 self.is_open = lease.tracks and self._is_open()
                 self.unclean = is_unclean()
-                rest_s = self._pool.rest(self)
+                rest_s = pool.rest(self)
             elif not (lease.is_bound or self.of_sockets) and (self.leaves or not self._is_open()):
                 self.taken = None
-                self._pool.part(self, call)
+                pool.part(self, call)
                 del call
                 continue
             else:
-                self.taken = call
                 self._prepare(lease)
                 self.taken = None
                 self._call = call
                 call.run()
                 self._call = None
                 if call.last:
-                    self._pool.detach(self)
+                    is_free = pool.detach(self)
                 elif not lease.is_bound:
                     mend_connections()
                 del call  # a thread that rests must not keep a request alive
@@ -156,7 +159,8 @@ class Worker(threading.Thread):
     def _prepare(self, lease: Tenant) -> None:
         """What Django's receivers of ``request_started`` do, once for each lease."""
         if self._used_by is not lease:
-            self._clean()
+            if self._used_by is not None:
+                self._clean()
             self._used_by = lease
             if self._has_connections:
                 clean_connections()
@@ -169,7 +173,5 @@ class Worker(threading.Thread):
 
     def _clean(self) -> None:
         """Leave nothing of one lease for the next, and what Django's receiver of ``request_finished`` does."""
-        if self._used_by is None:
-            return
         self._used_by = None
         self._has_connections = clean_connections()
