@@ -16,6 +16,7 @@ from fullduplex.realtime.groups import Group
 from fullduplex.realtime.hub import get_hub
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
+from fullduplex.threads.context import get_pool
 from tests.handler.asgi_driver import DEADLINE_S, WebSocketConnection, websocket_scope
 from tests.handler.project import project
 
@@ -85,6 +86,9 @@ async def test_at_every_step(how: str, middleware: list[str], caplog: pytest.Log
             assert get_hub().groups == [], step
             assert asyncio.all_tasks() == {asyncio.current_task()}, step
             step += 1 + step // 10
+        async with asyncio.timeout(DEADLINE_S):
+            while get_pool().resting_count:  # a lease that nobody ends keeps its thread
+                await asyncio.sleep(0.001)
     assert caplog.records == []
 
 
@@ -114,3 +118,39 @@ async def interrupt(client: WebSocketConnection, how: str, step: int) -> bool:
             while len(asyncio.all_tasks()) > 1:
                 await asyncio.sleep(0)
     return closed
+
+
+async def test_a_second_cancellation_while_reading_stops_keeps_no_thread() -> None:
+    """A call that waits for the server's ``receive`` to end is cancelled again, as ``asyncio.run`` does at its end."""
+    called, stopping, may_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(WebSocketConnection):
+        async def _receive(self) -> Any:
+            try:
+                return await super()._receive()
+            except asyncio.CancelledError:
+                stopping.set()
+                await may_stop.wait()
+                raise
+
+    @socket_view
+    async def undecided(socket: WebSocket) -> None:
+        await sync_to_async(lambda: None)()
+        called.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(DEADLINE_S):
+        with project(path("", undecided), FULLDUPLEX={"IDLE_THREAD_S": 0}) as application:
+            client = Slow(application, websocket_scope())
+            client.connect()
+            await called.wait()
+            while not get_pool().resting_count:  # it answers before it rests
+                await asyncio.sleep(0)
+            client.task.cancel()
+            await stopping.wait()
+            client.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await client.task
+            may_stop.set()
+            while get_pool().resting_count or len(asyncio.all_tasks()) > 1:
+                await asyncio.sleep(0.001)

@@ -79,9 +79,11 @@ class Upgrade:
                 await self._end_view(close_code)
             finally:
                 self._view = None  # its socket refers to this object, and it to that
-                await self._line.stop_reading()
-                if self._lease is not None:
-                    self._lease.end(spoiled=not answered)
+                try:
+                    await self._line.stop_reading()
+                finally:
+                    if self._lease is not None:
+                        self._lease.end(spoiled=not answered)
         self._line.check()
 
     def _take_over(self, handshake: Handshake) -> bool:
