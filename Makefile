@@ -73,10 +73,14 @@ else
 	.venv-newest/bin/python $(PYTEST) $(PROMISES)
 endif
 
-# The whole suite on each interpreter at hand; `make on-3.13` is one of them. Some packages that ours must get along with
-# ask for an older Django than the newest, so that comes last.
-matrix: $(addprefix on-,$(MINORS))
+# The whole suite on each interpreter at hand, whatever comes of the one before, and at the end what came of each.
+matrix:
+	@rm -f $(MINORS:%=.venv-%/results.xml)
+	-@for minor in $(MINORS); do echo "Python $$minor"; $(MAKE) --no-print-directory on-$$minor; done
+	@$(PYTHON) -m tests.matrix $(MINORS)
 
+# On one of them: `make on-3.13`. Some packages that ours must get along with ask for an older Django than the newest, so
+# that comes last.
 on-%:
 	test -e .venv-$*/.installed || $(lastword $(filter %/python$*,$(PYTHONS))) -m venv .venv-$*
 	test .venv-$*/.installed -nt pyproject.toml || \
@@ -84,7 +88,7 @@ on-%:
 		.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group dev && \
 		.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check "$(DJANGO_FOR)"; }
 	touch .venv-$*/.installed
-	.venv-$*/bin/python $(PYTEST)
+	.venv-$*/bin/python $(PYTEST) --junit-xml=.venv-$*/results.xml
 
 # A wheel with the compiled modules in it (setup.py), and their tests over it. Needs a C compiler.
 compiled:

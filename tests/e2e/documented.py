@@ -7,6 +7,7 @@ configuration (which modules Apache loads, that nginx has a block for http) stan
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,7 +141,13 @@ def _nginx_stream(places: Places) -> list[tuple[Process, int]]:
     stream = places.put(config_of("PROXY protocol", "nginx"), **{"listen 443": f"listen 127.0.0.1:{places.port}"})
     if NGINX_STREAM.exists():
         stream = f"load_module {NGINX_STREAM};\n{stream}"
+    elif "--with-stream" not in _built_with(_program("nginx")):
+        pytest.skip("nginx has no stream module: libnginx-mod-stream is not installed")
     return [_nginx_process(places, stream=stream)]
+
+
+def _built_with(nginx: str) -> list[str]:
+    return subprocess.run([nginx, "-V"], check=True, capture_output=True, text=True).stderr.split()
 
 
 def _nginx_process(places: Places, http: str = "", stream: str = "") -> tuple[Process, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import itertools
 import random
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -190,8 +192,10 @@ async def run_round(application: Any, plan: Plan, members: list[Member], trace: 
         Case(next(_numbers), member.kind, member.acts, member.habits, layers, gates, in_django, trace)
         for member in members
     ]
+    faulthandler.dump_traceback_later(DEADLINE_S, file=sys.__stderr__)  # of the loop, too, which may be what hangs
     driving = [asyncio.create_task(drive(application, case)) for case in cases]
     _, hanging = await asyncio.wait(driving, timeout=1.5 * DEADLINE_S)
+    faulthandler.cancel_dump_traceback_later()
     for task in hanging:
         task.cancel()
     assert gates.missed is None, f"not all of {cases} came to gate {gates.missed}: did somebody wait for a thread?"
