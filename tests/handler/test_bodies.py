@@ -6,6 +6,7 @@ import asyncio
 import io
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ async def test_a_large_body_goes_to_disk_and_counts_no_more(settings: Any) -> No
 async def test_a_body_that_has_its_place_stays_in_memory(settings: Any, parts: list[bytes]) -> None:
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 20_000 if len(b"".join(parts)) > 3_000 else 2_000
     whole = b"".join(parts)
-    body = await read_body(events_of(*parts), len(whole))
+    body = await read_body(events_of(*parts), lambda: len(whole))
     assert type(body) is io.BufferedReader, "no file"
     assert bodies.used_bytes == len(whole)
     assert body.read(10) + body.read(7) == whole[:17]
@@ -74,12 +75,12 @@ async def test_a_body_that_has_its_place_stays_in_memory(settings: Any, parts: l
 async def test_a_body_without_a_place_goes_to_disk(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1_000
     for length in (8_001, 0):  # too long, and not announced
-        body = await read_body(events_of(b"x" * 8_001), length)
+        body = await read_body(events_of(b"x" * 8_001), partial(int, length))
         assert bodies.used_bytes == 0
         body.close()
     monkeypatch.setattr(module, "BODIES_BYTES", 10_000)
-    first = await read_body(events_of(b"x" * 4_000), 4_000)
-    second = await read_body(events_of(b"x" * 4_000), 4_000)  # above three quarters
+    first = await read_body(events_of(b"x" * 4_000), lambda: 4_000)
+    second = await read_body(events_of(b"x" * 4_000), lambda: 4_000)  # above three quarters
     assert bodies.used_bytes == 4_000
     assert first.read() == second.read() == b"x" * 4_000
     first.close()
@@ -88,7 +89,7 @@ async def test_a_body_without_a_place_goes_to_disk(settings: Any, monkeypatch: p
 
 async def test_many_small_parts_take_little_more_than_their_bytes(settings: Any) -> None:
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10_000
-    body = await read_body(events_of(*[b"x"] * 70_000), 70_000)
+    body = await read_body(events_of(*[b"x"] * 70_000), lambda: 70_000)
     assert len(body.raw._parts) == 2  # type: ignore[attr-defined]
     body.close()
 
@@ -101,7 +102,7 @@ async def test_a_client_that_leaves_gives_the_place_of_its_body_up(settings: Any
         return events.pop(0)
 
     with pytest.raises(RequestAborted):
-        await read_body(receive, 4_000)
+        await read_body(receive, lambda: 4_000)
 
 
 async def test_when_bodies_take_too_much_the_next_goes_to_disk_sooner(monkeypatch: pytest.MonkeyPatch) -> None:

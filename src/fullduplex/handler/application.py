@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core import asgi as asgi_module
 from django.core.cache import close_caches
 from django.core.handlers.asgi import ASGIHandler as DjangoASGIHandler
+from django.core.handlers.base import BaseHandler
 from django.db import connections
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -43,6 +44,7 @@ from fullduplex.sockets.views import is_socket_view, refuse, upgrade_required
 from fullduplex.threads.context import entered_lease, get_pool, hop_on
 from fullduplex.threads.lease import Lease
 
+_GET_RESPONSE: Any = chain_seams.GET_RESPONSE.original
 logger = logging.getLogger("fullduplex.handler")
 
 
@@ -143,7 +145,9 @@ class ASGIHandler(ChainHandler, DjangoASGIHandler):
 
     def needs_no_thread(self, request: HttpRequest, response: Any) -> bool:
         """Whether no sync code follows; a handshake has its view beside the chain, and keeps its thread."""
-        if isinstance(request, HandshakeRequest) or chain_seams.GET_RESPONSE.is_patched:  # he may yet add something
+        if isinstance(request, HandshakeRequest):
+            return False
+        if BaseHandler.get_response_async is not _GET_RESPONSE:  # he may yet add something
             return False
         over = nothing_follows(type(self), request, response)
         if over:

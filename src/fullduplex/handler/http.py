@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from typing import IO, Any, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
@@ -123,7 +124,7 @@ async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
     """
     try:
         if is_plain or not seams.READ_BODY.is_patched:
-            body = await read_body(receive, announced_bytes(scope))
+            body = await read_body(receive, functools.partial(announced_bytes, scope))
         else:
             body = await handler.read_body(receive)
     except RequestAborted:

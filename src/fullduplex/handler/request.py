@@ -8,7 +8,7 @@ import tempfile
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any
 
 from django.conf import settings
 from django.core.exceptions import RequestAborted
@@ -104,7 +104,8 @@ class ASGIRequest(DeferredAttributes, DjangoASGIRequest):
         else:
             self.content_type = ""
             self.content_params = {}
-        self._stream = cast(BinaryIO, body_file)
+        stream: Any = body_file
+        self._stream = stream
 
     def get_host(self) -> str:
         """Django's, which is not asked again about a host that it has allowed."""
@@ -283,14 +284,14 @@ def announced_bytes(scope: Scope) -> int:
     return 0
 
 
-async def read_body(receive: Receive, length: int = 0) -> IO[bytes]:
+async def read_body(receive: Receive, announced: Callable[[], int] = int) -> IO[bytes]:
     """Return the body, rewound: in memory up to FILE_UPLOAD_MAX_MEMORY_SIZE, above it on disk.
 
     Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner; where there is room for it, not at all.
 
     Args:
         receive: of the request.
-        length: as announced; 0: nobody knows.
+        announced: says how long it will be, where it has not come at once; 0: nobody knows.
 
     Raises:
         RequestAborted: the client left before its end.
@@ -303,6 +304,7 @@ async def read_body(receive: Receive, length: int = 0) -> IO[bytes]:
     if not more and (not body or len(body) <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE):
         return io.BytesIO(body)
     most_bytes = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+    length = announced()
     if most_bytes < length <= most_bytes * TIMES_KEPT and bodies.reserve(length):
         return await _keep(receive, _Kept(length), body, more)
     memory = _Body()

@@ -64,7 +64,8 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
         return None
     lease = Lease(get_pool(), get_settings().idle_thread_s, is_bound=is_bound, tracks=tracks)
     # What entering a ThreadSensitiveContext does, without hiding an executor that is not there; it is never left.
-    SyncToAsync.thread_sensitive_context.set(cast(Any, LeaseContext(lease)))
+    context: Any = LeaseContext(lease)
+    SyncToAsync.thread_sensitive_context.set(context)
     _lease.set(lease)
     return lease
 
