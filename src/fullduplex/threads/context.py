@@ -73,7 +73,8 @@ def enter_lease(*, is_bound: bool = True, tracks: bool = False) -> Lease | None:
 class LeaseContext:
     """A ``ThreadSensitiveContext`` with a lease for its executor, of which asgiref is told when it first asks.
 
-    Our own hops go to the lease, so that most requests never have it asked.
+    Our own hops go to the lease, so that most requests never have it asked. It asks by looking this object up in its
+    dictionary of executors, which cannot be done without the hash.
     """
 
     __slots__ = ("__weakref__", "_lease")
@@ -82,12 +83,11 @@ class LeaseContext:
     def __init__(self, lease: Lease) -> None:
         self._lease: Lease | None = lease
 
-    def __bool__(self) -> bool:
-        """``SyncToAsync.__call__`` looks whether there is a context, and then for its executor."""
-        if self._lease is not None:
-            SyncToAsync.context_to_thread_executor[cast(Any, self)] = self._lease
-            self._lease = None
-        return True
+    def __hash__(self) -> int:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            SyncToAsync.context_to_thread_executor[cast(Any, self)] = lease
+        return object.__hash__(self)
 
 
 def entered_lease() -> Lease | None:
