@@ -10,7 +10,7 @@ import sys
 from setuptools import setup
 
 MODULES = {
-    "wire": "chunked events frames grammar handshake http1 http1_head http1_writer websocket",
+    "wire": "chunked events frames grammar handshake http1 http1_head http1_writer websocket websocket_writer",
     "net": "connection deadlines flow",
     "gateway": "asgi exchange gateway health session shared",
 }

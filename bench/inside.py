@@ -25,11 +25,12 @@ from fullduplex.net.http2_connection import HTTP2Connection
 from fullduplex.server.config import ServerConfig
 from fullduplex.server.worker import loop_factory
 from fullduplex.wire.events import Fields
+from fullduplex.wire.frames import apply_mask
 from fullduplex.wire.http1 import HTTP1Codec
 from fullduplex.wire.http2_gate import PREFACE
 from fullduplex.wire.http2_library import codec_class
 
-REQUESTS = 64  # of a turn: one on each connection of HTTP/1, 32 on each of HTTP/2
+REQUESTS = 64  # of a turn: one on each connection of HTTP/1 or WebSocket, 32 on each of HTTP/2
 STREAMS = 32
 _HOST = b"Host: 127.0.0.1:8000\r\n"
 _BROWSER = b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: */*\r\nAccept-Language: en\r\n"
@@ -38,6 +39,15 @@ _BROWSER = b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: */*\r\nAccep
 def http1(*requests: bytes) -> Iterator[bytes]:
     """What a client sends, turn by turn: these requests, one after the other."""
     return cycle(requests)
+
+
+def websocket(*texts: bytes) -> Iterator[bytes]:
+    """A handshake, and in each turn after it one of these texts, masked."""
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    yield b"GET / HTTP/1.1\r\n" + _HOST + b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + key
+    mask = b"\x01\x02\x03\x04"
+    for text in cycle(texts):
+        yield bytes((0x81, 0x80 | len(text))) + mask + apply_mask(text, mask)
 
 
 def http2(*requests: Fields, content: bytes = b"", answer_bytes: int = 0) -> Iterator[bytes]:
@@ -91,6 +101,7 @@ SCENARIOS: dict[str, tuple[Any, Callable[[], Iterator[bytes]]]] = {
             b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Type: text/plain\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
         ),
     ),
+    "echo": (plain.echo, lambda: websocket(b"m" * 64)),
     "http2-hello": (plain.hello, lambda: http2(_get(b"/"))),
     "http2-varied": (
         plain.hello,
@@ -130,6 +141,9 @@ class Nowhere(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def close(self) -> None:
+        pass
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
@@ -154,16 +168,19 @@ async def measure(name: str, turns: int) -> float:
     fastest_s = float("inf")
     for number in range(turns + 1):
         turn = [(connection, next(client)) for connection, client in zip(connections, clients, strict=True)]
+        answered_bytes = [transport.written_bytes for transport in transports]
         started_s = time.perf_counter()
         for connection, data in turn:
             connection.data_received(data)
         await asyncio.sleep(0)  # before Python 3.12 the applications run here
         if is_http2:
             await asyncio.sleep(0)  # and what they have sent is written here
-        if number:  # the first one of HTTP/2 is short
+        if number:  # the first one of HTTP/2 is short, and that of WebSocket a handshake
             fastest_s = min(fastest_s, time.perf_counter() - started_s)
-    if gateway.exchange_count or gateway.taken_count < REQUESTS * turns:
-        raise RuntimeError("a request was not answered")
+        if any(transport.written_bytes == before for transport, before in zip(transports, answered_bytes, strict=True)):
+            raise RuntimeError("a request was not answered")
+    for connection in connections:
+        connection.connection_lost(None)
     return fastest_s / REQUESTS * 1e6
 
 

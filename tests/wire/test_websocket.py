@@ -140,6 +140,28 @@ def test_damaged_input_never_raises_and_cuts_still_do_not_matter(
     )
 
 
+def test_a_message_that_comes_alone_means_the_same_on_the_short_way() -> None:
+    limits = WebSocketLimits(max_message_bytes=100)
+    payloads = [b"", b"abc", "é".encode(), b"\xff", b"x" * 100, b"x" * 101, b"x" * 126]
+    opcodes = [CONTINUATION, TEXT, BINARY, 3, CLOSE, PING]
+    frames = [frame(opcode, payload, fin=fin) for opcode in opcodes for payload in payloads for fin in (True, False)]
+    ends = [encode_frame(TEXT, b"abc"), frame(TEXT, b"abc", fin=True)[:-1], frame(TEXT, b"abc") + b"\x81"]
+    begun = [b"", frame(TEXT, b"a", fin=False), frame(TEXT, b"abc")[:1], frame(TEXT, b"abc")[:-2], frame(CLOSE)]
+    taken_count = 0
+    for before in begun:
+        for read in [*frames, *ends]:
+            short, long = WebSocketCodec(limits), WebSocketCodec(limits)
+            long._max_short = -1
+            assert short.receive_data(before, 0.0) == long.receive_data(before, 0.0)
+            message = short.receive_message(read, 1.0)
+            taken_count += message is not None
+            events = short.receive_data(read, 1.0) if message is None else [Message(message)]
+            assert events == long.receive_data(read, 1.0)
+            assert short.data_to_send() == long.data_to_send()
+            assert short.next_deadline_s() == long.next_deadline_s()
+    assert taken_count == 9
+
+
 def take_note(codec: Codec, events: list[Event]) -> None:
     """An application that answers nothing."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
@@ -105,7 +104,7 @@ class Session:
         self._codec: WebSocketCodec
         self._shared_key: int | None
         self._connect_taken = False
-        self._pending: deque[str | bytes] | None = None  # an empty one has 760 bytes, and most sockets are idle
+        self._pending: list[str | bytes] | None = None  # a deque is slower to make, and a few hundred is what may wait
         self._pending_bytes = 0
         self._bound_bytes = shared.connection.read_buffer_bytes
         self._reading_paused = False
@@ -157,6 +156,13 @@ class Session:
         return self._pending_bytes + (self._codec.buffered_bytes if is_open else 0)
 
     def data_received(self, data: bytes) -> None:
+        if self._state is _OPEN:
+            message = self._codec.receive_message(data, self._stream.loop.time())
+            if message is not None:
+                self._message(message)
+                if self._pending_bytes > self._bound_bytes or self._reading_paused:
+                    self._steer()
+                return
         if self._state is _OPEN or self._state is _CLOSING:
             self._handle(self._codec.receive_data(data, self._stream.loop.time()))
 
@@ -218,12 +224,12 @@ class Session:
                 await self._waiter
             finally:
                 self._waiter = None
-        data = pending.popleft()
-        if not pending:
+        data = pending.pop(0)
+        if pending:
+            self._pending_bytes -= _weight(data)
+        else:
             self._pending = None
-        self._pending_bytes -= len(data) + MESSAGE_OVERHEAD_BYTES
-        if type(data) is str and not data.isascii():
-            self._pending_bytes -= 3 * len(data)
+            self._pending_bytes = 0
         if self._reading_paused:
             self._steer()
         if type(data) is str:
@@ -392,18 +398,20 @@ class Session:
 
     def _send_message(self, message: Event) -> int:
         """Return the bytes written."""
-        if self._state is _OPEN and self._stream.transport.is_closing():
-            self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
-        if self._state is not _OPEN:
+        if self._state is not _OPEN or self._transport.is_closing():
+            if self._state is _OPEN:
+                self._end(Close(1006), "lost")  # the connection will say so, too, when the loop gets to it
             self._expect(_OPEN, "websocket.send")
         data = message.get("text")
         if data is None:
             data = message.get("bytes")
             if data is None:
                 raise LocalProtocolError("websocket.send carries neither text nor bytes")
-        self._codec.send(MessageEvent(data))
-        frame = self._codec.data_to_send()
-        self._write(frame)
+        frame = self._codec.encode_message(data)
+        if self._unsent is None:
+            self._transport.write(frame)
+        else:
+            self._write(frame)
         return len(frame)
 
     def _app_close(self, message: Event) -> None:
@@ -505,14 +513,13 @@ class Session:
         if self._close is not None:
             return  # our close frame is on its way: nobody will read this
         if self._pending is None:
-            self._pending = deque((data,))
+            self._pending = [data]
         else:
             self._pending.append(data)
-        self._pending_bytes += len(data) + MESSAGE_OVERHEAD_BYTES
-        if type(data) is str and not data.isascii():  # up to four bytes for each character
-            self._pending_bytes += 3 * len(data)
-        if self._waiter is not None:
-            self._wake()
+        self._pending_bytes += _weight(data)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _hang_up(self) -> None:
         """The closing handshake is complete, or cannot be: the server closes first (RFC 6455 section 7.1.1)."""
@@ -606,6 +613,13 @@ class Session:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _weight(data: str | bytes) -> int:
+    """What a message that waits is counted for."""
+    if type(data) is str and not data.isascii():
+        return 4 * len(data) + MESSAGE_OVERHEAD_BYTES  # up to four bytes for each character
+    return len(data) + MESSAGE_OVERHEAD_BYTES
 
 
 _WHEN = {

@@ -128,7 +128,10 @@ def encode_close(code: int, reason: str) -> bytes:
         return b""
     if code not in _CLOSE_CODES:
         raise LocalProtocolError(f"close code {code} may not be sent (RFC 6455 section 7.4)")
-    payload = code.to_bytes(2, "big") + _encode_text(reason)
+    try:
+        payload = code.to_bytes(2, "big") + reason.encode()
+    except UnicodeEncodeError:
+        raise _no_text() from None
     if len(payload) > MAX_CONTROL_BYTES:
         raise LocalProtocolError("the reason for closing has more than 123 bytes in UTF-8 (RFC 6455 section 5.5)")
     return payload
@@ -141,17 +144,17 @@ def encode_data(data: AppContent) -> tuple[int, bytes]:
         LocalProtocolError: it is neither text nor bytes, or text that UTF-8 cannot express.
     """
     if isinstance(data, str):
-        return TEXT, _encode_text(data)
+        try:
+            return TEXT, data.encode()
+        except UnicodeEncodeError:
+            raise _no_text() from None
     if isinstance(data, bytes | bytearray | memoryview):
         return BINARY, bytes(data)
     raise LocalProtocolError(f"a message is str or bytes, not {type(data).__name__}")
 
 
-def _encode_text(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise LocalProtocolError("the text has lone surrogates, which UTF-8 cannot express") from None
+def _no_text() -> LocalProtocolError:
+    return LocalProtocolError("the text has lone surrogates, which UTF-8 cannot express")
 
 
 def _not_utf8() -> RemoteProtocolError:

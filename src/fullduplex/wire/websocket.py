@@ -27,24 +27,18 @@ for the rest when somebody takes it.
 
 from __future__ import annotations
 
-import os
 from sys import getsizeof
-from typing import Any, Final
+from typing import Final
 
-from fullduplex.exceptions import LocalProtocolError, RemoteProtocolError
+from fullduplex.exceptions import RemoteProtocolError
 from fullduplex.limits import WebSocketLimits
 from fullduplex.wire.deflate import (
-    MIN_DEFLATE_BYTES,
     DeflateParameters,
-    Deflater,
     Inflater,
-    deflate_alone,
     invalid_data,
     max_deflated_bytes,
 )
 from fullduplex.wire.events import (
-    AppContent,
-    Close,
     ConnectionEnded,
     Event,
     Message,
@@ -64,8 +58,6 @@ from fullduplex.wire.frames import (
     PONG,
     RSV,
     RSV1,
-    SHORT_BINARY_HEADERS,
-    SHORT_TEXT_HEADERS,
     TEXT,
     WHOLE_BINARY,
     WHOLE_TEXT,
@@ -73,10 +65,9 @@ from fullduplex.wire.frames import (
     count_whole_bytes,
     decode_text,
     encode_close,
-    encode_data,
-    encode_frame,
     read_close,
 )
+from fullduplex.wire.websocket_writer import WebSocketWriter, window
 
 PING_PAYLOAD: Final = b"fullduplex"
 """The payload of the codec's own pings. Any data counts as an answer, so it need not be a secret."""
@@ -92,7 +83,7 @@ AHEAD_BYTES: Final = 131_072  # zlib's window and state, 40 KiB, come on top of 
 _INCOMPLETE: Final = -1  # no position: more bytes must come first
 
 
-class WebSocketCodec:
+class WebSocketCodec(WebSocketWriter):
     """Sans-I/O state of one open WebSocket.
 
     Args:
@@ -102,7 +93,6 @@ class WebSocketCodec:
         now_s: the time at which the socket opens, on the clock of ``receive_data``.
 
     Attributes:
-        close_sent: a Close frame is queued or sent; nothing more can be sent.
         holds_data: ``receive_data(b"", now_s)`` has more to return at once. Read nothing from the peer before.
         holds_large: what it has first is one message, and inflates to more than is held of it.
         unfinished_bytes: held of a message whose end has not come.
@@ -110,13 +100,9 @@ class WebSocketCodec:
 
     __slots__ = (
         "_buffer",
-        "_client",
         "_close_deadline_s",
         "_compressed",
-        "_deflate",
         "_deflated",
-        "_deflater",
-        "_ended",
         "_eof",
         "_fin",
         "_held_error",
@@ -128,16 +114,13 @@ class WebSocketCodec:
         "_message",
         "_message_wire_bytes",
         "_opcode",
-        "_out",
         "_ping_sent_s",
         "_pongs_count",
         "_progress_s",
         "_reading",
         "_remaining_bytes",
-        "_shared_key",
         "_unanswered_ping",
         "_undecoded",
-        "close_sent",
         "holds_data",
         "holds_large",
         "unfinished_bytes",
@@ -151,14 +134,11 @@ class WebSocketCodec:
         client: bool = False,
         now_s: float = 0.0,
     ) -> None:
+        super().__init__(deflate, client=client)
         self._limits = limits
-        self._deflate = deflate
-        self._client = client
-        # The second byte of the longest frame that the fast path takes; 0 lets none pass.
-        self._max_short = 0 if client else MASKED + min(125, limits.max_message_bytes)
-        self._deflater: Deflater | None = None
+        # The longest message that receive_message() takes; -1 lets none pass.
+        self._max_short = -1 if client else min(125, limits.max_message_bytes)
         self._inflater: Inflater | None = None
-        self._out: list[bytes] = []
         self._buffer = b""  # the beginning of a frame header or of a control frame, or what is held
         self.holds_data = self.holds_large = False
         self._eof = False  # behind what is held
@@ -180,12 +160,8 @@ class WebSocketCodec:
         self._last_received_s = now_s
         self._ping_sent_s = now_s  # later than _last_received_s: a ping waits for its answer
         self._close_deadline_s: float | None = None
-        self.close_sent = False
         self._held_error: RemoteProtocolError | None = None
         self._reading = True
-        self._ended = False
-        # Deflate window of shared frames; 0 when they are not compressed.
-        self._shared_key = 0 if deflate is None else deflate.server_max_window_bits or 15
 
     @property
     def buffered_bytes(self) -> int:
@@ -215,6 +191,27 @@ class WebSocketCodec:
             self._fail(self._held_error, events)
         return events
 
+    def receive_message(self, data: bytes, now_s: float) -> str | bytes | None:
+        """Take a short message that came alone and whole, as most do, without an event; None, and nothing taken, for
+        all else: ask :meth:`receive_data`."""
+        size = len(data)
+        if size < 6 or self._opcode or self._buffer:
+            return None
+        first = data[0]
+        length = data[1] - MASKED
+        if length != size - 6 or length > self._max_short or (first != WHOLE_TEXT and first != WHOLE_BINARY):
+            return None
+        payload = apply_mask(data[6:], data[2:6])
+        if first == WHOLE_TEXT:
+            try:
+                message: str | bytes = str(payload, "utf-8")
+            except UnicodeDecodeError:
+                return None
+        else:
+            message = payload
+        self._last_received_s = now_s
+        return message
+
     def receive_eof(self) -> list[Event]:
         """Take note that the peer sends no more."""
         events: list[Event] = []
@@ -238,7 +235,6 @@ class WebSocketCodec:
             self._extend_message(b"", True, wanted=True)
             events.append(self._finish_message())
         position = self._receive_payload(data, 0, events) if self._remaining_bytes else 0
-        max_short = self._max_short
         spent_bytes = _cost(events[0]) if events else 0
         if self.holds_large:
             spent_bytes = CALL_BYTES
@@ -247,15 +243,11 @@ class WebSocketCodec:
                 self._buffer = data[position:]
                 self.holds_data = True
                 break
-            # Fused for speed: a whole short message that nothing came before. The rest is in _receive_frame.
-            first = data[position]
-            if WHOLE_TEXT <= first <= WHOLE_BINARY and size - position > 5 and not self._opcode:
-                second = data[position + 1]
-                start = position + 6
-                end = start + second - MASKED
-                if MASKED <= second <= max_short and end <= size:
-                    payload = apply_mask(data[start:end], data[position + 2 : start])
-                    events.append(Message(decode_text(payload) if first == WHOLE_TEXT else payload))
+            if size - position > 5:
+                end = position + 6 + data[position + 1] - MASKED
+                message = self.receive_message(data[position:end], self._last_received_s) if end <= size else None
+                if message is not None:
+                    events.append(Message(message))
                     spent_bytes += EVENT_BYTES + end - position
                     position = end
                     continue
@@ -521,103 +513,11 @@ class WebSocketCodec:
             self._queue(PING, PING_PAYLOAD)
             self._ping_sent_s = now_s
 
-    # Sending ---------------------------------------------------------------------------------
-
-    def send(self, event: Event) -> None:
-        """Queue a ``Message``, ``Ping``, ``Pong`` or ``Close`` for the peer.
-
-        A Close has a code of 1000-1003, 1007-1014 or 3000-4999, or 1005 for none, and a reason of at most
-        123 bytes in UTF-8. A ping or pong has at most 125 bytes.
-
-        Raises:
-            LocalProtocolError: the event is malformed, or a Close frame has been sent.
-
-        Source: RFC 6455 sections 5.5, 5.6 and 7.4.
-        """
-        self._check_open()
-        if isinstance(event, Message):
-            self._out.append(self._encode_message(event.data))
-        elif isinstance(event, Close):
-            self._queue(CLOSE, encode_close(event.code, event.reason))
-            self.close_sent = True
-        elif isinstance(event, Ping | Pong):
-            if len(event.payload) > MAX_CONTROL_BYTES:
-                raise LocalProtocolError("a ping or pong carries at most 125 bytes")
-            self._queue(PING if isinstance(event, Ping) else PONG, event.payload)
-        else:
-            raise LocalProtocolError(f"{type(event).__name__} is no event of a WebSocket")
-
-    def data_to_send(self) -> bytes:
-        """Return and forget the bytes queued for the peer."""
-        out = self._out
-        if len(out) == 1:
-            return out.pop()
-        data = b"".join(out)
-        out.clear()
-        return data
-
-    def shared_frame(self, data: str | bytes, frames: dict[Any, bytes]) -> bytes:
-        """Return the frame of a message that other server-side sockets get, too; to be written behind
-        ``data_to_send()``. Past the queue, because this runs once for each member of a group.
-
-        Args:
-            data: the message.
-            frames: keeps the frames of this message: one for each distinct compression, and one without.
-
-        Raises:
-            LocalProtocolError: text that cannot be encoded in UTF-8, or a Close frame has been sent.
-        """
-        if self.close_sent or self._ended:
-            self._check_open()
-        frame = frames.get(self._shared_key)
-        if frame is None:
-            frame = frames[self._shared_key] = self._encode_shared(data)
-        if self._deflater is not None:
-            # The peer's context now holds this message, and ours does not.
-            self._deflater.reset()
-        return frame
-
-    @property
-    def shared_key(self) -> int | None:
-        """Where among the ``frames`` of a message this peer's frame is, once it is there; None: ask ``shared_frame``
-        each time. It stays the same. Only an open socket may take a frame from there."""
-        return self._shared_key if self._deflate is None or not _window(self._deflate, of_server=True)[1] else None
-
-    def _encode_shared(self, data: str | bytes) -> bytes:
-        opcode, payload = encode_data(data)
-        if self._shared_key and len(payload) >= MIN_DEFLATE_BYTES:
-            return encode_frame(opcode, deflate_alone(payload, self._shared_key), rsv1=True)
-        return encode_frame(opcode, payload)
-
-    def _encode_message(self, data: AppContent) -> bytes:
-        opcode, payload = encode_data(data)
-        length = len(payload)
-        if length < 126 and not self._client:
-            return (SHORT_TEXT_HEADERS if opcode == TEXT else SHORT_BINARY_HEADERS)[length] + payload
-        rsv1 = self._deflate is not None and length >= MIN_DEFLATE_BYTES
-        if rsv1:
-            payload = self._get_deflater().deflate(payload)
-        return encode_frame(opcode, payload, rsv1=rsv1, mask=os.urandom(4) if self._client else None)
-
-    def _queue(self, opcode: int, payload: bytes) -> None:
-        self._out.append(encode_frame(opcode, payload, mask=os.urandom(4) if self._client else None))
-
-    def _check_open(self) -> None:
-        if self.close_sent:
-            raise LocalProtocolError("the socket is closed for sending: a Close frame has been sent")
-        if self._ended:
-            raise LocalProtocolError("the connection has ended")
-
     # Inside ----------------------------------------------------------------------------------
-
-    def _get_deflater(self) -> Deflater:
-        if self._deflater is None:
-            self._deflater = Deflater(*_window(self._deflate, of_server=not self._client))
-        return self._deflater
 
     def _get_inflater(self) -> Inflater:
         if self._inflater is None:
-            self._inflater = Inflater(*_window(self._deflate, of_server=self._client))
+            self._inflater = Inflater(*window(self._deflate, of_server=self._client))
         return self._inflater
 
     def _hold_or_fail(self, error: RemoteProtocolError, events: list[Event]) -> None:
@@ -648,6 +548,7 @@ class WebSocketCodec:
         self._message = bytearray()
         self._deflated = b""
         self._opcode = self.unfinished_bytes = 0
+        self._max_short = -1
         self._inflater = None
 
     def _too_big(self) -> RemoteProtocolError:
@@ -658,11 +559,3 @@ class WebSocketCodec:
 def _cost(event: Event) -> int:
     """Bytes that an event holds in memory."""
     return EVENT_BYTES + (getsizeof(event.data) if type(event) is Message else 0)
-
-
-def _window(deflate: DeflateParameters | None, *, of_server: bool) -> tuple[int, bool]:
-    """Window bits and context takeover of what the server, or the client, compresses."""
-    assert deflate is not None
-    if of_server:
-        return deflate.server_max_window_bits or 15, not deflate.server_no_context_takeover
-    return deflate.client_max_window_bits or 15, not deflate.client_no_context_takeover
