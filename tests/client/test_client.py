@@ -12,6 +12,7 @@ import pytest
 
 from fullduplex.client import Client, ClientClosed, Message, Position, RequestFailed, Subscribed
 from fullduplex.client import client as client_module
+from fullduplex.client import subscription as subscription_module
 from fullduplex.client.subscription import State
 from tests.client.test_vectors import Line
 
@@ -61,6 +62,7 @@ def message(offset: int, text: str = "x" * 400) -> str:
 
 
 async def test_a_slow_application_is_served_from_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription_module, "PATIENCE_S", 0.0)
     async with connected(monkeypatch, max_buffer_bytes=4_000) as (client, server):
         room = client.subscribe("a")
         assert await server.hear() == {"type": "subscribe", "group": "a", "id": 1}
@@ -94,6 +96,25 @@ async def test_a_slow_application_is_served_from_the_history(monkeypatch: pytest
                 heard.append(event.position.offset)
         assert heard == [*range(1, 9)]
         assert room.position == Position(8, "e")
+
+
+async def test_a_small_buffer_makes_no_application_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription_module, "PATIENCE_S", 60.0)
+    async with connected(monkeypatch, max_buffer_bytes=1_000) as (client, server):
+        room = client.subscribe("a")
+        await server.hear()
+        server.say(
+            '{"type":"subscribed","id":1,"group":"a","recovered":true,"position":{"offset":0,"epoch":"e"},"latest":0}'
+        )
+        for offset in range(1, 51):
+            server.say(message(offset))
+        assert isinstance(await anext(room), Subscribed)
+        for offset in range(1, 51):
+            event = await anext(room)
+            assert isinstance(event, Message)
+            assert event.position == Position(offset, "e")
+        assert room.state is State.LIVE
+        assert server.line.to_server.empty(), "it has left the group, and come back"
 
 
 async def test_refusals_that_pass_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,7 +298,7 @@ class Client:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 line = await self._dial()
-                connection = Connection(line, self._told, self._get_token)
+                connection = Connection(line, self._told, self._make_room, self._get_token)
                 await connection.open()
             self._connection = connection
             if self._opened is not None and not self._opened.done():
@@ -329,6 +329,11 @@ class Client:
                 self._refused(subscription, told["code"], told.get("reason", ""))
         else:
             subscription.take(told, size_bytes)
+
+    async def _make_room(self, group: str, size_bytes: int) -> None:
+        subscription = self._subscriptions.get(group)
+        if subscription is not None and not subscription.has_room(size_bytes):
+            await subscription.make_room(size_bytes)
 
     def _note_loss(self) -> None:
         for subscription in self._subscriptions.values():

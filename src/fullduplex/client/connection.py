@@ -27,16 +27,24 @@ class Connection:
 
     Args:
         on_told: gets what the server says of groups, with the length of it.
+        make_room: is awaited before a message of so many bytes is taken for a group; nothing is read meanwhile.
         get_token: returns a token; None: there is none to be had.
 
     Attributes:
         opened_s: time of the loop when it could be used.
     """
 
-    def __init__(self, line: Line, on_told: Callable[[Told, int], None], get_token: GetToken | None) -> None:
+    def __init__(
+        self,
+        line: Line,
+        on_told: Callable[[Told, int], None],
+        make_room: Callable[[str, int], Awaitable[None]],
+        get_token: GetToken | None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._line = line
         self._on_told = on_told
+        self._make_room = make_room
         self._get_token = get_token
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._answers: dict[int, Callable[[Told], None]] = {}
@@ -101,7 +109,10 @@ class Connection:
             while True:
                 text = await self._line.receive()
                 self._heard_s = self._loop.time()
-                self._take(await self._read_or_refuse(text), len(text))
+                told = await self._read_or_refuse(text)
+                if told["type"] == "message":
+                    await self._make_room(told["group"], len(text))
+                self._take(told, len(text))
         finally:
             await self._stop(writer)
 

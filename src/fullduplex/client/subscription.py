@@ -7,9 +7,11 @@
        └──── connection lost ┴──┼──────────────────┘                    the application has taken half of it
                                 └───────────────────────────────────────────────────────────────┘
 
-What waits is bounded. Beyond the bound the client unsubscribes from the group and drops what still comes; when the
-application has taken half of it, it subscribes again where it was. So a slow loop costs no memory, delays no other
-group, and in a group that keeps a history loses nothing.
+What waits is bounded. At the bound the connection is not read for a moment, in which an application that takes what
+comes makes room, however small the buffer: nothing is sent twice. Behind one that is slower the client unsubscribes
+from the group and drops what still comes; when the application has taken half of what waits, it subscribes again where
+it was. So a slow loop costs no memory, delays no other group for longer than that moment, and in a group that keeps a
+history loses nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from fullduplex.client.messages import Event, Gap, Message, Position, Subscribed, data_of, position_of
+
+PATIENCE_S = 0.5  # for so long a subscription may keep the connection from being read, until it begins again
 
 
 class State(enum.Enum):
@@ -59,8 +63,10 @@ class Subscription:
         self._events: deque[tuple[Event, int]] = deque()
         self._bytes = 0
         self._news = asyncio.Event()
+        self._taken = asyncio.Event()
         self._error: Exception | None = None
         self._was_live = False
+        self._patience_s = PATIENCE_S
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
@@ -81,6 +87,7 @@ class Subscription:
             await self._news.wait()
         event, size_bytes = self._events.popleft()
         self._bytes -= size_bytes
+        self._taken.set()
         if self.state is State.FULL and self._bytes <= self._max_bytes // 2:
             self._owner.subscribe_again(self)
         return event
@@ -117,6 +124,22 @@ class Subscription:
             self.position = position_of(told)
             self._put(Gap(self.group, self.position), 0)
 
+    def has_room(self, size_bytes: int) -> bool:
+        return self._bytes + size_bytes <= self._max_bytes or not self._events
+
+    async def make_room(self, size_bytes: int) -> None:
+        """Wait until the application has taken enough, or patience is at its end."""
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while self.state is State.LIVE and not self.has_room(size_bytes):
+                    self._taken.clear()
+                    await self._taken.wait()
+        except TimeoutError:
+            pass
+        self._patience_s = max(self._patience_s - (loop.time() - begin_s), 0.0)
+
     def lost(self) -> None:
         """The connection is gone."""
         if self.state is not State.ENDED:
@@ -127,12 +150,14 @@ class Subscription:
             self.state = State.ENDED
             self._error = error
             self._news.set()
+            self._taken.set()
 
     def _subscribed(self, told: dict[str, Any]) -> None:
         # Without a position nothing was asked for, so the server knows of nothing that is missing.
         recovered = told["recovered"] and (self.position is not None or not self._was_live)
         self._was_live = True
         self.attempt = 0
+        self._patience_s = PATIENCE_S
         self.position = position_of(told)
         self._put(Subscribed(self.group, recovered, self.position, told.get("latest")), 0)
 
@@ -141,12 +166,12 @@ class Subscription:
         if offset is not None and position is not None:
             if offset <= position.offset:
                 return  # a duplicate
-            if self._bytes + size_bytes > self._max_bytes and self._events:
+            if not self.has_room(size_bytes):
                 self._fill()
                 return
             position = self.position = Position(offset, position.epoch)
         else:
-            if self._bytes + size_bytes > self._max_bytes and self._events:
+            if not self.has_room(size_bytes):
                 self._fill()
                 return
             position = None
