@@ -18,6 +18,7 @@ class Site(Endpoint):
     """Attributes: the last one that was made, and what it was told."""
 
     last: Site | None = None
+    answer: asyncio.Event
     told: list[Any]
 
     async def on_connect(self) -> None:
@@ -29,9 +30,15 @@ class Site(Endpoint):
         self.told.append(code)
 
     async def may_subscribe(self, group: str) -> bool:
+        if group == "slow.1":
+            await self.asked()
         if group == "broken.1":
             raise RuntimeError("broken")
         return not group.startswith("secret.")
+
+    async def asked(self) -> None:
+        self.answer = asyncio.Event()
+        await self.answer.wait()
 
     async def may_publish(self, group: str, data: Any) -> bool:
         return group.startswith("chat.")

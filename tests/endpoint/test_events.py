@@ -138,6 +138,22 @@ async def test_a_heartbeat_and_the_end_without_groups() -> None:
         assert await stream.read() is None
 
 
+async def test_heartbeats_do_not_wait_for_the_project() -> None:
+    async with streaming("group=news.1&group=slow.1", "/brisk/events/") as stream:
+        (told,) = await stream.read_count(1)
+        assert told["group"] == "news.1"
+        assert await stream.read() == [], "a heartbeat"
+        await Group("news.1").asend("meanwhile")
+        assert (await stream.read_count(1))[0]["data"] == "meanwhile"
+        assert Site.last is not None
+        Site.last.answer.set()
+        assert (await stream.read_count(1))[0]["group"] == "slow.1"
+    async with streaming("group=slow.1", "/brisk/events/") as stream:
+        assert await stream.read() == []
+    assert Site.last.told == [1006], "who leaves meanwhile is gone"
+    assert get_hub().groups == []
+
+
 async def test_no_middleware_compresses_the_stream(settings: Any) -> None:
     """Django's makes each part a file of its own, and a browser reads the first one."""
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
+from typing import Any
 
 from fullduplex.conf import get_settings
 from fullduplex.endpoint import answers, grammar
@@ -62,8 +63,12 @@ class StreamWay:
         """End the stream; what waits is dropped."""
         self.ended = True
         self._chunks.clear()
-        self._news.set()
+        self.wake()
         self._taken.set()
+
+    def wake(self) -> None:
+        """Have ``take`` return."""
+        self._news.set()
 
     async def take(self, wait_s: float) -> bytes:
         """Return what waits; nothing, when nothing has come for so long."""
@@ -108,7 +113,7 @@ class EventStream:
         self._after = dict(zip(groups, after, strict=True))
         self._subscriptions: dict[str, Subscription] = {}
         self._expires_in_s = expires_in_s
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._events = self._serve()
         self._has_begun = False
 
@@ -134,21 +139,24 @@ class EventStream:
     async def _serve(self) -> AsyncGenerator[bytes, None]:
         """Subscribe, and give what there is, until the client leaves or nothing more can come."""
         hooks, way = self._hooks, self._way
-        expiry = None
+        expiry = subscribing = None
         if self._expires_in_s is not None:
             expiry = asyncio.get_running_loop().call_later(self._expires_in_s, way.end)
         hooks.serving = self
         try:
             yield _RETRY + event_of(answers.welcome(hooks))
-            for group in self._after:
-                await self._subscribe(group)
-            await arelease_thread()
+            subscribing = self._start(self._subscribe_all())  # however long that takes, the client gets its heartbeat
+            subscribing.add_done_callback(self._note_subscribed)
             while True:
                 taken = await way.take(hooks.heartbeat_s)
                 if taken:
                     yield taken + b"id: " + self._event_id().encode() + b"\n\n"
-                if way.ended or not self._subscriptions:
+                if way.ended:
                     return
+                if subscribing.done():
+                    subscribing.result()
+                    if not self._subscriptions:
+                        return
                 if not taken:
                     yield _HEARTBEAT
         finally:
@@ -156,6 +164,8 @@ class EventStream:
                 expiry.cancel()
             hooks.serving = None
             try:
+                if subscribing is not None:
+                    subscribing.cancel()
                 await self._stop()
             finally:
                 await hooks.on_disconnect(GONE)
@@ -167,33 +177,46 @@ class EventStream:
             return
         self._after[group] = None
         self._tell_unsubscribed(group, code, reason)
-        self._stop_one(subscription)
+        self._start(subscription.stop())
+
+    async def _subscribe_all(self) -> None:
+        for group in self._after:
+            await self._subscribe(group)
+        await arelease_thread()
+
+    def _note_subscribed(self, subscribing: asyncio.Task[None]) -> None:
+        if not self._subscriptions or subscribing.cancelled() or subscribing.exception() is not None:
+            self._way.wake()
 
     async def _subscribe(self, group: str) -> None:
-        refused = await answers.answered(self._hooks, None, "subscribe", partial(self._start, group))
+        refused = await answers.answered(self._hooks, None, "subscribe", partial(self._begin, group))
         if refused is not None:
             error = grammar.read_message(refused)
             self._after[group] = None
             self._tell_unsubscribed(group, error["code"], error["message"])
 
-    async def _start(self, group: str) -> None:
+    async def _begin(self, group: str) -> None:
         await answers.check_subscribe(self._hooks, group)
         subscription = Subscription(group, self._way, self._ended)
         await subscription.start(None, self._after[group])
-        self._subscriptions[group] = subscription
+        if self._way.ended:
+            await subscription.stop()
+        else:
+            self._subscriptions[group] = subscription
 
     async def _stop(self) -> None:
         self._way.end()
         while self._subscriptions:  # in tasks of their own, which go on when this call is cancelled
             _, subscription = self._subscriptions.popitem()
-            self._stop_one(subscription)
-        if self._stopping:
-            await asyncio.wait([*self._stopping])
+            self._start(subscription.stop())
+        if self._tasks:
+            await asyncio.wait([*self._tasks])
 
-    def _stop_one(self, subscription: Subscription) -> None:
-        task = asyncio.get_running_loop().create_task(subscription.stop())
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _ended(self, subscription: Subscription, code: str, reason: str) -> None:
         if self._subscriptions.get(subscription.group) is subscription:
