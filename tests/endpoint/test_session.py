@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from django.core.signals import got_request_exception
 from django.test import TestCase
 
 from fullduplex import Endpoint, Group
@@ -69,6 +70,23 @@ async def test_errors_reach_the_log_once_and_the_client_as_internal(caplog: pyte
             assert error == {"type": "error", "id": number, "code": "internal", "message": "The server failed."}
             (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
             assert record.exc_info
+
+
+async def test_a_client_cannot_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    heard: list[Any] = []
+
+    def hear(**told: Any) -> None:
+        heard.append(told)
+
+    got_request_exception.connect(hear)
+    try:
+        async with connected() as socket:
+            for number in range(1, 51):
+                assert (await ask(socket, "call", number, method="fail"))["code"] == "internal"
+    finally:
+        got_request_exception.disconnect(hear)
+    assert len(heard) == 50, "who tracks errors counts them himself"
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
 async def test_a_test_hears_what_a_call_raised() -> None:

@@ -16,11 +16,13 @@ from django.http.response import HttpResponseBase
 
 from fullduplex.endpoint import grammar
 from fullduplex.exceptions import ChannelFull, LayerError, RequestRefused
+from fullduplex.failures import failures
 from fullduplex.log_lines import escape
 from fullduplex.realtime.groups import Group
 from fullduplex.realtime.prepared import Payload
 
 logger = logging.getLogger("django.request")
+_counts = logging.getLogger("fullduplex.endpoint")  # which nobody is mailed of
 
 
 class Serving(Protocol):
@@ -91,13 +93,13 @@ async def answered(
     except ValidationError as error:
         return _refused(request_id, "bad_request", " ".join(error.messages))
     except ChannelFull as error:
-        await told_to_log(hooks.request, what, error)
+        await told_to_log(hooks, what, error)
         return _refused(request_id, "limit", "Too much is being sent.")
     except LayerError as error:
-        await told_to_log(hooks.request, what, error)
+        await told_to_log(hooks, what, error)
         return _refused(request_id, "unavailable", "The groups cannot be reached now.")
     except Exception as error:
-        await told_to_log(hooks.request, what, error)
+        await told_to_log(hooks, what, error)
         return _refused(request_id, "internal", "The server failed.")
 
 
@@ -175,17 +177,22 @@ async def call(hooks: Hooks, request: grammar.Call) -> dict[str, Any]:
     return {"type": "reply", "id": request.id, "result": await method(request.params)}
 
 
-async def told_to_log(request: HttpRequest, what: str, error: Exception) -> None:
-    """Log an error of the project's code, and tell ``got_request_exception``, as of a view: error trackers listen."""
-    await sync_to_async(_log)(request, what, error)
+async def told_to_log(hooks: Hooks, what: str, error: Exception) -> None:
+    """Log an error of the project's code, and tell ``got_request_exception``, as of a view: error trackers listen.
+
+    One client can ask a hundred times in the time of one handshake: each cause is logged once a minute, then counted.
+    """
+    is_logged = failures().admits(_counts, f"Exception in {what} of {type(hooks).__qualname__}", error)
+    await sync_to_async(_tell)(hooks.request, what, error, is_logged)
 
 
-def _log(request: HttpRequest, what: str, error: Exception) -> None:
+def _tell(request: HttpRequest, what: str, error: Exception, is_logged: bool) -> None:
     extra = {"status_code": 500, "request": request}
     try:
         raise error  # so that sys.exc_info() has it
     except Exception:
-        logger.error("Exception in %s of an endpoint: %s", what, escape(request.path), exc_info=error, extra=extra)
+        if is_logged:
+            logger.error("Exception in %s of an endpoint: %s", what, escape(request.path), exc_info=error, extra=extra)
         got_request_exception.send(sender=None, request=request)
 
 

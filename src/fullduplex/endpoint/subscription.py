@@ -25,6 +25,7 @@ from fullduplex.endpoint import grammar
 from fullduplex.endpoint.envelopes import enveloped, envelopes
 from fullduplex.endpoint.reads import reads
 from fullduplex.exceptions import Disconnected, LayerError
+from fullduplex.failures import failures
 from fullduplex.layers.history import Kept, Missed, Position
 from fullduplex.realtime.hub import get_hub
 from fullduplex.realtime.keeping import rule_of
@@ -207,10 +208,12 @@ class Subscription:
         except Disconnected:
             pass  # who serves the client knows
         except LayerError as error:
-            logger.warning("What a client missed of the group %r cannot be read: %s", self.group, error)
+            if failures().admits(logger, "What clients missed cannot be read", error):
+                logger.warning("What a client missed of the group %r cannot be read: %s", self.group, error)
             self._end("unavailable", "The history of this group cannot be read now.")
-        except Exception:
-            logger.exception("What a client missed of the group %r cannot be sent", self.group)
+        except Exception as error:
+            if failures().admits(logger, "What clients missed cannot be sent", error):
+                logger.exception("What a client missed of the group %r cannot be sent", self.group)
             self._end("internal", "The server failed.")
 
     async def _read_on(self) -> Missed:

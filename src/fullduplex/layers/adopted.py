@@ -13,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
+from fullduplex.failures import failures
 from fullduplex.layers.base import BaseLayer, Deliver, Gap, Message
 from fullduplex.layers.events import as_event, as_message
 from fullduplex.watched import watched
@@ -99,7 +100,8 @@ class _Member:
             try:
                 message = as_message(event)
             except (TypeError, ValueError) as error:
-                logger.error("An event to the group %r cannot be sent to its sockets: %s", self._group, error)
+                if failures().admits(logger, "Events cannot be sent to sockets", error):
+                    logger.error("An event to the group %r cannot be sent to its sockets: %s", self._group, error)
                 continue
             self.deliver(message)
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from fullduplex.conf import get_settings
+from fullduplex.failures import failures
 from fullduplex.layers import get_layer
 from fullduplex.layers.base import BaseLayer, Delivered, Event
 from fullduplex.layers.channels import get_channel_layer
@@ -168,8 +169,11 @@ class Hub:
         for outbox in room.snapshot():
             try:
                 outbox.deliver(prepared)
-            except Exception:
-                logger.exception("A message to the group %r could not be delivered to one of its members", room.name)
+            except Exception as error:
+                if failures().admits(logger, "Messages could not be delivered to members", error):
+                    logger.exception(
+                        "A message to the group %r could not be delivered to one of its members", room.name
+                    )
 
     def _tell_gap(self, room: _Room) -> None:
         group = room.name
@@ -199,8 +203,9 @@ class Hub:
             return
         try:
             prepared = Prepared(as_message(get_channel_layer().deserialize(event)), room.name)
-        except Exception:
-            logger.exception("An event to the group %r cannot be sent to its sockets", room.name)
+        except Exception as error:
+            if failures().admits(logger, "Events cannot be sent to sockets", error):
+                logger.exception("An event to the group %r cannot be sent to its sockets", room.name)
             return
         for socket in sockets:
             socket.deliver(prepared)
