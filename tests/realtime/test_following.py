@@ -115,6 +115,48 @@ async def test_what_comes_while_a_hole_is_filled_waits_behind_it() -> None:
         assert await road.until(4) == list("abcd")
 
 
+async def test_few_read_at_the_same_time_and_all_get_their_turn() -> None:
+    async with begun() as road:
+        sent = road.publish_many("abcdef")
+        store, reads = road.store, road.store.reads
+        store.gate.clear()
+        seen: list[tuple[int, str]] = []
+        followers = []
+        for number in range(20):
+            follower = Follower(
+                "g",
+                Keeping(store, road.keep),
+                lambda kept, number=number: seen.append((number, str(kept.data))),  # type: ignore[misc]  # of its loop
+                lambda: seen.append((-1, GAP)),
+            )
+            follower.position = Position(0, sent[0].position.epoch)
+            follower.look()
+            followers.append(follower)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert store.reads - reads == following.READS_COUNT
+        store.gate.set()
+        async with asyncio.timeout(10):
+            while len(seen) < 120:
+                await asyncio.sleep(0)
+        assert sorted(seen) == [(number, text) for number in range(20) for text in "abcdef"]
+
+
+async def test_the_wait_for_a_turn_is_no_failure_of_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = following._Turns(asyncio.get_running_loop())
+    for _ in range(following.READS_COUNT):
+        assert await turns.take(5.0) == pytest.approx(5.0, abs=1e-3)
+    behind = asyncio.create_task(turns.take(5.0))
+    await asyncio.sleep(0.01)
+    turns.give_back()
+    assert await behind > 5.009
+    failing = asyncio.create_task(turns.take(5.0))
+    await asyncio.sleep(0.01)
+    turns.note_failure()
+    turns.give_back()
+    assert await failing == 5.0, "nobody waits for longer than the history is waited for"
+
+
 async def test_what_has_left_the_window_is_a_gap() -> None:
     async with begun(2) as road:
         a, *_, f = road.publish_many("abcdef")

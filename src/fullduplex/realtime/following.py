@@ -13,20 +13,56 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from fullduplex.exceptions import LayerError
+from fullduplex.failures import failures
 from fullduplex.layers.history import Kept, Missed, Position
 from fullduplex.realtime.keeping import Keeping
 
 logger = logging.getLogger("fullduplex.realtime")
 
+READS_COUNT = 8  # of one loop at the same time, of a mebibyte at most each: all groups look when a broker is back
 FILL_S = 5.0  # for so long a hole is tried to be filled; what comes meanwhile waits. As layers wait for their brokers
 PAUSE_S = 0.05  # before the history is asked again, which does not have yet what others were sent
 HELD_BYTES = 1_048_576  # of messages that wait behind a hole; beyond it they are forgotten, and read as well
 ENTRY_BYTES = 256  # what such a message costs beside its data
 ENDED_COUNT = 4  # epochs of which something may still be under way
+
+
+class _Turns:
+    """Who of one loop reads a history, to fill a hole: a few at a time, in the order in which they came."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._places = asyncio.Semaphore(READS_COUNT)
+        self._failed_s = -math.inf
+
+    async def take(self, end_s: float) -> float:
+        """Wait for a turn; return until when it lasts: a wait behind those who get their answers counts for nothing."""
+        begin_s = self._loop.time()
+        await self._places.acquire()
+        return end_s if self._failed_s >= begin_s else end_s + self._loop.time() - begin_s
+
+    def note_failure(self) -> None:
+        """The history was not there: whoever waits now waits for it, too."""
+        self._failed_s = self._loop.time()
+
+    def give_back(self) -> None:
+        self._places.release()
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+
+
+def _turns_of(loop: asyncio.AbstractEventLoop) -> _Turns:
+    found = _turns.get(loop)
+    if found is None:
+        found = _turns[loop] = _Turns(loop)
+    return found
 
 
 class Follower:
@@ -140,8 +176,9 @@ class Follower:
     async def _fill(self) -> None:
         try:
             await self._fill_hole()
-        except Exception:
-            logger.exception("Filling a hole in the group %r failed", self.name)
+        except Exception as error:
+            if failures().admits(logger, "Filling holes failed", error):
+                logger.exception("Filling a hole in the group %r failed", self.name)
             self._tell_gap()
             self._forget_held()
         finally:
@@ -151,21 +188,26 @@ class Follower:
     async def _fill_hole(self) -> None:
         """Read until everything that has come is handed on, or too long in vain."""
         loop = asyncio.get_running_loop()
+        turns = _turns_of(loop)
         history, keep = self._keeping
         end_s = loop.time() + FILL_S
         while self._again or self._is_behind():
             self._again = False
             before = self.position
             error: Exception | None = None
+            end_s = await turns.take(end_s)
             try:
                 async with asyncio.timeout_at(end_s):
                     missed = await history.aread(self.name, keep, after=before)
             except (LayerError, TimeoutError) as failure:
                 error = failure
+                turns.note_failure()
                 self._again = True
             else:
                 self._catch_up(missed)
                 self._again = self._again or not missed.complete
+            finally:
+                turns.give_back()
             if self.position != before:
                 end_s = loop.time() + FILL_S
                 await asyncio.sleep(0)
