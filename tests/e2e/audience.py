@@ -199,11 +199,12 @@ class Audience:
                 lambda: all(last in visit.received or visit.ended_s is not None for visit in open_visits)
             )
 
-    async def all_hear_of_a_gap(self, count: int = 1) -> None:
-        """Wait until each member has been told of so many gaps."""
+    async def all_hear_of_a_gap(self) -> None:
+        """Wait until each member that is there has been told of one gap; who comes back later has missed none."""
+        open_visits = self._open_visits
         async with asyncio.timeout(DEADLINE_S), self._arrived:
             await self._arrived.wait_for(
-                lambda: all(visit.received.count("gap") == count for visit in self._open_visits)
+                lambda: all(visit.received.count("gap") == 1 or visit.ended_s is not None for visit in open_visits)
             )
 
     @property
