@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,6 @@ IMPATIENT: dict[str, Any] = {
     "ping_interval_s": 0.2,
     "ping_timeout_s": 0.2,
 }
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to do with as it likes."""
-    own = Server(tmp_path / "server")
-    try:
-        yield own.start()
-    finally:
-        own.kill()
 
 
 def connections(server: Server) -> int:

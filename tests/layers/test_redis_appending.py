@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from fullduplex.exceptions import ChannelFull, LayerUnavailable
 from fullduplex.layers.history import Keep, Position
@@ -16,16 +12,6 @@ from tests.layers.servers import Server
 
 DEADLINE_S = 30.0
 KEEP = Keep(count=1_000, age_s=3600.0, max_bytes=10_000_000)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to do with as it likes."""
-    own = Server(tmp_path / "server")
-    try:
-        yield own.start()
-    finally:
-        own.kill()
 
 
 async def test_what_comes_meanwhile_goes_out_together_and_in_order(server: Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,6 @@ from tests.layers.servers import Server, wait_until
 
 DEADLINE_S = 30.0
 KEEP = Keep(count=100, age_s=3600.0, max_bytes=1_000_000)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, to do with as it likes."""
-    own = Server(tmp_path / "server")
-    try:
-        yield own.start()
-    finally:
-        own.kill()
 
 
 @pytest.fixture(params=["valkey", "redis6"])

@@ -21,15 +21,6 @@ BINARIES: dict[str, Callable[[], str]] = {"valkey": valkey_binary, "redis6": oth
 PATIENT: dict[str, Any] = {"ping_interval_s": 0.5, "ping_timeout_s": 2.0}
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    own = Server(tmp_path / "server")
-    try:
-        yield own.start()
-    finally:
-        own.kill()
-
-
 async def in_thread(function: Callable[[], Any]) -> None:
     """The loop goes on meanwhile."""
     await asyncio.to_thread(function)
