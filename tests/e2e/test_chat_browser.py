@@ -145,6 +145,10 @@ def test_a_phone_in_the_same_network_takes_part(chat_browser: Browser, chat: Cha
         ada.sees("From the phone.")
         ada.say("I can see it.")
         phone.sees("From the phone.", "I can see it.")
+        leave = phone.page.get_by_role("button", name="Leave")
+        expect(leave).to_be_in_viewport(ratio=1)
+        leave.tap()
+        expect(phone.page.get_by_role("link", name="Choose a name")).to_be_visible()
         # Django's default header, which Chromium notes that it ignores without https.
         assert [text for text in phone.problems if "Cross-Origin-Opener-Policy" not in text] == []
 
