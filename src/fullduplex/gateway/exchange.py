@@ -48,6 +48,7 @@ class Exchange:
         "_started_s",
         "_status",
         "_stream",
+        "_task",
         "_trailers",
         "response_started",
     )
@@ -76,6 +77,7 @@ class Exchange:
         self._sent_bytes = 0
         self.response_started = False
         self._complete = False
+        self._task: asyncio.Task[None] | None = None  # where it waits
 
     # From the stream -------------------------------------------------------------------------
 
@@ -87,7 +89,8 @@ class Exchange:
     def start(self) -> None:
         self._shared.exchange_count += 1
         self._shared.taken_count += 1
-        self._shared.start(call(self._shared.app, self, self._scope), self._stream.loop, self._scope)
+        shared, scope = self._shared, self._scope
+        self._task = shared.start(call(shared.app, self, scope), self._stream.loop, scope)
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
@@ -203,6 +206,9 @@ class Exchange:
                     self._failed(LocalProtocolError("the application returned without completing its response"))
         finally:
             self._shared.exchange_count -= 1
+            if self._task is not None:
+                self._shared.tasks.discard(self._task)
+                self._task = None
             if not self._complete:
                 self._give_up()
 

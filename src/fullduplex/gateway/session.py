@@ -84,6 +84,7 @@ class Session:
         "_started_s",
         "_state",
         "_stream",
+        "_task",
         "_transport",
         "_turn",
         "_unfinished_bytes",
@@ -116,6 +117,7 @@ class Session:
         self._refusal: ResponseHead | None = None
         self._close: Close | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._on_disconnect: Callable[[int, str], None] | None = None
 
     @classmethod
@@ -144,7 +146,8 @@ class Session:
 
     def start(self) -> None:
         self._shared.taken_count += 1
-        self._shared.start(call(self._shared.app, self, self._scope), self._stream.loop, self._scope)
+        shared, scope = self._shared, self._scope
+        self._task = shared.start(call(shared.app, self, scope), self._stream.loop, scope)
 
     @property
     def response_started(self) -> bool:
@@ -577,6 +580,9 @@ class Session:
         finally:
             # It refers to this object, by way of its extensions: the garbage collector would have to find every socket.
             del self._scope
+            if self._task is not None:
+                self._shared.tasks.discard(self._task)
+                self._task = None
 
     def _finish(self, close_code: int, status: int) -> None:
         """The application is done: close or refuse what it left open."""

@@ -82,7 +82,6 @@ class Shared:
         self.state: dict[str, Any] | None = None
         self.amend: Callable[[Scope], None] | None = None  # corrects each scope; set where anything needs it
         self.tasks: set[asyncio.Task[None]] = set()
-        self._forget = self.tasks.discard
         self.turn = 1  # of the loop; only those count in which prepared messages are written
         self.in_turn = False
         self.unflushed: list[Socket] = []  # those that write at the end of this turn
@@ -212,16 +211,21 @@ class Shared:
             fields.append((b"connection", b"close"))
         return ResponseHead(status, fields), Data(body, end_stream=True)
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self.tasks.add(task)
-        task.add_done_callback(self._forget, context=self._context)  # or each task would get a copy for it
+    def start(
+        self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope
+    ) -> asyncio.Task[None] | None:
+        """Run an application call as a task; its first steps at once (Python 3.12), which saves a turn of the loop.
 
-    def start(self, coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, scope: Scope) -> None:
-        """Run an application call as a task; its first steps at once (Python 3.12), which saves a turn of the loop."""
+        Return the task, unless it is over: at its end the call takes itself out of ``tasks``. A callback of the task
+        would take a turn of the loop.
+        """
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=loop, eager_start=True, context=self._context.copy())
-            if not task.done():
-                task.set_name(task_name(scope))  # not in the constructor: most are done by now
-                self._keep(task)
+            if task.done():
+                return None
+            task.set_name(task_name(scope))  # not in the constructor: most are done by now
         else:
-            self._keep(loop.create_task(coroutine, name=task_name(scope), context=self._context.copy()))
+            task = loop.create_task(coroutine, name=task_name(scope), context=self._context.copy())
+            task.add_done_callback(self.tasks.discard, context=self._context)  # it may be cancelled before it begins
+        self.tasks.add(task)
+        return task
