@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
+from collections.abc import Coroutine
 from typing import IO, Any, TypeVar, cast
 
 from django.core.exceptions import RequestAborted
@@ -77,20 +79,23 @@ class Watch:
             self._task.cancel()
 
 
-async def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """Serve one request, in a context of its own.
 
     Where the server has made one for this call, its first request has that: a task that awaits nothing but coroutines
     is seen whole, down to the view, by ``python -m asyncio pstree``.
     """
-    context = None
-    if OWN_CONTEXT in (scope.get("extensions") or ()):
-        use = ContextUse.current()
-        if use is None:
-            with ContextUse():
-                await _serve(handler, scope, receive, send)
-            return
-        context = use.context_after()
+    if OWN_CONTEXT not in (scope.get("extensions") or ()):
+        return _serve_apart(handler, scope, receive, send, None)
+    use = ContextUse.current()
+    if use is None:
+        return _serve(handler, scope, receive, send, ContextUse())
+    return _serve_apart(handler, scope, receive, send, use.context_after())
+
+
+async def _serve_apart(
+    handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, context: contextvars.Context | None
+) -> None:
     request = InContext(_serve(handler, scope, receive, send), context)
     try:
         await request
@@ -101,7 +106,12 @@ async def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, 
         raise
 
 
-async def _serve(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve(
+    handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, use: ContextUse | None = None
+) -> None:
+    """Serve one request in the current context, of which this is the first ``use``."""
+    if use is not None:
+        use.begin()
     lease = enter_lease()
     try:
         if seams.is_plain():
@@ -114,6 +124,8 @@ async def _serve(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send
     finally:
         if lease is not None:
             lease.end()
+        if use is not None:
+            use.end()
 
 
 async def handle(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, is_plain: bool = False) -> None:

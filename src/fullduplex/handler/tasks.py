@@ -55,12 +55,12 @@ class ContextUse:
 
     __slots__ = ("_after", "_before")
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
         self._before = contextvars.copy_context()
         self._after: contextvars.Context | None = None
         _use.set(self)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._after = contextvars.copy_context()
 
     @staticmethod
