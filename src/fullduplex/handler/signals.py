@@ -115,7 +115,7 @@ def nothing_follows(sender: type, request: Any, response: Any, scope: Scope | No
     for closer in response._resource_closers:
         if not is_free(closer) and not _closes_plain_file(closer):
             return False
-    return not seams.finished_is_patched() and not finished.any(sender) and not _cache_closers()
+    return not (seams.finished_is_patched() or finished.any(sender) or (caches_close() and _cache_closers()))
 
 
 async def close_response(response: Any, sender: type, is_looked_after: bool) -> None:
