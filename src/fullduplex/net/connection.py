@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.tunnel is not None:
             self.tunnel.data_received(data)
-        elif not self._discarding and not self.transport.is_closing():
+        elif not self._discarding and not self.is_closing():
             if self.flow.paused and self.handler is None:
                 self._pause(Pause.WRITING)
             self._dispatch(self._codec.receive_data(data, self.loop.time()))
@@ -227,7 +227,10 @@ class Connection(asyncio.Protocol):
         something at all (``stalled_write_timeout_s``). And a client that reads no answers gets no further ones.
         """
         self.handler = None
-        self.flow.on_resume(self._go_on)
+        if self.flow.paused:
+            self.flow.on_resume(self._go_on)
+        elif not self._dispatching or not self._codec.keep_alive:  # else the loop there goes on with the next request
+            self._go_on()
 
     def upgrade(self, tunnel: Tunnel) -> bytes:
         """Give the connection to a tunnel; return the bytes that came after the upgrade request."""
@@ -360,19 +363,23 @@ class Connection(asyncio.Protocol):
         codec = self._codec
         self._dispatching = True
         try:
-            while events:
+            while True:
                 before = self.handler
                 for event in events:
-                    self._handle(event)
+                    if type(event) is RequestHead:
+                        self._gateway.open(self, event)
+                    else:
+                        self._handle(event)
                 handler = self.handler
                 if handler is not None and handler is not before:
                     handler.start()
-                if self.handler is not None or not codec.holds_data or self.flow.paused or self.transport.is_closing():
+                holds_data = codec.holds_data
+                if self.handler is not None or not (events and holds_data) or self.flow.paused or self.is_closing():
                     break
                 events = codec.receive_data(b"", self.loop.time())
         finally:
             self._dispatching = False
-        if not codec.holds_data:
+        if not holds_data:
             if self._paused:
                 self._resume(Pause.PIPELINE)
         elif codec.holds_chunks:
@@ -411,9 +418,7 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, event: Event) -> None:
         handler = self.handler
-        if type(event) is RequestHead:
-            self._gateway.open(self, event)
-        elif type(event) is Data:
+        if type(event) is Data:
             if handler is not None:
                 handler.data_received(event.data)
         elif type(event) is EndOfMessage:
