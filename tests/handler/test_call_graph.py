@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.urls import path
 from django.utils import translation
 
 from fullduplex import WebSocket
+from fullduplex.handler.tasks import ContextUse
 from fullduplex.sockets.views import websocket as socket_view
 from tests.gateway.wired import Wired
 from tests.handler.asgi_driver import DEADLINE_S
@@ -99,3 +102,23 @@ async def test_two_requests_in_one_call_of_the_server_have_a_context_each() -> N
         await wired.feed(b"GET / HTTP/1.1\r\nHost: testserver\r\n\r\n")
         await wired.finish()
     assert seen == [("en-us", "not yet"), ("en-us", "set")]
+
+
+def test_the_context_of_a_request_is_no_garbage_to_collect() -> None:
+    class Value:
+        pass
+
+    variable: contextvars.ContextVar[Value] = contextvars.ContextVar("variable")
+
+    def serve() -> weakref.ref[Value]:
+        use, value = ContextUse.begin(), Value()
+        variable.set(value)
+        use.end()
+        return weakref.ref(value)
+
+    gc.disable()
+    try:
+        left = contextvars.Context().run(serve)
+        assert left() is None
+    finally:
+        gc.enable()

@@ -89,7 +89,7 @@ def serve_http(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: 
         return _serve_apart(handler, scope, receive, send, None)
     use = ContextUse.current()
     if use is None:
-        return _serve(handler, scope, receive, send, ContextUse())
+        return _serve(handler, scope, receive, send, is_first=True)
     return _serve_apart(handler, scope, receive, send, use.context_after())
 
 
@@ -106,12 +106,9 @@ async def _serve_apart(
         raise
 
 
-async def _serve(
-    handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, use: ContextUse | None = None
-) -> None:
-    """Serve one request in the current context, of which this is the first ``use``."""
-    if use is not None:
-        use.begin()
+async def _serve(handler: asgi.ASGIHandler, scope: Scope, receive: Receive, send: Send, is_first: bool = False) -> None:
+    """Serve one request in the current context; others that come after the first one get another."""
+    use = ContextUse.begin() if is_first else None
     lease = enter_lease()
     try:
         if seams.is_plain():

@@ -55,13 +55,19 @@ class ContextUse:
 
     __slots__ = ("_after", "_before")
 
-    def begin(self) -> None:
-        self._before = contextvars.copy_context()
-        self._after: contextvars.Context | None = None
-        _use.set(self)
+    def __init__(self, before: contextvars.Context, after: contextvars.Context | None = None) -> None:
+        self._before = before
+        self._after = after
+
+    @staticmethod
+    def begin() -> ContextUse:
+        use = ContextUse(contextvars.copy_context())
+        _use.set(use)
+        return use
 
     def end(self) -> None:
-        self._after = contextvars.copy_context()
+        """Note what the request has left. In another object: one that knows its own context is garbage to collect."""
+        _use.set(ContextUse(self._before, contextvars.copy_context()))
 
     @staticmethod
     def current() -> ContextUse | None:
@@ -74,7 +80,7 @@ class ContextUse:
             return None
         context = self._before.copy()
         for variable, value in contextvars.copy_context().items():
-            if self._after.get(variable, _MISSING) is not value:
+            if variable is not _use and self._after.get(variable, _MISSING) is not value:
                 context.run(variable.set, value)
         return context
 
