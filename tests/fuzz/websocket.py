@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from fullduplex.exceptions import RemoteProtocolError
@@ -65,6 +66,7 @@ class WebSocket(Harness):
             random_count=2,
             seed=len(data),
         )
+        assert_short_way_is_no_other(data)
         codec = _make_codec(data)
         for start in range(1, len(data), 100):
             codec.receive_data(data[start : start + 100], 0.0)
@@ -86,6 +88,53 @@ class _Judging(WebSocketCodec):
         if self._deflate is not None and error.close_code in (1007, 1009):
             error = RemoteProtocolError("too big or invalid", close_code=1007)
         super()._fail(error, events)
+
+
+def assert_short_way_is_no_other(data: bytes) -> None:
+    """A frame in each read, asked for and answered as a session does, and by way of events alone."""
+    short, long = _make_codec(data), _make_codec(data)
+    if short._client:
+        return  # its masks are random, and it has no short way
+    long._max_short = -1
+    for number, read in enumerate(_reads(data[1:])):
+        now_s = float(number)
+        message = short.receive_message(read, now_s)
+        if message is None:
+            fresh = short.receive_data(read, now_s)
+            written = short.data_to_send()
+        else:
+            fresh = [Message(message)]
+            written = b""
+        expected = long.receive_data(read, now_s)
+        expected_written = long.data_to_send()
+        while fresh or expected:
+            assert fresh == expected
+            for event in fresh:
+                if isinstance(event, Message) and not short.close_sent:
+                    written += short.encode_message(event.data)
+            echo(long, expected)
+            assert written == expected_written + long.data_to_send()
+            assert (short.buffered_bytes, short.holds_data) == (long.buffered_bytes, long.holds_data)
+            assert short.next_deadline_s() == long.next_deadline_s()
+            fresh, expected = short.receive_data(b"", now_s), long.receive_data(b"", now_s)
+            written, expected_written = short.data_to_send(), long.data_to_send()
+    assert short.receive_eof() == long.receive_eof()
+
+
+def _reads(frames: bytes) -> Iterator[bytes]:
+    """As most clients write them: one by one, where their lengths say so. Some are joined, some cut short."""
+    random = Random(len(frames))
+    read = b""
+    while frames:
+        second = frames[1] if len(frames) > 1 else 0
+        end = 2 + (second & 0x7F) + (4 if second & 0x80 else 0)
+        if second & 0x7F == 126:
+            end += 2 - 126 + int.from_bytes(frames[2:4], "big")
+        read += frames[:end]
+        frames = frames[end:]
+        if not frames or random.random() < 0.8:
+            yield read if random.random() < 0.8 else read[: random.randrange(1, len(read) + 1)]
+            read = b""
 
 
 def echo(codec: Codec, events: list[Event]) -> None:
