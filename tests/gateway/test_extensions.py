@@ -44,6 +44,7 @@ async def ask(app, data=None):
         answer += wired.transport.take()
         if wired.transport.stalled:
             wired.transport.peer_reads()
+    await wired.settle()  # a call that is over may have left what is written at the end of its turn
     answer += wired.transport.take()
     await wired.finish()
     head, _, body = answer.partition(b"\r\n\r\n")
