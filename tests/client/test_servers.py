@@ -65,7 +65,20 @@ async def events(client: httpx.AsyncClient, query: str, **headers: str) -> Async
         try:
             yield found
         finally:
-            await found.aclose()  # else the loop closes it when it is collected, perhaps behind the test
+            await close(found)
+
+
+async def close(generator: AsyncGenerator[Any, None]) -> None:
+    """Close a generator, and wait for the loop, which closes those that it read from as they are collected, one by one.
+
+    httpx has many, each inside the next. Nobody waits for the tasks that close them: one could be left behind a test.
+    """
+    call = generator.aclose()
+    await call
+    await asyncio.sleep(0)  # it makes each of their tasks in the turn behind the one before
+    while closing := [task for task in asyncio.all_tasks() if isinstance(task.get_coro(), type(call))]:
+        await asyncio.wait(closing)
+        await asyncio.sleep(0)
 
 
 async def exchange(server: Process) -> None:
