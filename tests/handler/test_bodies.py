@@ -79,12 +79,74 @@ async def test_a_body_without_a_place_goes_to_disk(settings: Any, monkeypatch: p
         assert bodies.used_bytes == 0
         body.close()
     monkeypatch.setattr(module, "BODIES_BYTES", 10_000)
+    monkeypatch.setattr(module, "ROOM_WAIT_S", 0.0)
     first = await read_body(events_of(b"x" * 4_000), lambda: 4_000)
     second = await read_body(events_of(b"x" * 4_000), lambda: 4_000)  # above three quarters
     assert bodies.used_bytes == 4_000
     assert first.read() == second.read() == b"x" * 4_000
     first.close()
     second.close()
+
+
+@pytest.fixture
+def scarce(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for one body of 4,000 bytes and one of 3,000, and all the time to wait for it."""
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 1_000
+    monkeypatch.setattr(module, "BODIES_BYTES", 10_000)
+    monkeypatch.setattr(module, "ROOM_WAIT_S", 600.0)
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("scarce")
+async def test_a_body_waits_for_the_place_of_another() -> None:
+    first = await read_body(events_of(b"x" * 4_000), lambda: 4_000)
+    second = asyncio.ensure_future(read_body(events_of(b"y" * 4_000), lambda: 4_000))
+    third = asyncio.ensure_future(read_body(events_of(b"z" * 3_000), lambda: 3_000))  # would fit; is the second
+    await _turns()
+    assert not second.done()
+    assert not third.done()
+    first.close()
+    for waited, content in ((await second, b"y" * 4_000), (await third, b"z" * 3_000)):
+        assert type(waited) is io.BufferedReader, "no file"
+        assert waited.read() == content
+    assert bodies.used_bytes == 7_000
+    (await second).close()
+    (await third).close()
+
+
+@pytest.mark.usefixtures("scarce")
+@pytest.mark.parametrize("is_granted", [False, True])
+async def test_who_is_cancelled_in_line_takes_no_place(is_granted: bool) -> None:
+    first = await read_body(events_of(b"x" * 4_000), lambda: 4_000)
+    second = asyncio.ensure_future(read_body(events_of(b"y" * 6_000), lambda: 6_000))
+    third = asyncio.ensure_future(read_body(events_of(b"z" * 3_000), lambda: 3_000))
+    await _turns()
+    if is_granted:
+        first.close()  # the second has its place, and has not heard of it
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    (await third).close()
+    first.close()
+
+
+@pytest.mark.usefixtures("scarce")
+async def test_so_many_wait_and_none_that_will_never_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_COUNT", 1)
+    first = await read_body(events_of(b"x" * 4_000), lambda: 4_000)
+    too_large = await read_body(events_of(b"x" * 7_600), lambda: 7_600)
+    second = asyncio.ensure_future(read_body(events_of(b"y" * 4_000), lambda: 4_000))
+    await _turns()
+    third = await read_body(events_of(b"z" * 4_000), lambda: 4_000)
+    for body in (too_large, third):
+        assert type(body) is not io.BufferedReader, "on disk"
+    first.close()
+    for body in (await second, too_large, third):
+        body.close()
 
 
 async def test_many_small_parts_take_little_more_than_their_bytes(settings: Any) -> None:

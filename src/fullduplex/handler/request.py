@@ -7,6 +7,7 @@ import io
 import tempfile
 import threading
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -21,6 +22,7 @@ from django.urls import set_script_prefix
 from fullduplex.asgi import Receive, Scope
 from fullduplex.chain.deferred import DeferredAttributes
 from fullduplex.original import is_original
+from fullduplex.threads.calls import call_on
 from fullduplex.threads.locals import variable_set_by
 
 # Names of fields and of hosts are the client's choice: so many are remembered, and none that is longer.
@@ -36,6 +38,10 @@ _DISK_BLOCK_BYTES = 65_536
 # One that says its length is kept in memory up to so many times FILE_UPLOAD_MAX_MEMORY_SIZE, where there is room for it
 # beforehand: only Django's parser writes the files in it to disk then. A quarter of the room is left to others.
 TIMES_KEPT = 8
+# Where there is none, it waits so long for what other bodies give back: on a busy core they are parsed all the sooner
+# for it, and it would cost half as much again on disk. Its client is not read meanwhile.
+ROOM_WAIT_S = 0.25
+WAITING_COUNT = 16  # at a time; each holds what came first, up to 256 KB
 _PART_BYTES = 65_536  # what is kept in smaller parts would cost an object for each
 
 
@@ -182,25 +188,88 @@ def is_free(closer: Callable[[], Any]) -> bool:
     return getattr(closer, "__func__", None) is _CLOSE and holds_nothing(closer.__self__)  # type: ignore[attr-defined]
 
 
+class _Room:
+    """A wait for room for one body; over when it is granted, or after ``ROOM_WAIT_S``."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._loop = asyncio.get_running_loop()
+        self._over = self._loop.create_future()
+
+    async def wait(self) -> None:
+        timer = self._loop.call_later(ROOM_WAIT_S, self._end)
+        try:
+            await self._over
+        finally:
+            timer.cancel()
+
+    def wake(self) -> None:
+        """End the wait; from any thread."""
+        call_on(self._loop, self._end)
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+
 class _Budget:
     """Memory that all bodies share."""
 
     def __init__(self) -> None:
         self.used_bytes = 0
-        self._lock = threading.Lock()  # several loops may serve in one process
+        self._waiting: deque[_Room] = deque()
+        # Several loops may serve in one process, and the collector may close a body wherever something is called.
+        self._lock = threading.RLock()
 
     def use(self, more_bytes: int) -> bool:
         """Note that so much more, or less, is held; return whether it is no more than may be."""
         with self._lock:
             self.used_bytes += more_bytes
+            if more_bytes < 0 and self._waiting:
+                self._grant()
             return self.used_bytes <= BODIES_BYTES
 
-    def reserve(self, size_bytes: int) -> bool:
-        """Note so much more beforehand, if a quarter remains for others."""
+    async def reserve(self, size_bytes: int) -> bool:
+        """Note so much more beforehand, if a quarter remains for others; return whether it does, now or in a moment."""
         with self._lock:
-            fits = self.used_bytes + size_bytes <= BODIES_BYTES // 4 * 3
-            self.used_bytes += size_bytes if fits else 0
-            return fits
+            if not self._waiting and self._take(size_bytes):
+                return True
+            if size_bytes > _most_reserved_bytes() or len(self._waiting) >= WAITING_COUNT:
+                return False
+            room = _Room(size_bytes)
+            self._waiting.append(room)
+        try:
+            await room.wait()
+        except BaseException:
+            if self._leave(room):
+                self.use(-size_bytes)
+            raise
+        return self._leave(room)
+
+    def _leave(self, room: _Room) -> bool:
+        """Wait no more; return whether the room was granted."""
+        with self._lock:
+            if room not in self._waiting:
+                return True
+            self._waiting.remove(room)
+            self._grant()  # it may have stood before a smaller one
+            return False
+
+    def _grant(self) -> None:
+        """Give what there is to those that wait, in their order. Under the lock."""
+        waiting, most_bytes = self._waiting, _most_reserved_bytes()
+        while waiting and self.used_bytes + waiting[0].size_bytes <= most_bytes:
+            self.used_bytes += waiting[0].size_bytes  # counted before it leaves: a call may run the collector
+            waiting.popleft().wake()
+
+    def _take(self, size_bytes: int) -> bool:
+        fits = self.used_bytes + size_bytes <= _most_reserved_bytes()
+        self.used_bytes += size_bytes if fits else 0
+        return fits
+
+
+def _most_reserved_bytes() -> int:
+    return BODIES_BYTES // 4 * 3
 
 
 bodies = _Budget()
@@ -290,7 +359,8 @@ def announced_bytes(scope: Scope) -> int:
 async def read_body(receive: Receive, announced: Callable[[], int] = int) -> IO[bytes]:
     """Return the body, rewound: in memory up to FILE_UPLOAD_MAX_MEMORY_SIZE, above it on disk.
 
-    Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner; where there is room for it, not at all.
+    Where bodies take more than ``BODIES_BYTES`` in all, it goes to disk sooner; where there is room for it, now or in a
+    moment, not at all.
 
     Args:
         receive: of the request.
@@ -308,7 +378,7 @@ async def read_body(receive: Receive, announced: Callable[[], int] = int) -> IO[
         return io.BytesIO(body)
     most_bytes = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
     length = announced()
-    if most_bytes < length <= most_bytes * TIMES_KEPT and bodies.reserve(length):
+    if most_bytes < length <= most_bytes * TIMES_KEPT and await bodies.reserve(length):
         return await _keep(receive, _Kept(length), body, more)
     memory = _Body()
     fits = memory.take(body)
