@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fullduplex.sockets.response import WebSocketResponse
     from fullduplex.sockets.views import websocket
     from fullduplex.sockets.websocket import SocketState, WebSocket
-    from fullduplex.threads.context import arelease_thread, release_thread
+    from fullduplex.threads.hop import arelease_thread, release_thread
     from fullduplex.threads.stats import thread_stats
 
 __all__ = [
@@ -55,11 +55,11 @@ _HOMES = {
     "SocketState": "fullduplex.sockets.websocket",
     "WebSocket": "fullduplex.sockets.websocket",
     "WebSocketResponse": "fullduplex.sockets.response",
-    "arelease_thread": "fullduplex.threads.context",
+    "arelease_thread": "fullduplex.threads.hop",
     "get_asgi_application": "fullduplex.handler.application",
     "mount": "fullduplex.mounting",
     "non_blocking": "fullduplex.chain.hooks",
-    "release_thread": "fullduplex.threads.context",
+    "release_thread": "fullduplex.threads.hop",
     "thread_stats": "fullduplex.threads.stats",
     "websocket": "fullduplex.sockets.views",
 }

@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from fullduplex.handler import request as module
-from fullduplex.handler.request import bodies, read_body
+from fullduplex.handler import body as module
+from fullduplex.handler.body import bodies, read_body
 from tests.handler.asgi_driver import Connection, http_scope
 from tests.handler.project import project
 

@@ -21,7 +21,8 @@ from django.urls import get_urlconf, path
 from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
 
-from fullduplex.threads.context import arelease_thread, get_pool
+from fullduplex.threads.context import get_pool
+from fullduplex.threads.hop import arelease_thread
 from tests.handler.asgi_driver import DEADLINE_S, Connection, http_scope, request
 from tests.handler.project import project
 

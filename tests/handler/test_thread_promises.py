@@ -22,7 +22,8 @@ from django.utils.deprecation import MiddlewareMixin
 
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
-from fullduplex.threads.context import arelease_thread, get_pool, hop_on
+from fullduplex.threads.context import get_pool
+from fullduplex.threads.hop import arelease_thread, hop_on
 from fullduplex.threads.lease import Lease
 from fullduplex.threads.pool import ThreadPool
 from tests.handler.asgi_driver import DEADLINE_S, Connection, http_scope, refusal, websocket

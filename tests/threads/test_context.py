@@ -17,7 +17,8 @@ from django.urls import path
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.sockets.views import websocket as socket_view
 from fullduplex.sockets.websocket import WebSocket
-from fullduplex.threads.context import HandshakeExecutor, enter_lease, get_pool, hop
+from fullduplex.threads.context import HandshakeExecutor, enter_lease, get_pool
+from fullduplex.threads.hop import hop
 from fullduplex.threads.lease import Lease
 from fullduplex.threads.pool import ThreadPool
 from tests.handler.asgi_driver import websocket

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.threads import pool as pool_module
 from fullduplex.threads import worker as worker_module
-from fullduplex.threads.context import hop_on
+from fullduplex.threads.hop import hop_on
 from fullduplex.threads.lease import Lease, SharedLease
 from fullduplex.threads.pace import Pace
 from fullduplex.threads.pool import ThreadPool

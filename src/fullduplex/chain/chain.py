@@ -30,9 +30,10 @@ from fullduplex.chain.core import Core, Hook, hook_of
 from fullduplex.chain.hints import Hints
 from fullduplex.chain.hooks import always, is_mixin
 from fullduplex.chain.mixins import quicken
-from fullduplex.chain.segments import Below, Segment, log_error
+from fullduplex.chain.on_loop import Below, OnLoop
+from fullduplex.chain.segments import Segment, log_error
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.context import hop
+from fullduplex.threads.hop import hop
 
 logger = logging.getLogger("django.request")
 
@@ -105,7 +106,7 @@ class Adapted:
         inner = self._inner
         if not inner.middleware and isinstance(inner.inner, Adapted) and inner.inner.call is not None:
             return inner.inner.call  # there are no hooks in between
-        return inner.__call__
+        return OnLoop(inner).__call__
 
     def _either_way(self, below: GetResponse) -> GetResponse:
         def get_response(request: HttpRequest) -> Any:
@@ -181,6 +182,7 @@ class Chain:
         self.core.finish()
         segment.is_outermost = True
         self.outermost = segment
+        self._on_loop = OnLoop(segment)
         # Without a foreign hook before it a sync view takes one hop from the loop too, and no hint is needed.
         self.needs_hint = bool(self.adapted) or any(hook.blocks is always for hook in segment.hooks_in)
         self.can_sync = all(middleware.can_sync for middleware in self.adapted)
@@ -209,7 +211,7 @@ class Chain:
     async def __call__(self, request: HttpRequest) -> Any:
         if self.needs_hint and self._takes_sync_chain(request):
             return await hop(self._run, request, over=partial(self._handler.needs_no_thread, request))
-        response = await self.outermost(request)
+        response = await self._on_loop(request)
         if response.status_code >= 400 and not getattr(response, "_has_been_logged", False):
             try:
                 await hop(log_error, request, response)

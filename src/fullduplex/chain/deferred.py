@@ -10,68 +10,13 @@ has nothing to do.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 
-_NOTES = "_fullduplex_deferred"  # in the dict of a request: by attribute, its Note or what it has become
-_lock = threading.RLock()  # two threads must not make two sessions; a user wants a session in turn
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Note:
-    """How to make attributes: ``make(request)`` sets those of ``names`` on the request."""
-
-    make: Callable[[Any], Any]
-    names: tuple[str, ...]
-
-
-class _Deferred:
-    """An attribute of :class:`DeferredAttributes`. What is set on the request itself comes before it."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, request: Any, owner: type) -> Any:
-        if request is None:
-            return self
-        notes = request.__dict__.get(_NOTES, {})
-        if self._name not in notes:
-            raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}")
-        with _lock:
-            if type(notes[self._name]) is Note:
-                _make(request, notes, notes[self._name])
-        value = request.__dict__[self._name] = notes[self._name]
-        return value
-
-
-def _make(request: Any, notes: dict[str, Any], note: Note) -> None:
-    """Shallow copies of a request share its notes, and so what comes of them."""
-    attributes = request.__dict__
-    kept = {name: attributes[name] for name in note.names if name in attributes}
-    note.make(request)
-    notes.update({name: attributes.pop(name) for name in note.names})
-    attributes.update(kept)
-
-
-class DeferredAttributes:
-    """Base of requests that can note a hook instead of running it."""
-
-    session: Any = _Deferred()
-    user: Any = _Deferred()
-    auser: Any = _Deferred()
-    _messages: Any = _Deferred()
-
-    def __delattr__(self, name: str) -> None:
-        """What is deleted is not made again, and what needs it is made before: from here on there are no notes."""
-        for noted in self.__dict__.get(_NOTES, ()):
-            getattr(self, noted)
-        self.__dict__.pop(_NOTES, None)
-        super().__delattr__(name)
+from fullduplex.chain.noted import NOTES, DeferredAttributes, Note
 
 
 def _can_defer(request: HttpRequest) -> bool:
@@ -83,7 +28,7 @@ def defer(request: HttpRequest, note: Note) -> bool:
     attributes = request.__dict__
     if any(name in attributes for name in note.names):
         return False
-    notes = attributes.setdefault(_NOTES, {})
+    notes = attributes.setdefault(NOTES, {})
     for name in note.names:
         notes[name] = note
     return True
@@ -92,7 +37,7 @@ def defer(request: HttpRequest, note: Note) -> bool:
 def is_untouched(request: HttpRequest, name: str) -> bool:
     """Whether the request may have the attribute, and nobody has asked for it or set it."""
     attributes = request.__dict__
-    return name not in attributes and type(attributes.get(_NOTES, {}).get(name)) is Note
+    return name not in attributes and type(attributes.get(NOTES, {}).get(name)) is Note
 
 
 def has_session(request: HttpRequest) -> bool:

@@ -19,7 +19,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from fullduplex.chain.core import Hook, hook_of
 from fullduplex.original import is_original
-from fullduplex.threads.context import hop
+from fullduplex.threads.hop import hop
 
 _HOOKS = ("process_request", "process_response")
 _DEPTH = 4  # wrappers around wrappers; what lies deeper keeps Django's way

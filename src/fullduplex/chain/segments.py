@@ -12,24 +12,22 @@ The same segment runs in a thread from its first hook to its last for a sync vie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
-from asgiref.sync import iscoroutinefunction
 from django.core.handlers import exception
 from django.http import HttpRequest
 from django.utils.log import log_response
 
-from fullduplex.chain.core import Core, Hook, Passage, after_last_foreign, hook_of, is_async
+from fullduplex.chain.core import Core, Hook, Passage, after_last_foreign, hook_of
 from fullduplex.exceptions import ThreadsExhausted
-from fullduplex.threads.context import hop
 
 
 class Inner(Protocol):
     """The middleware below a segment, on the loop and in a thread."""
 
-    async def __call__(self, request: HttpRequest) -> Any: ...
+    def __call__(self, request: HttpRequest) -> Awaitable[Any]: ...
 
     def run(self, request: HttpRequest) -> Any: ...
 
@@ -59,12 +57,12 @@ class Segment:
                 self.hooks_in.append(hook_of(layer, middleware, "process_request"))
             if hasattr(middleware, "process_response"):
                 self.hooks_out.insert(0, hook_of(layer, middleware, "process_response"))
-        self._count = len(self.middleware)
-        self._last_foreign_in = after_last_foreign(self.hooks_in)
+        self.count = len(self.middleware)
+        self.last_foreign_in = after_last_foreign(self.hooks_in)
         # The hook of the way out that comes first for a given depth.
         self._out_from = [
             next((at for at, hook in enumerate(self.hooks_out) if hook.layer < depth), len(self.hooks_out))
-            for depth in range(self._count + 1)
+            for depth in range(self.count + 1)
         ]
 
     # In a thread -----------------------------------------------------------------------------
@@ -72,23 +70,23 @@ class Segment:
     def run(self, request: HttpRequest, passage: Passage | None = None) -> Any:
         """Run the segment and what is inside it, in a thread, from wherever ``passage`` is; return the response."""
         if passage is None:
-            passage = Passage(request, self._count)
+            passage = Passage(request, self.count)
         try:
             if passage.response is None:
-                self._in(passage, len(self.hooks_in), True)
+                self.way_in(passage, len(self.hooks_in), True)
             if passage.response is None or passage.view_position >= 0:
                 self._inside(passage)
         except Exception as error:
             self._convert(passage, error)
-        return self._out_in_thread(passage)
+        return self.out_in_thread(passage)
 
     def _inside(self, passage: Passage) -> None:
         if self.inner is None:
             self.core.run(passage)
         else:
-            passage.depth = self._count - 1  # what comes out raised has passed the handler of its own layer
+            passage.depth = self.count - 1  # what comes out raised has passed the handler of its own layer
             passage.response = self.inner.run(passage.request)
-            passage.depth = self._count
+            passage.depth = self.count
 
     def fail(self, passage: Passage, error: Exception, by_view: bool) -> Any:
         """Answer an exception, in a thread, and go out."""
@@ -98,7 +96,7 @@ class Segment:
             self.core.fail(passage, error)
         except Exception as unanswered:
             self._convert(passage, unanswered)
-        return self._out_in_thread(passage)
+        return self.out_in_thread(passage)
 
     def render(self, passage: Passage) -> Any:
         """Render a template response, in a thread, and go out."""
@@ -106,7 +104,7 @@ class Segment:
             self.core.render(passage)
         except Exception as error:
             self._convert(passage, error)
-        return self._out_in_thread(passage)
+        return self.out_in_thread(passage)
 
     def _convert(self, passage: Passage, error: Exception) -> None:
         """Make a response of ``error``, in a thread; an error in doing so is the business of the next layer outside."""
@@ -123,8 +121,8 @@ class Segment:
                     error = failure
                     passage.depth -= 1
 
-    def _out_in_thread(self, passage: Passage) -> Any:
-        while not self._way_out(passage, True):
+    def out_in_thread(self, passage: Passage) -> Any:
+        while not self.way_out(passage, True):
             pass
         if self.is_outermost and getattr(passage.response, "status_code", 0) >= 400:
             log_error(passage.request, passage.response)
@@ -132,7 +130,7 @@ class Segment:
 
     # In either place -------------------------------------------------------------------------
 
-    def _in(self, passage: Passage, stop: int, in_thread: bool) -> bool:
+    def way_in(self, passage: Passage, stop: int, in_thread: bool) -> bool:
         """Run hooks of the way in up to ``stop``; return False when the next one needs a thread."""
         hooks = self.hooks_in
         request = passage.request
@@ -147,18 +145,18 @@ class Segment:
                 passage.response = response
                 passage.depth = hook.layer + 1
                 return True
-        passage.depth = self._count
+        passage.depth = self.count
         return True
 
-    def _in_and_view_in(self, passage: Passage, stop: int) -> None:
+    def in_and_view_in(self, passage: Passage, stop: int) -> None:
         """One hop for the blocking hooks before the view: those of ``process_request``, then of ``process_view``."""
-        self._in(passage, stop, True)
+        self.way_in(passage, stop, True)
         core = self.core
         if self.inner is None and passage.response is None and stop == len(self.hooks_in) and core.last_blocking:
             core.resolve(passage)
             core.view_in(passage, core.last_blocking, True)
 
-    def _way_out(self, passage: Passage, in_thread: bool) -> bool:
+    def way_out(self, passage: Passage, in_thread: bool) -> bool:
         """Run response hooks; return False when the next one needs a thread, or an error was answered in one."""
         hooks = self.hooks_out
         request = passage.request
@@ -184,129 +182,9 @@ class Segment:
         passage.depth = 0
         return True
 
-    # On the loop -----------------------------------------------------------------------------
-
-    async def __call__(self, request: HttpRequest) -> Any:
-        passage = Passage(request, self._count)
-        try:
-            while not self._in(passage, len(self.hooks_in), False):
-                stop = max(self._last_foreign_in, passage.position + 1)
-                if self.core.last_blocking and self._last_foreign_in:
-                    stop = len(self.hooks_in)
-                await hop(self._in_and_view_in, passage, stop)
-                if passage.response is not None:
-                    break
-            if passage.response is None or passage.view_position >= 0:
-                done = await self._inside_async(passage)
-                if done:
-                    return passage.response
-        except Exception as error:
-            return await self._fail(passage, error, False)
-        return await self._out_async(passage)
-
-    async def _inside_async(self, passage: Passage) -> bool:
-        """Get the response from the inside; return True when it has come all the way out already."""
-        core, handler = self.core, self.core.handler
-        if self.inner is not None:
-            passage.depth = self._count - 1
-            passage.response = await self.inner(passage.request)
-            passage.depth = self._count
-            return False
-        if passage.view_position < 0:
-            core.resolve(passage)
-        if core.has_async_hooks:
-            await self._view_in_async(passage)
-        elif passage.response is None:
-            while not core.view_in(passage, len(core.view_hooks), False):
-                if not is_async(passage.view):
-                    break  # the hook and the view share a hop
-                stop = max(core.last_blocking, passage.view_position + 1)
-                await hop(core.view_in, passage, stop, True)
-                if passage.response is not None:
-                    break
-        if passage.response is None:
-            view = passage.atomic_view = handler.make_view_atomic(passage.view)
-            if not is_async(view) or passage.view_position < len(core.view_hooks):
-                await hop(self.run, passage.request, passage, over=self._over(passage))
-                return True
-            try:
-                passage.response = await view(passage.request, *passage.args, **passage.kwargs)
-            except Exception as error:
-                await self._fail(passage, error, True)
-                return True
-        core.check(passage)
-        if hasattr(passage.response, "render") and callable(passage.response.render):
-            return await self._render(passage)
-        return False
-
-    async def _view_in_async(self, passage: Passage) -> None:
-        """Run view hooks of which some are async, as Django does."""
-        core, request = self.core, passage.request
-        args = (request, passage.view, passage.args, passage.kwargs)
-        for hook in core.view_hooks[passage.view_position :]:
-            if passage.response:
-                return
-            passage.view_position += 1
-            if hook.is_async:
-                passage.response = await hook.function(*args)
-            elif hook.blocks is None or not hook.blocks(hook.middleware, *args):
-                passage.response = hook.function(*args)
-            else:
-                passage.response = await hop(hook.function, *args)
-            passage.response = passage.response or None
-
-    async def _render(self, passage: Passage) -> bool:
-        core = self.core
-        if not core.has_async_hooks and not iscoroutinefunction(passage.response.render):
-            await hop(self.render, passage, over=self._over(passage))
-            return True
-        for hook in core.template_hooks:
-            call = hook.function(passage.request, passage.response) if hook.is_async else None
-            passage.response = await (call or hop(hook.function, passage.request, passage.response))
-            core.check_template_response(passage, hook)
-        try:
-            render = passage.response.render
-            passage.response = await (render() if iscoroutinefunction(render) else hop(render))
-        except Exception as error:
-            answer = core.handler.process_exception_by_middleware
-            passage.response = await hop(answer, error, passage.request)
-            if passage.response is None:
-                raise
-        return False
-
-    async def _fail(self, passage: Passage, error: Exception, by_view: bool) -> Any:
-        if isinstance(error, ThreadsExhausted):
-            raise error
-        return await hop(self.fail, passage, error, by_view, over=self._over(passage))
-
-    def _over(self, passage: Passage) -> Callable[[Any], bool] | None:
+    def over(self, passage: Passage) -> Callable[[Any], bool] | None:
         """For the hop that ends the segment: whether the request needs its thread after it."""
         return partial(self.core.handler.needs_no_thread, passage.request) if self.is_outermost else None
-
-    async def _out_async(self, passage: Passage) -> Any:
-        try:
-            if self._way_out(passage, False):
-                return passage.response
-        except Exception as error:
-            return await self._fail(passage, error, False)
-        return await hop(self._out_in_thread, passage, over=self._over(passage))
-
-
-class Below:
-    """What a mixin has as ``get_response``: the part of its segment that is inside it.
-
-    The hooks are run without it; it is there for a hook that calls it.
-    """
-
-    def __init__(self, segment: Segment, position: int) -> None:
-        below = Segment(segment.core, segment.inner)
-        below.middleware = segment.middleware[len(segment.middleware) - position :]
-        below.middleware.reverse()
-        below.finish()
-        self._segment = below
-
-    async def __call__(self, request: HttpRequest) -> Any:
-        return await self._segment(request)
 
 
 def log_error(request: HttpRequest, response: Any) -> None:

@@ -13,7 +13,7 @@ from fullduplex.endpoint.subscription import Subscription
 from fullduplex.exceptions import Disconnected
 from fullduplex.layers.history import Position
 from fullduplex.realtime.prepared import Prepared
-from fullduplex.threads.context import arelease_thread
+from fullduplex.threads.hop import arelease_thread
 
 #: The close code of who comes over plain HTTP.
 GONE = 1006

@@ -33,15 +33,16 @@ from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.observer import Entered, observer
 from fullduplex.handler.origin import refuse_foreign_origin
 from fullduplex.handler.preload import preload
+from fullduplex.handler.receivers import nothing_follows
 from fullduplex.handler.request import ASGIRequest
-from fullduplex.handler.signals import nothing_follows
 from fullduplex.handler.tasks import InContext
 from fullduplex.handler.unwritten import write_the_unwritten
 from fullduplex.handler.upgrade import Upgrade
 from fullduplex.layers import close_layer, note_serving, open_layer
 from fullduplex.log_lines import enable_loggers
 from fullduplex.sockets.views import is_socket_view, refuse, upgrade_required
-from fullduplex.threads.context import entered_lease, get_pool, hop_on
+from fullduplex.threads.context import entered_lease, get_pool
+from fullduplex.threads.hop import hop_on
 from fullduplex.threads.lease import Lease
 
 _GET_RESPONSE: Any = chain_seams.GET_RESPONSE.original

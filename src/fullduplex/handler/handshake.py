@@ -32,7 +32,8 @@ from fullduplex.conf import Settings
 from fullduplex.exceptions import Disconnected, LocalProtocolError, ThreadsExhausted
 from fullduplex.handler.line import Line
 from fullduplex.handler.request import ASGIRequest, begin_script_prefix
-from fullduplex.handler.response import busy_response, close_content
+from fullduplex.handler.response import busy_response
+from fullduplex.handler.sending import close_content
 from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import InContext, cancel, complete, off_the_loop, start
 from fullduplex.handler.view import View, advise

@@ -13,7 +13,7 @@ from fullduplex.chain.chain import Chain
 from fullduplex.chain.core import Hook
 from fullduplex.chain.hooks import always
 from fullduplex.chain.loading import ChainHandler
-from fullduplex.handler.signals import Foreign, caches_close, finished, started
+from fullduplex.handler.receivers import Foreign, caches_close, finished, started
 
 
 @dataclass(frozen=True, slots=True)

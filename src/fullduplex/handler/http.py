@@ -16,11 +16,15 @@ from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.conf import get_settings
 from fullduplex.exceptions import ThreadsExhausted
 from fullduplex.handler import seams
-from fullduplex.handler.request import announced_bytes, begin_script_prefix, read_body
-from fullduplex.handler.response import busy_response, close_content, send_response
-from fullduplex.handler.signals import close_response, nothing_follows, send_finished, send_started, starts_unheard
+from fullduplex.handler.body import announced_bytes, read_body
+from fullduplex.handler.receivers import nothing_follows, starts_unheard
+from fullduplex.handler.request import begin_script_prefix
+from fullduplex.handler.response import busy_response
+from fullduplex.handler.sending import close_content, send_response
+from fullduplex.handler.signals import close_response, send_finished, send_started
 from fullduplex.handler.tasks import ContextUse, InContext
-from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, hop_on, is_below_caller
+from fullduplex.threads.context import enter_lease, entered_lease, forget_executor, is_below_caller
+from fullduplex.threads.hop import hop_on
 from fullduplex.threads.lease import Lease
 
 T = TypeVar("T")

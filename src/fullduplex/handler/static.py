@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from fullduplex.asgi import Receive, Scope, Send
 from fullduplex.handler.http import handle, serve_http
 from fullduplex.handler.tasks import complete
-from fullduplex.threads.context import hop
+from fullduplex.threads.hop import hop
 
 
 class StaticFilesHandler(ASGIStaticFilesHandler):

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from asgiref.sync import sync_to_async
 
-from fullduplex.threads.context import hop_on
+from fullduplex.threads.hop import hop_on
 from fullduplex.threads.lease import Lease
 
 T = TypeVar("T")

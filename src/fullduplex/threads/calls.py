@@ -263,27 +263,6 @@ def _take_reports(loop: asyncio.AbstractEventLoop) -> None:
         call.finish()
 
 
-async def cancel_inside(call: HopCall) -> Any:
-    """Cancel the async code inside, and wait for the thread: the request is not over before its code is."""
-    if call.future.cancelled():
-        call.future = call.loop.create_future()
-    absorbed = False
-    if call.tasks:
-        task = call.tasks[0]
-        task.cancel()
-        await asyncio.wait({task})
-        absorbed = not task.cancelled()
-    try:
-        result = await call.future
-    except BaseException:
-        if absorbed:
-            raise
-        result = None
-    if absorbed:
-        return result
-    raise asyncio.CancelledError
-
-
 def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., Any], *args: Any) -> bool:
     try:
         loop.call_soon_threadsafe(callback, *args)
